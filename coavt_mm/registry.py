@@ -1,0 +1,30 @@
+"""Registries of the scope ``coavt_mm``, children of mmengine's.
+
+Each node names the package it is filled from, so a config with
+``default_scope='coavt_mm'`` or a prefixed ``type='coavt_mm.X'`` finds its classes
+without ``custom_imports`` of the sub-packages.
+"""
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry
+
+
+def _node(name: str, package: str) -> Registry:
+    parent = getattr(mmengine_registry, name)
+    return Registry(
+        parent.name,
+        parent=parent,
+        scope='coavt_mm',
+        locations=[f'coavt_mm.{package}'],
+    )
+
+
+MODELS = _node('MODELS', 'models')
+DATASETS = _node('DATASETS', 'datasets')
+DATA_SAMPLERS = _node('DATA_SAMPLERS', 'datasets')
+TRANSFORMS = _node('TRANSFORMS', 'datasets')
+METRICS = _node('METRICS', 'evaluation')
+HOOKS = _node('HOOKS', 'engine')
+LOOPS = _node('LOOPS', 'engine')
+OPTIM_WRAPPERS = _node('OPTIM_WRAPPERS', 'engine')
+VISUALIZERS = _node('VISUALIZERS', 'visualization')
