@@ -1,0 +1,186 @@
+"""Joint audio-visual encoder: CAV-MAE's three stages without a decoder."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from coavt_mm.registry import MODELS
+
+from .layers import STREAMS, EncoderBlock, sincos_table, stream_norms
+
+
+class PatchEmbed(nn.Module):
+    """Patches -> tokens, plus fixed positions and a learned modality vector.
+
+    Args:
+        in_channels (int): 1 for a spectrogram, 3 for a picture.
+        size (tuple[int, int]): Height and width of the input.
+        patch_size (int): Side of a square patch.
+        embed_dims (int): Width D.
+    """
+
+    def __init__(
+        self, in_channels: int, size: tuple[int, int], patch_size: int, embed_dims: int
+    ):
+        super().__init__()
+        if size[0] % patch_size or size[1] % patch_size:
+            raise ValueError(
+                f'the input size {tuple(size)} must be a multiple of the patch size '
+                f'{patch_size} in both directions'
+            )
+        self.size = tuple(size)
+        self.grid = (size[0] // patch_size, size[1] // patch_size)
+        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
+        self.modality = nn.Parameter(torch.zeros(1, 1, embed_dims))
+        # a buffer in the state dict: ancestors' tables load, no gradient reaches it
+        self.register_buffer('position', sincos_table(embed_dims, *self.grid)[None])
+        nn.init.xavier_uniform_(self.proj.weight.view(embed_dims, -1))
+        nn.init.zeros_(self.proj.bias)
+        nn.init.normal_(self.modality, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, height, width) -> (B, N, D)."""
+        if x.shape[-2:] != self.size:
+            raise ValueError(
+                f'expected an input of {self.size[0]} x {self.size[1]} (height x '
+                f'width), got {x.shape[-2]} x {x.shape[-1]}; set spec_size / img_size '
+                'of the encoder, or the sizes in the data pipeline and preprocessor'
+            )
+        return self.proj(x).flatten(2).transpose(1, 2) + self.position + self.modality
+
+
+@MODELS.register_module()
+class JointAVEncoder(BaseModule):
+    """Audio, visual and joint transformer stages (CoAVT; CAV-MAE's encoder).
+
+    The joint stage runs on the audio tokens, on the visual tokens and on both,
+    with LayerNorms of its own for each of the three streams.
+
+    Letters: B batch, L spectrogram frames, M mel bins, H and W picture height and
+    width, N_a / N_v / N_av tokens, D width.
+
+    Args:
+        embed_dims (int): Width D. Defaults to 768.
+        num_heads (int): Attention heads. Defaults to 12.
+        depths (Sequence[int]): Audio, visual and joint layers. Defaults to
+            (11, 11, 1).
+        mlp_ratio (float): Width of the MLP over D. Defaults to 4.
+        spec_size (Sequence[int]): Spectrogram frames (10 ms each) and mel bins.
+            Defaults to (1024, 128).
+        img_size (int): Side of the square picture, in pixels. Defaults to 224.
+        patch_size (int): Side of a patch, in pixels, frames and mel bins. Defaults
+            to 16.
+        mask_ratio (float): Share of the audio and of the visual tokens that is
+            dropped at random in training, to save time and memory. Defaults to 0.
+        with_cp (bool): Recompute activations in the backward pass instead of
+            keeping them. Defaults to False.
+        init_cfg (dict, optional): mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int = 768,
+        num_heads: int = 12,
+        depths: Sequence[int] = (11, 11, 1),
+        mlp_ratio: float = 4.0,
+        spec_size: Sequence[int] = (1024, 128),
+        img_size: int = 224,
+        patch_size: int = 16,
+        mask_ratio: float = 0.0,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        if not 0 <= mask_ratio < 1:
+            raise ValueError(f'mask_ratio must lie in [0, 1), got {mask_ratio}')
+        if embed_dims % num_heads:
+            raise ValueError(
+                f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}'
+            )
+        self.embed_dims = embed_dims
+        self.spec_size, self.img_size = tuple(spec_size), img_size
+        self.mask_ratio, self.with_cp = mask_ratio, with_cp
+        # the spectrogram is patched as a (mel, frames) picture, mel rows first
+        self.audio_embed = PatchEmbed(1, self.spec_size[::-1], patch_size, embed_dims)
+        self.visual_embed = PatchEmbed(3, (img_size, img_size), patch_size, embed_dims)
+
+        def stage(depth: int, streams: Sequence[str]) -> nn.ModuleList:
+            block = (embed_dims, num_heads, mlp_ratio, streams)
+            return nn.ModuleList(EncoderBlock(*block) for _ in range(depth))
+
+        self.audio_blocks = stage(depths[0], ['A'])
+        self.visual_blocks = stage(depths[1], ['V'])
+        self.joint_blocks = stage(depths[2], STREAMS)
+        self.norm = stream_norms(embed_dims, STREAMS)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def encode_audio(self, spectrogram: Tensor) -> Tensor:
+        """Sound alone: (B, L, M) normalised log-mel -> E_A (B, N_a, D)."""
+        return self._join(self._audio_trunk(spectrogram), 'A')
+
+    def encode_visual(self, frames: Tensor) -> Tensor:
+        """Picture alone: (B, 3, H, W) normalised RGB -> E_V (B, N_v, D)."""
+        return self._join(self._visual_trunk(frames), 'V')
+
+    def encode_av(self, spectrogram: Tensor, frames: Tensor) -> Tensor:
+        """Both: (B, L, M) and (B, 3, H, W) -> E_AV (B, N_a + N_v, D)."""
+        audio, visual = self._audio_trunk(spectrogram), self._visual_trunk(frames)
+        return self._join(torch.cat([audio, visual], 1), 'AV')
+
+    def forward(
+        self,
+        spectrogram: Tensor | None = None,
+        frames: Tensor | None = None,
+        streams: Sequence[str] = STREAMS,
+    ) -> dict[str, Tensor]:
+        """Encode all streams that the given modalities allow, each trunk once.
+
+        Args:
+            spectrogram (Tensor, optional): (B, L, M) normalised log-mel.
+            frames (Tensor, optional): (B, 3, H, W) normalised RGB.
+            streams (Sequence[str]): Streams wanted, of 'AV', 'A', 'V'.
+
+        Returns:
+            dict[str, Tensor]: Stream -> tokens (B, N, D).
+        """
+        trunks = {}
+        if spectrogram is not None and {'A', 'AV'} & set(streams):
+            trunks['A'] = self._audio_trunk(spectrogram)
+        if frames is not None and {'V', 'AV'} & set(streams):
+            trunks['V'] = self._visual_trunk(frames)
+        if 'AV' in streams and len(trunks) == 2:
+            trunks['AV'] = torch.cat([trunks['A'], trunks['V']], 1)
+        return {s: self._join(trunks[s], s) for s in streams if s in trunks}
+
+    def _audio_trunk(self, spectrogram: Tensor) -> Tensor:
+        # (B, L, M) -> (B, 1, M, L)
+        tokens = self.audio_embed(spectrogram.transpose(1, 2).unsqueeze(1))
+        return self._run(self.audio_blocks, self._mask(tokens), 'A')
+
+    def _visual_trunk(self, frames: Tensor) -> Tensor:
+        tokens = self.visual_embed(frames)
+        return self._run(self.visual_blocks, self._mask(tokens), 'V')
+
+    def _join(self, tokens: Tensor, stream: str) -> Tensor:
+        return self.norm[stream](self._run(self.joint_blocks, tokens, stream))
+
+    def _run(self, blocks: nn.ModuleList, x: Tensor, stream: str) -> Tensor:
+        for block in blocks:
+            if self.with_cp and x.requires_grad:
+                x = checkpoint(block, x, stream, use_reentrant=False)
+            else:
+                x = block(x, stream)
+        return x
+
+    def _mask(self, tokens: Tensor) -> Tensor:
+        if not self.training or self.mask_ratio == 0:
+            return tokens
+        keep = max(1, round(tokens.shape[1] * (1 - self.mask_ratio)))
+        order = torch.rand(tokens.shape[:2], device=tokens.device).argsort(1)[:, :keep]
+        return tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))

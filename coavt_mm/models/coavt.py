@@ -1,0 +1,479 @@
+"""CoAVT: correlated audio-visual-text pre-training (arXiv 2401.12264)."""
+
+from functools import cached_property
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from coavt_mm.errors import ConfigError
+from coavt_mm.registry import MODELS
+
+from .generation import generate
+from .heads import Similarity
+from .layers import STREAMS, draw_negatives, gather_padded, gather_with_grad
+from .query_encoder import QueryState
+
+
+@MODELS.register_module()
+class CoAVT(BaseModel):
+    """Joint audio-visual encoder, text encoder and query encoder with their losses.
+
+    Every part may be given built or as a config. Letters: B clips, P captions,
+    F frames a clip, L spectrogram frames, M mel bins, N tokens, Q queries, T text
+    tokens, D width, E projected width.
+
+    Args:
+        query_encoder (dict | nn.Module): The queries and the text branch.
+        av_encoder (dict | nn.Module, optional): Spectrogram and frames to tokens.
+        text_encoder (dict | nn.Module, optional): Text encoder of the contrastive
+            loss. None lets the query encoder's text branch play it (BLIP-2's form).
+        contrastive_head (dict | nn.Module, optional): None switches the loss off.
+        matching_head (dict | nn.Module, optional): None switches the loss off.
+        lm_head (dict | nn.Module, optional): None switches the loss off.
+        tokenizer (str, optional): Local directory, vocabulary file or hub id; only
+            needed to turn generated tokens into words.
+        test_cfg (dict, optional): What ``predict`` does beside features:
+            ``keep_tokens`` (bool) keeps E_AV for matching; ``caption`` (dict of
+            name -> arguments of :func:`generate`) writes captions, e.g.
+            ``dict(greedy=dict(), beam=dict(num_beams=3))``.
+        data_preprocessor (dict | nn.Module, optional): Its config.
+        init_cfg (dict, optional): mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        query_encoder: dict | nn.Module,
+        av_encoder: dict | nn.Module | None = None,
+        text_encoder: dict | nn.Module | None = None,
+        contrastive_head: dict | nn.Module | None = None,
+        matching_head: dict | nn.Module | None = None,
+        lm_head: dict | nn.Module | None = None,
+        tokenizer: str | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor, init_cfg)
+        self.query_encoder = _build(query_encoder)
+        self.av_encoder = _build(av_encoder)
+        self.text_encoder = _build(text_encoder)
+        self.contrastive_head = _build(contrastive_head)
+        self.matching_head = _build(matching_head)
+        self.lm_head = _build(lm_head)
+        self.tokenizer_path = tokenizer
+        self.test_cfg = _checked_test_cfg(test_cfg)
+        self._check_sizes()
+
+    # ------------------------------------------------------------------ verbs
+    def encode_audio(self, spectrogram: Tensor) -> Tensor:
+        """(B, L, M) normalised log-mel -> E_A (B, N_a, D)."""
+        return self.av_encoder.encode_audio(spectrogram)
+
+    def encode_visual(self, frames: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised RGB -> E_V (B, N_v, D)."""
+        return self.av_encoder.encode_visual(frames)
+
+    def encode_av(self, spectrogram: Tensor, frames: Tensor) -> Tensor:
+        """(B, L, M) and (B, 3, H, W) -> E_AV (B, N_a + N_v, D)."""
+        return self.av_encoder.encode_av(spectrogram, frames)
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(P, T) and (P, T) -> text states (P, T, D); [CLS] is the first."""
+        encoder = self.text_encoder or self.query_encoder.encode_text
+        return encoder(input_ids, attention_mask)
+
+    def query(self, tokens: Tensor) -> QueryState:
+        """Let the queries read the tokens (B, N, D) of any stream."""
+        return self.query_encoder.encode_queries(tokens)
+
+    def match(
+        self, tokens: Tensor, input_ids: Tensor, attention_mask: Tensor
+    ) -> Tensor:
+        """Matching logits of pairs.
+
+        Args:
+            tokens (Tensor): (P, N, D) audio-visual tokens.
+            input_ids (Tensor): (P, T).
+            attention_mask (Tensor): (P, T).
+
+        Returns:
+            Tensor: (P, 2); column 1 is 'they match'.
+        """
+        if self.matching_head is None:
+            raise ConfigError('this model has no matching_head to match with')
+        context = self.query_encoder.project_context(tokens)
+        pair = self.query_encoder.encode_pair(context, input_ids, attention_mask)
+        return self.matching_head(pair)
+
+    # --------------------------------------------------------------- dispatch
+    def forward(
+        self,
+        inputs: dict[str, Tensor],
+        data_samples: list[BaseDataElement] | None = None,
+        mode: str = 'tensor',
+    ):
+        """Dispatch to :meth:`loss`, :meth:`predict` or :meth:`extract`."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            return self.extract(inputs)
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+
+    # ------------------------------------------------------------------- loss
+    def loss(
+        self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
+    ) -> dict[str, Tensor]:
+        """All losses of a batch in which each clip has one caption.
+
+        Args:
+            inputs (dict): The preprocessor's output: ``spectrogram`` (B, L, M),
+                ``frames`` (B, 1, 3, H, W), ``has_audio``, ``has_visual`` (B,),
+                ``input_ids``, ``attention_mask`` (B, T), ``clip_key``,
+                ``caption_key`` (B,), ``caption_streams`` (B, 3).
+            data_samples (list[BaseDataElement]): Not used by the losses.
+
+        Returns:
+            dict[str, Tensor]: ``loss_contrastive_*``, ``loss_matching_*``,
+            ``loss_lm_*`` for each stream in use, and values to watch.
+        """
+        ids, mask = inputs['input_ids'], inputs['attention_mask']
+        if len(ids) != len(inputs['has_audio']):
+            raise ValueError(
+                f'training takes one caption a clip, got {len(ids)} captions for '
+                f'{len(inputs["has_audio"])} clips; use PickCaption in the pipeline'
+            )
+        tokens = self._encode_streams(inputs, self._loss_streams())
+        states = {s: self.query(tokens[s]) for s in tokens}
+        valid = self._valid(inputs)
+        same, similarity, losses = self._same(inputs), {}, {}
+        if self.contrastive_head is not None:
+            losses, similarity = self._contrastive(states, ids, mask, same, valid)
+        for stream, weight in _weights(self.matching_head).items():
+            loss, accuracy = self._matching(
+                tokens[stream],
+                states[stream],
+                (ids, mask),
+                similarity.get(stream),
+                same,
+                valid[stream],
+            )
+            losses[f'loss_matching_{stream}'] = weight * loss
+            losses[f'matching_acc_{stream}'] = accuracy
+        for stream, weight in _weights(self.lm_head).items():
+            loss = self._language(states[stream], ids, mask, valid[stream])
+            losses[f'loss_lm_{stream}'] = weight * loss
+        return losses
+
+    def _contrastive(
+        self,
+        states: dict[str, QueryState],
+        ids: Tensor,
+        mask: Tensor,
+        same: Tensor,
+        valid: dict[str, Tensor],
+    ) -> tuple[dict[str, Tensor], dict[str, Similarity]]:
+        """Losses by name, and the similarities that the matching loss draws from."""
+        head = self.contrastive_head
+        text_feats = head.project_text(self.encode_text(ids, mask))
+        all_text_feats = gather_with_grad(text_feats)
+        losses, similarity = {}, {}
+        for stream, weight in head.streams.items():
+            feats = head.project_queries(states[stream].hidden)
+            similarity[stream] = head.similarity(
+                feats, text_feats, gather_with_grad(feats), all_text_feats
+            )
+            loss = head.loss(
+                similarity[stream],
+                same,
+                valid[stream],
+                gather_with_grad(valid[stream]),
+            )
+            losses[f'loss_contrastive_{stream}'] = weight * loss
+        losses['temperature'] = head.temperature.detach().clone()
+        return losses, similarity
+
+    def _matching(
+        self,
+        tokens: Tensor,
+        state: QueryState,
+        text: tuple[Tensor, Tensor],
+        similarity: Similarity | None,
+        same: Tensor,
+        valid: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """One positive and two hard negatives a sample: wrong clip, wrong text."""
+        allowed = ~same & gather_with_grad(valid)
+        to_clip, to_text = similarity[::-1] if similarity else (None, None)
+        clip_index, found = draw_negatives(to_clip, allowed)
+        text_index, _ = draw_negatives(to_text, allowed)
+        all_text = [gather_padded(part) for part in text]
+        wrong_text = [part[text_index] for part in all_text]
+        negatives = self.query_encoder.project_context(
+            gather_with_grad(tokens)[clip_index]
+        )
+        context = [
+            tuple(torch.cat([p, n, p]) for p, n in zip(pos, neg, strict=True))
+            if pos is not None
+            else None
+            for pos, neg in zip(state.context, negatives, strict=True)
+        ]
+        ids, mask = (
+            torch.cat([_widen(part, wrong), _widen(part, wrong), wrong])
+            for part, wrong in zip(text, wrong_text, strict=True)
+        )
+        logits = self.matching_head(self.query_encoder.encode_pair(context, ids, mask))
+        labels = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+        labels[: len(valid)] = 1
+        usable = valid & found
+        return self.matching_head.loss(
+            logits, labels, torch.cat([valid, usable, usable])
+        )
+
+    def _language(
+        self, state: QueryState, ids: Tensor, mask: Tensor, valid: Tensor
+    ) -> Tensor:
+        """The caption from the queries, whose keys and values are re-used."""
+        hidden, _ = self.query_encoder.decode_text(
+            self.lm_head.start(ids), mask, state.self_kv
+        )
+        logits = self.lm_head(hidden, self.query_encoder.word_embeddings.weight)
+        return self.lm_head.loss(logits, ids, mask, valid)
+
+    def _loss_streams(self) -> list[str]:
+        heads = (self.contrastive_head, self.matching_head, self.lm_head)
+        wanted = {stream for head in heads for stream in _weights(head)}
+        return [s for s in STREAMS if s in wanted]
+
+    def _encode_streams(
+        self, inputs: dict[str, Tensor], streams: list[str]
+    ) -> dict[str, Tensor]:
+        """Tokens of the streams; a modality that nobody in the batch has is filled.
+
+        All ranks must run the same gathers, also the rank whose batch happens to
+        have no sound; its rows are masked out by has_audio and has_visual.
+        """
+        encoder, batch = self.av_encoder, len(inputs['has_audio'])
+        spectrogram, frames = inputs.get('spectrogram'), inputs.get('frames')
+        like = self.query_encoder.query_tokens
+        if spectrogram is None:
+            spectrogram = like.new_zeros(batch, *encoder.spec_size)
+        if frames is None:
+            side = encoder.img_size
+            frames = like.new_zeros(batch, 1, 3, side, side)
+        if frames.shape[1] != 1:
+            raise ValueError(
+                f'training takes one frame a clip, got {frames.shape[1]}; set '
+                "pick='random' in LoadFrames"
+            )
+        return encoder(spectrogram, frames[:, 0], streams)
+
+    @staticmethod
+    def _valid(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Which samples take part in each stream: modality there, text about it."""
+        audio, visual = inputs['has_audio'], inputs['has_visual']
+        there = {'AV': audio & visual, 'A': audio, 'V': visual}
+        about = inputs['caption_streams']
+        return {s: there[s] & about[:, i] for i, s in enumerate(STREAMS)}
+
+    @staticmethod
+    def _same(inputs: dict[str, Tensor]) -> Tensor:
+        """(B, G) bool: the same clip, or the same caption."""
+        keys = torch.stack([inputs['clip_key'], inputs['caption_key']], 1)
+        return (keys[:, None] == gather_with_grad(keys)[None]).any(-1)
+
+    # ---------------------------------------------------------------- predict
+    def extract(self, inputs: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Tokens and query features of every stream that the batch has.
+
+        Args:
+            inputs (dict): The preprocessor's output; frames (B, F, 3, H, W).
+
+        Returns:
+            dict: ``tokens`` and, with a contrastive head, ``clip_feats``: stream ->
+            (B, F, N, D) and (B, F, Q, E). F is 1 for stream A.
+        """
+        spectrogram, frames = inputs.get('spectrogram'), inputs.get('frames')
+        num_frames = 1
+        if frames is not None:
+            num_frames = frames.shape[1]
+            frames = frames.flatten(0, 1)
+        audio = spectrogram
+        if audio is not None and num_frames > 1:
+            audio = audio.repeat_interleave(num_frames, 0)
+        tokens = self.av_encoder(audio, frames)
+        if num_frames > 1 and 'A' in tokens:
+            tokens['A'] = tokens['A'][::num_frames]
+        grouped = {
+            s: x.unflatten(0, (-1, 1 if s == 'A' else num_frames))
+            for s, x in tokens.items()
+        }
+        out = {'tokens': grouped}
+        if self.contrastive_head is not None:
+            out['clip_feats'] = {
+                s: self.contrastive_head.project_queries(
+                    self.query(x).hidden
+                ).unflatten(0, (-1, grouped[s].shape[1]))
+                for s, x in tokens.items()
+            }
+        return out
+
+    def predict(
+        self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
+    ) -> list[BaseDataElement]:
+        """Features of clips and captions, and captions if ``test_cfg`` asks.
+
+        Args:
+            inputs (dict): The preprocessor's output; each clip may have any number
+                of captions, 0 included.
+            data_samples (list[BaseDataElement]): One a clip.
+
+        Returns:
+            list[BaseDataElement]: The samples, with ``clip_feats`` (stream ->
+            (F, Q, E)), ``caption_feats`` (C, E), ``caption_ids`` (C tensors), and
+            on demand ``tokens`` (F, N_av, D) and ``pred_caption`` (name -> str).
+        """
+        extracted = self.extract(inputs)
+        has = {'A': inputs['has_audio'], 'V': inputs['has_visual']}
+        has['AV'] = has['A'] & has['V']
+        for i, sample in enumerate(data_samples):
+            feats = extracted.get('clip_feats', {})
+            sample.set_data(
+                {'clip_feats': {s: f[i] for s, f in feats.items() if has[s][i]}}
+            )
+            if self.test_cfg['keep_tokens'] and has['AV'][i]:
+                sample.set_data({'tokens': extracted['tokens']['AV'][i]})
+        self._predict_text(inputs, data_samples)
+        self._predict_captions(extracted['tokens'], has['AV'], data_samples)
+        return data_samples
+
+    def _predict_text(
+        self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
+    ) -> None:
+        if self.contrastive_head is None or 'input_ids' not in inputs:
+            return
+        ids, mask = inputs['input_ids'], inputs['attention_mask']
+        feats = self.contrastive_head.project_text(self.encode_text(ids, mask))
+        for i, sample in enumerate(data_samples):
+            own = (inputs['caption_clip'] == i).nonzero()[:, 0]
+            sample.set_data(
+                {
+                    'caption_feats': feats[own],
+                    'caption_ids': [ids[k][mask[k].bool()] for k in own],
+                }
+            )
+
+    def _predict_captions(
+        self,
+        tokens: dict[str, Tensor],
+        has_av: Tensor,
+        data_samples: list[BaseDataElement],
+    ) -> None:
+        """Captions of the clips that have both modalities, from their middle frame."""
+        rows = has_av.nonzero()[:, 0]
+        if not self.test_cfg['caption'] or not len(rows):
+            return
+        av_tokens = tokens['AV'][rows, tokens['AV'].shape[1] // 2]
+        texts = {
+            name: self.generate(av_tokens, **options)
+            for name, options in self.test_cfg['caption'].items()
+        }
+        for k, row in enumerate(rows.tolist()):
+            data_samples[row].set_data(
+                {'pred_caption': {name: text[k] for name, text in texts.items()}}
+            )
+
+    def generate(self, tokens: Tensor, **options) -> list[str]:
+        """Write a caption for each clip.
+
+        Args:
+            tokens (Tensor): (B, N, D) audio-visual tokens.
+            options: Arguments of :func:`coavt_mm.models.generation.generate`.
+
+        Returns:
+            list[str]: B captions.
+        """
+        if self.lm_head is None:
+            raise ConfigError('this model has no lm_head to write captions with')
+        ids = generate(self.query_encoder, self.lm_head, self.query(tokens), **options)
+        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+    @cached_property
+    def tokenizer(self):
+        """The tokenizer, built when captions are first written."""
+        from coavt_mm.datasets.tokenizer import build_tokenizer
+
+        if self.tokenizer_path is None:
+            raise ConfigError(
+                'writing captions needs `tokenizer` in the model config: a local '
+                'directory, a vocabulary file or a hub id'
+            )
+        tokenizer = build_tokenizer(self.tokenizer_path)
+        ids = {'dec_token_id': '[DEC]', 'end_token_id': '[SEP]'}
+        for name, piece in ids.items():
+            here, there = (
+                getattr(self.lm_head, name),
+                tokenizer.convert_tokens_to_ids(piece),
+            )
+            if here != there:
+                raise ConfigError(
+                    f'lm_head.{name} is {here}, but {piece} has id {there} in the '
+                    f'tokenizer {self.tokenizer_path}'
+                )
+        return tokenizer
+
+    def _check_sizes(self) -> None:
+        """Name the setting when two parts don't fit together."""
+        width = self.query_encoder.embed_dims
+        text_dims = getattr(self.text_encoder, 'embed_dims', width)
+        expected = []
+        if self.av_encoder is not None:
+            context = self.query_encoder.layers[0].cross_attn.key.in_features
+            expected.append(
+                ('query_encoder.context_dims', context, self.av_encoder.embed_dims)
+            )
+        if self.contrastive_head is not None:
+            head = self.contrastive_head
+            expected += [
+                ('contrastive_head.embed_dims', head.query_proj.in_features, width),
+                ('contrastive_head.text_dims', head.text_proj.in_features, text_dims),
+            ]
+        if self.matching_head is not None:
+            given = self.matching_head.fc.in_features
+            expected.append(('matching_head.embed_dims', given, width))
+        if self.lm_head is not None:
+            vocab = self.query_encoder.word_embeddings.num_embeddings
+            expected += [
+                ('lm_head.embed_dims', self.lm_head.dense.in_features, width),
+                ('lm_head.vocab_size', len(self.lm_head.bias), vocab),
+            ]
+        for name, given, wanted in expected:
+            if given != wanted:
+                raise ConfigError(f'CoAVT: {name} is {given}, but must be {wanted}')
+
+
+def _build(module: dict | nn.Module | None) -> nn.Module | None:
+    return MODELS.build(module) if isinstance(module, dict) else module
+
+
+def _weights(head: nn.Module | None) -> dict[str, float]:
+    return {} if head is None else head.streams
+
+
+def _checked_test_cfg(test_cfg: dict | None) -> dict:
+    cfg = {'keep_tokens': False, 'caption': {}, **(test_cfg or {})}
+    unknown = set(cfg) - {'keep_tokens', 'caption'}
+    if unknown:
+        raise ConfigError(
+            f"CoAVT.test_cfg: unknown {sorted(unknown)}, expected 'keep_tokens', "
+            "'caption'"
+        )
+    return cfg
+
+
+def _widen(short: Tensor, like: Tensor) -> Tensor:
+    """Pad (B, T) with zeros to the width of another."""
+    return torch.nn.functional.pad(short, (0, like.shape[1] - short.shape[1]))

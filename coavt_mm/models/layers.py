@@ -1,0 +1,188 @@
+"""Pieces that several models share: blocks, position table, cross-rank helpers.
+
+Letters used in shapes: B batch, Q queries, T text tokens, N tokens of any stream,
+D width, E projected width, W world size (number of processes).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as torch_dist
+import torch.nn.functional as F
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
+
+#: The three streams: joint, sound alone, picture alone.
+STREAMS = ('AV', 'A', 'V')
+
+
+def sincos_table(embed_dims: int, rows: int, cols: int) -> Tensor:
+    """Fixed 2-D sin-cos positions of a grid, square or not (MAE, CAV-MAE).
+
+    The first half of the channels encodes the column, the second the row; each
+    half holds all sines, then all cosines.
+
+    Args:
+        embed_dims (int): Width D, a multiple of 4.
+        rows (int): Height of the grid, in patches.
+        cols (int): Width of the grid, in patches.
+
+    Returns:
+        Tensor: (rows * cols, D), row-major.
+    """
+    if embed_dims % 4:
+        raise ValueError(f'embed_dims must be a multiple of 4, got {embed_dims}')
+    quarter = embed_dims // 4
+    omega = 1 / 10000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
+
+    def encode(positions: Tensor) -> Tensor:
+        angles = positions.double()[:, None] * omega
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    row, col = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing='ij')
+    return torch.cat([encode(col.flatten()), encode(row.flatten())], 1).float()
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused projection (ViT).
+
+    Args:
+        embed_dims (int): Width D.
+        num_heads (int): Number of heads.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm transformer block whose LayerNorms exist once for each stream.
+
+    Attention and MLP are shared by the streams that run through the block, the
+    norms are not (CAV-MAE's joint layer).
+
+    Args:
+        embed_dims (int): Width D.
+        num_heads (int): Number of heads.
+        mlp_ratio (float): Width of the MLP over D.
+        streams (Sequence[str]): Streams that may run through this block.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        mlp_ratio: float,
+        streams: Sequence[str],
+    ):
+        super().__init__()
+        hidden_dims = int(embed_dims * mlp_ratio)
+        self.norm1 = stream_norms(embed_dims, streams)
+        self.attn = SelfAttention(embed_dims, num_heads)
+        self.norm2 = stream_norms(embed_dims, streams)
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dims, hidden_dims),
+            nn.GELU(),
+            nn.Linear(hidden_dims, embed_dims),
+        )
+
+    def forward(self, x: Tensor, stream: str) -> Tensor:
+        """(B, N, D) -> (B, N, D), normalised as ``stream`` asks."""
+        x = x + self.attn(self.norm1[stream](x))
+        return x + self.mlp(self.norm2[stream](x))
+
+
+def stream_norms(embed_dims: int, streams: Sequence[str]) -> nn.ModuleDict:
+    """One LayerNorm a stream, under the stream's name."""
+    return nn.ModuleDict({s: nn.LayerNorm(embed_dims, eps=1e-5) for s in streams})
+
+
+def gather_with_grad(x: Tensor) -> Tensor:
+    """Concatenate a tensor of all ranks, keeping the gradient exact.
+
+    Args:
+        x (Tensor): (B, ...), of one shape on every rank.
+
+    Returns:
+        Tensor: (W * B, ...) in rank order; ``x`` itself in a single process.
+    """
+    if get_world_size() == 1:
+        return x
+    if not x.requires_grad:
+        parts = [torch.empty_like(x) for _ in range(get_world_size())]
+        torch_dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+    # mmaction2's GatherLayer keeps only the local gradient; this one sums them all.
+    return torch.cat(torch_dist.nn.functional.all_gather(x.contiguous()))
+
+
+def gather_padded(x: Tensor, value: int = 0) -> Tensor:
+    """Gather integer tensors (B, T) whose T differs between ranks.
+
+    Args:
+        x (Tensor): (B, T).
+        value (int): What the shorter ones are padded with.
+
+    Returns:
+        Tensor: (W * B, largest T).
+    """
+    if get_world_size() == 1:
+        return x
+    longest = torch.tensor(x.shape[1], device=x.device)
+    torch_dist.all_reduce(longest, torch_dist.ReduceOp.MAX)
+    return gather_with_grad(F.pad(x, (0, int(longest) - x.shape[1]), value=value))
+
+
+def global_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of the counted values over all ranks, right under DDP's averaging.
+
+    Ranks may count different numbers of values (missing modalities, padding); a
+    mean per rank, averaged by DDP, would weigh them wrongly.
+
+    Args:
+        values (Tensor): Values of this rank, any shape.
+        weight (Tensor): Same shape, bool or float: how much each value counts.
+
+    Returns:
+        Tensor: Scalar whose average over ranks is the weighted mean of all values.
+        Zero, with a gradient path, where nothing counts.
+    """
+    weight = weight.to(values.dtype)
+    count = weight.sum()
+    if get_world_size() > 1:
+        torch_dist.all_reduce(count)
+        count = count / get_world_size()
+    # where() and not a product: an uncounted inf or NaN must not leak into the sum
+    total = torch.where(weight > 0, values * weight, torch.zeros_like(values)).sum()
+    return total / count.clamp_min(1e-6)
+
+
+def draw_negatives(similarity: Tensor | None, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw one hard negative a row, with softmax(similarity) as probabilities.
+
+    Args:
+        similarity (Tensor | None): (B, W * B) logits; None draws evenly.
+        allowed (Tensor): (B, W * B) bool; columns that may be drawn.
+
+    Returns:
+        tuple: Index of the drawn column (B,), and whether the row had a column
+        to draw from (B,) bool (its index is 0 otherwise).
+    """
+    found = allowed.any(1)
+    logits = torch.zeros_like(allowed, dtype=torch.float32)
+    if similarity is not None:
+        logits = similarity.detach().float()
+    # rows without a candidate get an arbitrary one, which `found` masks out
+    logits = logits.masked_fill(~(allowed | ~found[:, None]), float('-inf'))
+    index = torch.multinomial(logits.softmax(1), 1).squeeze(1)
+    return index.masked_fill(~found, 0), found

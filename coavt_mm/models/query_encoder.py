@@ -1,0 +1,323 @@
+"""Query encoder: learnable queries that read the audio-visual tokens (BLIP-2)."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from coavt_mm.registry import MODELS
+
+#: Keys and values of one attention layer, each (B, heads, N, D / heads).
+KeyValue = tuple[Tensor, Tensor]
+
+
+class QueryState(NamedTuple):
+    """What the query pass leaves for the losses.
+
+    Attributes:
+        hidden (Tensor): (B, Q, D) query outputs.
+        self_kv (list[KeyValue]): Queries' self-attention keys and values a layer,
+            which the language model attends to.
+        context (list[KeyValue | None]): Cross-attention keys and values of the
+            audio-visual tokens a layer (None where a layer has no cross-attention).
+    """
+
+    hidden: Tensor
+    self_kv: list[KeyValue]
+    context: list[KeyValue | None]
+
+
+class PostNormAttention(nn.Module):
+    """BERT's attention: residual, then LayerNorm.
+
+    Args:
+        embed_dims (int): Width D of the queries.
+        num_heads (int): Number of heads.
+        kv_dims (int): Width of what is attended to.
+        dropout (float): On attention weights and output.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, kv_dims: int, dropout: float):
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.query = nn.Linear(embed_dims, embed_dims)
+        self.key = nn.Linear(kv_dims, embed_dims)
+        self.value = nn.Linear(kv_dims, embed_dims)
+        self.out = nn.Linear(embed_dims, embed_dims)
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-12)
+
+    def keys_values(self, x: Tensor) -> KeyValue:
+        """(B, N, kv_dims) -> keys and values, each (B, heads, N, D / heads)."""
+        return self._heads(self.key(x)), self._heads(self.value(x))
+
+    def forward(self, x: Tensor, kv: KeyValue, mask: Tensor | None = None) -> Tensor:
+        """Attend from x (B, N, D) to kv.
+
+        Args:
+            x (Tensor): (B, N, D).
+            kv (KeyValue): Keys and values over N_kv positions.
+            mask (Tensor, optional): bool, broadcastable to (B, heads, N, N_kv);
+                True where attention is allowed.
+
+        Returns:
+            Tensor: (B, N, D).
+        """
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(
+            self._heads(self.query(x)), *kv, attn_mask=mask, dropout_p=dropout
+        )
+        update = self.out(attended.transpose(1, 2).flatten(2))
+        return self.norm(x + F.dropout(update, self.dropout, self.training))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class PostNormMLP(nn.Module):
+    """BERT's feed-forward: residual, then LayerNorm."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        update = self.fc2(F.gelu(self.fc1(x)))
+        return self.norm(x + F.dropout(update, self.dropout, self.training))
+
+
+class QueryLayer(nn.Module):
+    """Shared self-attention, cross-attention of the queries, own feed-forwards.
+
+    Args:
+        embed_dims (int): Width D.
+        num_heads (int): Number of heads.
+        hidden_dims (int): Width of the feed-forward layers.
+        context_dims (int | None): Width of the audio-visual tokens; None for a
+            layer without cross-attention.
+        dropout (float): Dropout rate.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        hidden_dims: int,
+        context_dims: int | None,
+        dropout: float,
+    ):
+        super().__init__()
+        self.self_attn = PostNormAttention(embed_dims, num_heads, embed_dims, dropout)
+        self.cross_attn = None
+        if context_dims is not None:
+            self.cross_attn = PostNormAttention(
+                embed_dims, num_heads, context_dims, dropout
+            )
+        self.text_mlp = PostNormMLP(embed_dims, hidden_dims, dropout)
+        self.query_mlp = PostNormMLP(embed_dims, hidden_dims, dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        num_queries: int,
+        context: KeyValue | None = None,
+        mask: Tensor | None = None,
+        past: KeyValue | None = None,
+    ) -> tuple[Tensor, KeyValue]:
+        """Run [queries; text], either of which may be empty.
+
+        Args:
+            x (Tensor): (B, Q + T, D), queries first.
+            num_queries (int): Q, 0 for text alone.
+            context (KeyValue, optional): Keys and values of the AV tokens.
+            mask (Tensor, optional): bool self-attention mask.
+            past (KeyValue, optional): Self-attention keys and values put in front.
+
+        Returns:
+            tuple: (B, Q + T, D) and the self-attention keys and values used.
+        """
+        kv = self.self_attn.keys_values(x)
+        if past is not None:
+            kv = tuple(torch.cat(pair, 2) for pair in zip(past, kv, strict=True))
+        x = self.self_attn(x, kv, mask)
+        if num_queries == 0:
+            return self.text_mlp(x), kv
+        queries, text = x[:, :num_queries], x[:, num_queries:]
+        if self.cross_attn is not None:
+            queries = self.cross_attn(queries, context)
+        queries = self.query_mlp(queries)
+        if text.shape[1] == 0:
+            return queries, kv
+        return torch.cat([queries, self.text_mlp(text)], 1), kv
+
+
+@MODELS.register_module()
+class QueryEncoder(BaseModule):
+    """Learnable queries and a text branch in one transformer (BLIP-2's Q-Former).
+
+    Queries and text share the self-attention; only queries cross-attend, in every
+    ``cross_every``-th layer; each has its own feed-forward layers. The three
+    objectives differ only in who may see whom:
+
+    - contrastive: queries see queries, text sees text (two separate passes);
+    - matching: everybody sees everybody;
+    - language modelling: queries see queries, text sees all queries and the text
+      before it.
+
+    Args:
+        num_queries (int): Q. Defaults to 32.
+        embed_dims (int): Width D. Defaults to 768.
+        num_heads (int): Attention heads. Defaults to 12.
+        depth (int): Layers. Defaults to 12.
+        hidden_dims (int): Feed-forward width. Defaults to 3072.
+        context_dims (int): Width of the audio-visual tokens. Defaults to 768.
+        cross_every (int): A cross-attention in layers 0, n, 2n... Defaults to 2.
+        vocab_size (int): Word pieces, [DEC] included. Defaults to 30523.
+        max_tokens (int): Longest text, in tokens. Defaults to 512.
+        dropout (float): Dropout rate. Defaults to 0.1.
+        init_cfg (dict, optional): mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        num_queries: int = 32,
+        embed_dims: int = 768,
+        num_heads: int = 12,
+        depth: int = 12,
+        hidden_dims: int = 3072,
+        context_dims: int = 768,
+        cross_every: int = 2,
+        vocab_size: int = 30523,
+        max_tokens: int = 512,
+        dropout: float = 0.1,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        self.embed_dims, self.num_queries = embed_dims, num_queries
+        self.dropout = dropout
+        self.query_tokens = nn.Parameter(torch.zeros(1, num_queries, embed_dims))
+        self.word_embeddings = nn.Embedding(vocab_size, embed_dims, padding_idx=0)
+        self.position_embeddings = nn.Embedding(max_tokens, embed_dims)
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-12)
+        self.layers = nn.ModuleList(
+            QueryLayer(
+                embed_dims,
+                num_heads,
+                hidden_dims,
+                context_dims if i % cross_every == 0 else None,
+                dropout,
+            )
+            for i in range(depth)
+        )
+        self._reset_parameters()
+
+    def project_context(self, tokens: Tensor) -> list[KeyValue | None]:
+        """Cross-attention keys and values of AV tokens (B, N, context_dims).
+
+        They depend on the clip alone: compute them once, use them for every text.
+        """
+        return [
+            layer.cross_attn.keys_values(tokens) if layer.cross_attn else None
+            for layer in self.layers
+        ]
+
+    def encode_queries(self, tokens: Tensor) -> QueryState:
+        """Let the queries read the audio-visual tokens (B, N, context_dims)."""
+        context = self.project_context(tokens)
+        x = self._embed_queries(tokens.shape[0])
+        self_kv = []
+        for layer, layer_context in zip(self.layers, context, strict=True):
+            x, kv = layer(x, self.num_queries, layer_context)
+            self_kv.append(kv)
+        return QueryState(x, self_kv, context)
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Text alone, in both directions: (B, T) and (B, T) -> (B, T, D)."""
+        x = self._embed_text(input_ids)
+        mask = attention_mask.bool()[:, None, None]
+        for layer in self.layers:
+            x, _ = layer(x, 0, mask=mask)
+        return x
+
+    def encode_pair(
+        self,
+        context: list[KeyValue | None],
+        input_ids: Tensor,
+        attention_mask: Tensor,
+    ) -> Tensor:
+        """Queries and text together, for matching.
+
+        Args:
+            context (list): From :meth:`project_context`, B clips.
+            input_ids (Tensor): (B, T) token ids.
+            attention_mask (Tensor): (B, T), 1 for text and 0 for padding.
+
+        Returns:
+            Tensor: (B, Q, D) query outputs.
+        """
+        queries = self._embed_queries(input_ids.shape[0])
+        x = torch.cat([queries, self._embed_text(input_ids)], 1)
+        # queries are always visible, text where it is not padding
+        mask = F.pad(attention_mask.bool(), (self.num_queries, 0), value=True)
+        for layer, layer_context in zip(self.layers, context, strict=True):
+            x, _ = layer(x, self.num_queries, layer_context, mask[:, None, None])
+        return x[:, : self.num_queries]
+
+    def decode_text(
+        self, input_ids: Tensor, attention_mask: Tensor, past: list[KeyValue]
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """Text that sees the past (all queries, earlier text) and itself, causally.
+
+        Args:
+            input_ids (Tensor): (B, T) the new tokens, [DEC] first of all.
+            attention_mask (Tensor): (B, T), 1 for text and 0 for padding.
+            past (list[KeyValue]): A layer's keys and values of the queries, and of
+                the text before ``input_ids`` (``QueryState.self_kv`` to start with).
+
+        Returns:
+            tuple: (B, T, D), and the past for the next call.
+        """
+        num_past = past[0][0].shape[2]
+        x = self._embed_text(input_ids, offset=num_past - self.num_queries)
+        num_text = input_ids.shape[1]
+        causal = torch.ones(
+            num_text, num_text, dtype=torch.bool, device=x.device
+        ).tril() & attention_mask.bool().unsqueeze(1)  # (B, T, T)
+        mask = F.pad(causal, (num_past, 0), value=True).unsqueeze(1)
+        present = []
+        for layer, layer_past in zip(self.layers, past, strict=True):
+            x, kv = layer(x, 0, mask=mask, past=layer_past)
+            present.append(kv)
+        return x, present
+
+    def _embed_queries(self, batch: int) -> Tensor:
+        x = self.norm(self.query_tokens.expand(batch, -1, -1))
+        return F.dropout(x, self.dropout, self.training)
+
+    def _embed_text(self, input_ids: Tensor, offset: int = 0) -> Tensor:
+        end = offset + input_ids.shape[1]
+        if end > self.position_embeddings.num_embeddings:
+            raise ValueError(
+                f'a text of {end} tokens is longer than max_tokens='
+                f'{self.position_embeddings.num_embeddings} of the query encoder'
+            )
+        positions = torch.arange(offset, end, device=input_ids.device)
+        x = self.word_embeddings(input_ids) + self.position_embeddings(positions)
+        return F.dropout(self.norm(x), self.dropout, self.training)
+
+    def _reset_parameters(self) -> None:
+        nn.init.normal_(self.query_tokens, std=0.02)
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.word_embeddings.weight[0].zero_()  # [PAD]
+        for layer in self.layers:
+            layer.query_mlp.load_state_dict(layer.text_mlp.state_dict())

@@ -1,0 +1,78 @@
+"""Text encoder: transformers' BERT."""
+
+import os
+
+from mmengine.model import BaseModule
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from coavt_mm.errors import CheckpointError, ConfigError
+from coavt_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class TextEncoder(BaseModule):
+    """BERT without its pooler.
+
+    Args:
+        config (dict, optional): Arguments of transformers' ``BertConfig``, for a
+            randomly initialised model.
+        pretrained (str, optional): Local directory or hub id of BERT weights. Give
+            either this or ``config``.
+        vocab_size (int, optional): Grow the vocabulary of pre-trained weights to
+            this many pieces (BLIP-2's extra [DEC] makes 30,523).
+        init_cfg (dict, optional): mmengine's initialisation config.
+
+    Raises:
+        ConfigError: If both or neither of ``config`` and ``pretrained`` are given.
+        CheckpointError: If ``pretrained`` can't be loaded.
+    """
+
+    def __init__(
+        self,
+        config: dict | None = None,
+        pretrained: str | None = None,
+        vocab_size: int | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        if (config is None) == (pretrained is None):
+            raise ConfigError('TextEncoder: give either `config` or `pretrained`')
+        if config is not None:
+            bert_cfg = BertConfig(**config)
+            self.bert = BertModel(bert_cfg, add_pooling_layer=False)
+        else:
+            self.bert = _load_bert(pretrained)
+        if vocab_size is not None:
+            self.bert.resize_token_embeddings(vocab_size)
+
+    @property
+    def embed_dims(self) -> int:
+        """Width D of the output."""
+        return self.bert.config.hidden_size
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode text in both directions.
+
+        Args:
+            input_ids (Tensor): (B, T) token ids.
+            attention_mask (Tensor): (B, T), 1 for text and 0 for padding.
+
+        Returns:
+            Tensor: (B, T, D); [CLS] is the first.
+        """
+        return self.bert(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).last_hidden_state
+
+
+def _load_bert(path: str) -> BertModel:
+    local = os.path.sep in path and not os.path.isdir(path)
+    try:
+        return BertModel.from_pretrained(path, add_pooling_layer=False)
+    except (OSError, ValueError) as error:
+        hint = 'no such directory' if local else str(error).splitlines()[0]
+        raise CheckpointError(
+            f'TextEncoder: BERT weights could not be loaded from {path!r} ({hint}); '
+            'give a directory written by save_pretrained() or a hub id'
+        ) from error
