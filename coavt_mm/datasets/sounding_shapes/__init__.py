@@ -2,12 +2,12 @@
 
 ``grammar`` names the factors and turns them into captions and back, ``splits``
 chooses which combinations train and test, ``ceilings`` says what a perfect model
-could reach, ``rendering`` draws and plays one clip, ``generation`` makes a data set.
+could reach, ``rendering`` draws and plays one clip, ``making`` makes a data set.
 """
 
 from .ceilings import retrieval_ceilings
-from .generation import Settings, make_sounding_shapes
 from .grammar import FACTORS, parse_caption
+from .making import Settings, make_sounding_shapes
 
 __all__ = [
     'FACTORS',

@@ -72,7 +72,11 @@ def retrieval_ceilings(
     Returns:
         Stream -> numbers of :func:`group_ceiling`.
     """
-    keys = {'AV': list(zip(pictures, sounds)), 'A': list(sounds), 'V': list(pictures)}
+    keys = {
+        'AV': list(zip(pictures, sounds, strict=True)),
+        'A': list(sounds),
+        'V': list(pictures),
+    }
     ceilings = {}
     for stream, values in keys.items():
         counts = Counter(values)

@@ -1,6 +1,7 @@
 """Draw the picture, play the sound and write one clip."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -236,19 +237,24 @@ def write_clip(
         sample_rate: Sample rate in Hz, one that AAC knows.
     """
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    with av.open(str(part), 'w', format='mp4') as container:
-        video = container.add_stream('libx264', rate=round(fps))
-        video.height, video.width = pictures[0].shape[:2]
-        video.pix_fmt = 'yuv420p'
-        video.gop_size = round(fps)  # a key frame a second: cheap random access
-        video.options = {'preset': 'ultrafast', 'crf': '20'}
-        video.thread_count = 1  # clips are rendered side by side
-        audio = container.add_stream('aac', rate=sample_rate, layout='mono')
-        audio.bit_rate = 64000
-        audio.options = {'aac_coder': 'fast'}  # twice as quick as the default
-        frames = (av.VideoFrame.from_ndarray(picture) for picture in pictures)
-        _encode(container, video, frames)
-        sound = av.AudioFrame.from_ndarray(wave[None], format='fltp', layout='mono')
-        sound.sample_rate = sample_rate
-        _encode(container, audio, [sound])
-    os.replace(part, path)
+    try:
+        with av.open(str(part), 'w', format='mp4') as container:
+            video = container.add_stream('libx264', rate=round(fps))
+            video.height, video.width = pictures[0].shape[:2]
+            video.pix_fmt = 'yuv420p'
+            video.gop_size = round(fps)  # a key frame a second: cheap random access
+            video.options = {'preset': 'ultrafast', 'crf': '20'}
+            video.thread_count = 1  # clips are rendered side by side
+            audio = container.add_stream('aac', rate=sample_rate, layout='mono')
+            audio.bit_rate = 64000
+            audio.options = {'aac_coder': 'fast'}  # twice as quick as the default
+            frames = (av.VideoFrame.from_ndarray(picture) for picture in pictures)
+            _encode(container, video, frames)
+            sound = av.AudioFrame.from_ndarray(wave[None], format='fltp', layout='mono')
+            sound.sample_rate = sample_rate
+            # a time stamp lets the container note AAC's delay, which decoders then skip
+            sound.pts, sound.time_base = 0, Fraction(1, sample_rate)
+            _encode(container, audio, [sound])
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -76,7 +76,7 @@ def training_pairs(held_out: set[Pair], rng: np.random.Generator) -> Iterator[Pa
         for r in range(n_sounds):
             pairs = [
                 (int(picture), int(sounds[(i + shift[r]) % n_sounds]))
-                for block, shift in zip(pictures, shifts)
+                for block, shift in zip(pictures, shifts, strict=True)
                 for i, picture in enumerate(block)
             ]
             pairs = [pairs[i] for i in rng.permutation(len(pairs))]

@@ -74,7 +74,7 @@ def clip_values(pair: Pair) -> dict[str, str]:
     """Return factor -> class name of a combination."""
     names = (*grammar.VISUAL_FACTORS, *grammar.AUDIO_FACTORS)
     values = (*grammar.PICTURES[pair[0]], *grammar.SOUNDS[pair[1]])
-    return dict(zip(names, values))
+    return dict(zip(names, values, strict=True))
 
 
 def _rng(seed: int, split: str, index: int, use: int) -> np.random.Generator:
@@ -168,7 +168,7 @@ def _write_split(
     if split == 'train':
         _write_manifest(path, rows, (), meta)
         return
-    ceilings = retrieval_ceilings(*zip(*pairs))
+    ceilings = retrieval_ceilings(*zip(*pairs, strict=True))
     partial_keys = ('audio_captions', 'visual_captions')
     _write_manifest(path, rows, partial_keys, {**meta, 'ceilings': ceilings})
     if split == 'test':
@@ -239,7 +239,7 @@ def make_sounding_shapes(
     """
     out_dir = Path(out_dir)
     numbers = (settings.train_clips, settings.val_clips, settings.test_clips)
-    pairs = dict(zip(SPLITS, choose_pairs(*numbers, seed=settings.seed)))
+    pairs = dict(zip(SPLITS, choose_pairs(*numbers, seed=settings.seed), strict=True))
     (out_dir / 'clips').mkdir(parents=True, exist_ok=True)
     _check_settings(out_dir, settings)
     tasks = [
