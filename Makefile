@@ -1,0 +1,81 @@
+# Without PYTHON, `make` keeps its own environment in .venv; with it (PYTHON=python)
+# that environment is used as it is and nothing is installed.
+PYTHON ?=
+ARGS ?=
+VENV := .venv
+CONSTRAINTS := requirements/constraints.txt
+REQUIREMENTS := setup.py $(CONSTRAINTS)
+LINTED := $(wildcard coavt_mm configs tools tests projects docs setup.py README.md CHANGELOG.md)
+
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+ifeq ($(strip $(PYTHON)),)
+RUN := $(VENV)/bin/python
+RUN_READY := $(VENV)/.ready-run
+TEST_READY := $(VENV)/.ready-test
+else
+RUN := $(PYTHON)
+RUN_READY := check-run
+TEST_READY := check-test
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean check-run check-test
+
+help:  ## show this text
+	@echo 'make TARGET [PYTHON=python] [ARGS="..."]'
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  \1\t/'
+	@echo 'PYTHON=python uses that environment instead of a new one in .venv.'
+
+demo: $(RUN_READY)  ## render clips, pre-train, evaluate; ARGS go to tools/demo.py
+	$(RUN) tools/demo.py $(ARGS)
+
+test: $(TEST_READY)  ## lint and run all tests; ARGS go to pytest
+	@$(MAKE) --no-print-directory lint
+	$(RUN) -m pytest --cov=coavt_mm --cov-report=term --cov-fail-under=85 $(ARGS)
+
+lint: $(TEST_READY)  ## ruff (rules and format) and codespell
+	$(RUN) -m ruff check $(LINTED)
+	$(RUN) -m ruff format --check $(LINTED)
+	$(RUN) -m codespell_lib $(LINTED)
+
+clean:  ## remove .venv, builds and caches; data and work_dirs stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------------- environment
+SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
+
+$(VENV)/bin/python:
+	@set -e; for python in python3 python3.12 python3.11 python3.10 python; do \
+	    if $$python -c '$(SUITABLE)' 2>/dev/null; then \
+	        echo "Creating $(VENV) with $$python"; \
+	        $$python -m venv $(VENV); exit 0; \
+	    fi; \
+	done; \
+	echo 'No Python 3.10, 3.11 or 3.12 with the module venv was found' \
+	     '(on Debian and Ubuntu: apt install python3-venv).' >&2; exit 1
+
+$(VENV)/.ready-run: $(REQUIREMENTS) | $(VENV)/bin/python
+	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite]'
+	@touch $@
+
+$(VENV)/.ready-test: $(REQUIREMENTS) | $(VENV)/bin/python
+	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite,test]'
+	@touch $(VENV)/.ready-run $@
+
+define CHECK
+	@$(RUN) -c 'import importlib.util, sys; \
+	missing = [m for m in sys.argv[1:] if importlib.util.find_spec(m) is None]; \
+	sys.exit(None if not missing else "$(RUN) lacks " + ", ".join(missing) + \
+	": install with `$(RUN) -m pip install -c $(CONSTRAINTS) -e \".[lite,test]\"`")' $(1)
+endef
+RUN_MODULES := av decord matplotlib mmaction mmcv mmengine mmpretrain numpy psutil \
+    tensorboard torch torchaudio torchvision transformers
+
+check-run:
+	$(call CHECK,$(RUN_MODULES))
+
+check-test:
+	$(call CHECK,$(RUN_MODULES) codespell_lib pytest pytest_cov pytest_timeout ruff \
+	    sklearn timm)

@@ -1,0 +1,13 @@
+"""Loops, hooks and optimiser wrappers that mmengine lacks."""
+
+from .hooks import IterationSeedHook, ShareModelHook, StrictCheckpointHook
+from .loops import ResumableIterLoop
+from .optim import BF16OptimWrapper
+
+__all__ = [
+    'BF16OptimWrapper',
+    'IterationSeedHook',
+    'ResumableIterLoop',
+    'ShareModelHook',
+    'StrictCheckpointHook',
+]

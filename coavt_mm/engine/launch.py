@@ -1,0 +1,253 @@
+"""What ``tools/train.py``, ``tools/test.py`` and the demo share."""
+
+import os
+import os.path as osp
+import re
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config.utils import ConfigParsingError
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from .. import compat
+from ..errors import CoAVTError, ConfigError
+from .hooks import StrictCheckpointHook
+from .options import check_cfg_options
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+# --------------------------------------------------------------------------------------
+# Command lines
+# --------------------------------------------------------------------------------------
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Add what every tool takes that builds a Runner.
+
+    Args:
+        parser (ArgumentParser): The tool's parser.
+    """
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings that replace those of the config, e.g. train_cfg.max_iters=100 '
+        'or test_evaluator.0.topk=[1,5]',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+    # torch.distributed.launch adds it, torchrun sets the environment variable
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def parse_train_args(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the command line of ``tools/train.py``.
+
+    Args:
+        argv (sequence of str, optional): Arguments; default those of the process.
+
+    Returns:
+        Namespace: The arguments.
+    """
+    parser = ArgumentParser(description='Train a model of a config.')
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path from the last one in the work '
+        'dir, or from the start when there is none',
+    )
+    parser.add_argument('--seed', type=int, help='replaces randomness.seed')
+    add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def parse_test_args(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the command line of ``tools/test.py``.
+
+    Args:
+        argv (sequence of str, optional): Arguments; default those of the process.
+
+    Returns:
+        Namespace: The arguments.
+    """
+    parser = ArgumentParser(description='Evaluate a checkpoint.')
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='path or address of the checkpoint')
+    add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+# --------------------------------------------------------------------------------------
+# Configs
+# --------------------------------------------------------------------------------------
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config and merge checked options into it.
+
+    Args:
+        path (str): Path of the config.
+        options (dict, optional): Dotted key -> value, see :func:`check_cfg_options`.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        ConfigError: If the file is missing or broken, or an option is not valid.
+    """
+    if not osp.isfile(path):
+        raise ConfigError(f'{path}: there is no such config{_similar_configs(path)}.')
+    try:
+        cfg = Config.fromfile(path)
+    except (FileNotFoundError, SyntaxError, ConfigParsingError) as error:
+        raise ConfigError(f'{path}: cannot be read ({error}).') from error
+    if options:
+        check_cfg_options(cfg, options)
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+def _similar_configs(path: str) -> str:
+    """Name the nearest config below ``configs/``, here or beside the package."""
+    folders = {Path('configs'), Path(__file__).parents[2] / 'configs'}
+    files = {f.stem: str(f) for folder in folders for f in folder.rglob('*.py')}
+    close = get_close_matches(Path(path).stem, sorted(files), n=1, cutoff=0.5)
+    return f'; the nearest is {files[close[0]]}' if close else ''
+
+
+def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:
+    """Choose the work dir: the option, else the config's, else by the config's name.
+
+    Args:
+        cfg (Config): The config; ``work_dir`` is set.
+        work_dir (str, optional): The command line's.
+    """
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        name = Path(cfg.filename).stem if cfg.filename else 'run'
+        cfg.work_dir = osp.join('work_dirs', name)
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Say which checkpoint the Runner goes on from.
+
+    With 'auto' and no checkpoint in the work dir the run starts anew and the config's
+    ``load_from`` stays in force, so that a job may be started with ``--resume`` always.
+
+    Args:
+        cfg (Config): The config, with ``work_dir``; ``resume`` and ``load_from`` are
+            set.
+        resume (str, optional): None (change nothing), 'auto' or a path.
+    """
+    if resume is None:
+        return
+    if resume == 'auto':
+        resume = find_latest_checkpoint(cfg.work_dir)
+    if resume is not None:
+        cfg.resume, cfg.load_from = True, resume
+
+
+# --------------------------------------------------------------------------------------
+# Runs
+# --------------------------------------------------------------------------------------
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner of a config, with the cures that the versions here need.
+
+    Args:
+        cfg (Config): A complete config, with ``work_dir`` and ``launcher``.
+
+    Returns:
+        Runner: The runner.
+    """
+    compat.check_mmcv()
+    compat.register_checkpoint_loader()
+    compat.init_cpu_process_group(cfg)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def _prepare(args: Namespace) -> Config:
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    set_work_dir(cfg, args.work_dir)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return cfg
+
+
+def train(argv: Sequence[str] | None = None) -> None:
+    """Train as the command line says.
+
+    Args:
+        argv (sequence of str, optional): Arguments; default those of the process.
+    """
+    args = parse_train_args(argv)
+    cfg = _prepare(args)
+    set_resume(cfg, args.resume)
+    if args.seed is not None:
+        cfg.randomness = ConfigDict(cfg.get('randomness', {}), seed=args.seed)
+    build_runner(cfg).train()
+
+
+def test(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Evaluate a checkpoint as the command line says.
+
+    Args:
+        argv (sequence of str, optional): Arguments; default those of the process.
+
+    Returns:
+        dict: Name of a metric -> value.
+    """
+    args = parse_test_args(argv)
+    cfg = _prepare(args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    runner = build_runner(cfg)
+    runner.register_hook(StrictCheckpointHook())
+    return runner.test()
+
+
+def run_tool(main: Callable[[], Any]) -> None:
+    """Run a tool's main function; an error that the user can mend is one line.
+
+    Args:
+        main (callable): The function.
+
+    Raises:
+        SystemExit: With status 1, when a :class:`CoAVTError` was raised.
+    """
+    try:
+        main()
+    except CoAVTError as error:
+        rank = os.environ.get('RANK', '0')
+        prefix = '' if rank == '0' else f'[rank {rank}] '
+        print(f'{prefix}Error: {one_line(error)}', file=sys.stderr)
+        sys.exit(1)
+
+
+def one_line(error: CoAVTError) -> str:
+    """The message of an error, without what others wrapped around it.
+
+    A DataLoader raises a worker's error again with the worker's traceback as its
+    message; mmengine < 0.10.7 puts "class `X` in file: " before it when a class of a
+    registry fails to build.
+
+    Args:
+        error (CoAVTError): The error.
+
+    Returns:
+        str: One line.
+    """
+    text = str(error)
+    if ' DataLoader worker ' in text:
+        text = re.split(r'^(?:\w+\.)*\w+Error: ', text, flags=re.MULTILINE)[-1]
+    text = re.sub(r'^(class `\w+` in \S+: )+', '', text)
+    return ' '.join(text.split())
