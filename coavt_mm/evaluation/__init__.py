@@ -1,0 +1,5 @@
+"""Metrics of the project."""
+
+from .retrieval import RetrievalMetric
+
+__all__ = ['RetrievalMetric']

@@ -1,0 +1,228 @@
+"""Re-ranking by the matching head, and its accuracy on hard pairs.
+
+Letters as in :mod:`coavt_mm.evaluation.ranking`, and P pairs, T text tokens,
+N_av tokens of the joint stream, D width.
+"""
+
+from collections import defaultdict
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.utils import track_iter_progress
+from torch import Tensor
+
+from ..errors import CoAVTError, ConfigError
+from .ranking import (
+    StreamFeatures,
+    score_blocks,
+    slices,
+    top_captions,
+    top_clips,
+)
+
+# Logits of equal pairs differ by more than similarities do: they went through a network
+# in batches of different shapes.
+LOGIT_TOLERANCE = 1e-5
+PROGRESS_FROM = 50  # batches; shorter jobs show no bar
+
+
+class PairScorer:
+    """Ask a model whether captions and clips match.
+
+    Args:
+        model: Has ``match(tokens, input_ids, attention_mask) -> (P, 2)``.
+        records: One dict a sample, with ``tokens`` (F, N_av, D) and ``caption_ids``.
+        features: The joint stream made from the same records.
+        batch_size: Pairs scored at once.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        records: list[dict],
+        features: StreamFeatures,
+        batch_size: int,
+    ) -> None:
+        self.model = model.module if is_model_wrapper(model) else model
+        self.device = next(self.model.parameters()).device
+        self.batch_size = batch_size
+        samples = [records[row] for row in features.rows]
+        for key in ('tokens', 'caption_ids'):
+            missing = [s['sample_id'] for s in samples if s.get(key) is None]
+            if missing:
+                raise ConfigError(
+                    f'the matching head needs {key!r}, which {missing[0]!r} lacks: set '
+                    'test_cfg.keep_tokens=True in the model'
+                )
+        self.names = [sample['sample_id'] for sample in samples]
+        self.tokens = [sample['tokens'] for sample in samples]
+        places = zip(features.owner.tolist(), features.columns, strict=True)
+        self.ids = [samples[clip]['caption_ids'][column] for clip, column in places]
+
+    @torch.no_grad()
+    def __call__(self, clips: Tensor, captions: Tensor) -> Tensor:
+        """Logits (P, 2), mean over frames, of pairs given by two (P,) index tensors."""
+        parts = list(slices(len(clips), self.batch_size))
+        if len(parts) >= PROGRESS_FROM:
+            parts = track_iter_progress(parts)
+        logits = [
+            self._score(clips[part].tolist(), captions[part].tolist()) for part in parts
+        ]
+        return torch.cat(logits) if logits else torch.zeros(0, 2)
+
+    def _score(self, clips: list[int], captions: list[int]) -> Tensor:
+        tokens = torch.stack([self.tokens[i] for i in clips]).to(self.device)
+        texts = [self.ids[i].to(self.device) for i in captions]
+        ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
+        lengths = torch.tensor([len(text) for text in texts], device=self.device)
+        mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        half = tokens.dtype in (torch.float16, torch.bfloat16)
+        # Tokens kept in half precision came from an autocast forward; go on in it.
+        context = torch.autocast(
+            self.device.type, tokens.dtype if half else None, enabled=half
+        )
+        with context:
+            frames = [
+                self.model.match(frame, ids, mask.long()).float()
+                for frame in tokens.unbind(1)
+            ]
+        logits = torch.stack(frames).mean(0).cpu()
+        bad = (~logits.isfinite()).any(1).nonzero().flatten().tolist()
+        if bad:
+            name = self.names[clips[bad[0]]]
+            raise CoAVTError(f'the matching logit of sample {name!r} is NaN or inf')
+        return logits
+
+
+def rerank(
+    logits: Tensor,
+    scores: Tensor,
+    is_own: Tensor,
+    cosine_ranks: Tensor,
+    add_similarity: bool,
+) -> Tensor:
+    """Rank again within each query's top K; what lies outside stays below it.
+
+    Args:
+        logits: (queries, K) matching logits.
+        scores: (queries, K) similarities.
+        is_own: (queries, K) bool, right answers.
+        cosine_ranks: (queries,) ranks by similarity, kept where no right answer is
+            among the K.
+        add_similarity: BLIP-2's sum; otherwise the logit replaces the score (VAST).
+
+    Returns:
+        (queries,) int64.
+    """
+    scores = logits + scores if add_similarity else logits
+    own = scores.masked_fill(~is_own, -torch.inf).amax(1, keepdim=True)
+    ranks = 1 + ((scores >= own - LOGIT_TOLERANCE) & ~is_own).sum(1)
+    return torch.where(is_own.any(1), ranks, cosine_ranks)
+
+
+def matching_ranks(
+    features: StreamFeatures,
+    scorer: PairScorer,
+    cosine_ranks: tuple[Tensor, Tensor],
+    topk: int,
+    add_similarity: tuple[bool, ...],
+) -> list[tuple[Tensor, Tensor]]:
+    """Ranks (text to clip, clip to text) for each way of using the logit.
+
+    Args:
+        features: The joint stream.
+        scorer: Gives the logits; each pair is asked once per direction.
+        cosine_ranks: (N,) and (G,).
+        topk: K.
+        add_similarity: One flag for each result.
+    """
+    scores, clips = top_clips(features, min(topk, len(features.clips)))
+    captions = torch.arange(len(clips))[:, None].expand_as(clips)
+    logits = scorer(clips.flatten(), captions.flatten())[:, 1].view_as(scores)
+    own = clips == features.owner[:, None]
+    forward = [
+        rerank(logits, scores, own, cosine_ranks[0], add) for add in add_similarity
+    ]
+
+    scores, captions = top_captions(features, min(topk, len(features.captions)))
+    clips = torch.arange(len(captions))[:, None].expand_as(captions)
+    logits = scorer(clips.flatten(), captions.flatten())[:, 1].view_as(scores)
+    own = features.owner[captions] == clips
+    backward = [
+        rerank(logits, scores, own, cosine_ranks[1], add) for add in add_similarity
+    ]
+    return list(zip(forward, backward, strict=True))
+
+
+def normalise(text: str) -> str:
+    """Captions that differ in case or spaces only are the same caption."""
+    return ' '.join(text.lower().split())
+
+
+def hardest_negatives(
+    features: StreamFeatures, texts: list[str]
+) -> tuple[Tensor, Tensor]:
+    """The most similar wrong clip of each caption and wrong caption of each clip.
+
+    Wrong means another clip that carries no caption of the same text.
+
+    Args:
+        features: One stream.
+        texts: N captions.
+
+    Returns:
+        (N,) clips and (G,) captions, -1 where there is none.
+    """
+    same = defaultdict(lambda: len(same))
+    group = torch.tensor([same[normalise(text)] for text in texts])
+    carried = defaultdict(set)  # text -> clips that carry it
+    for text, clip in zip(group.tolist(), features.owner.tolist(), strict=True):
+        carried[text].add(clip)
+    clip_score = torch.full((len(texts),), -torch.inf)
+    caption_score = torch.full((len(features.clips),), -torch.inf)
+    clip_of = torch.full((len(texts),), -1)
+    caption_of = torch.full((len(features.clips),), -1)
+    for captions, clips, block in score_blocks(features):
+        block = block.cpu()
+        for row, text in enumerate(group[captions].tolist()):
+            right = [c for c in carried[text] if clips.start <= c < clips.stop]
+            block[row, [c - clips.start for c in right]] = -torch.inf
+        _keep_best(clip_score[captions], clip_of[captions], block, clips.start)
+        _keep_best(caption_score[clips], caption_of[clips], block.T, captions.start)
+    return clip_of, caption_of
+
+
+def _keep_best(score: Tensor, index: Tensor, block: Tensor, offset: int) -> None:
+    """Update running maxima (n,) in place from block (n, m)."""
+    best, where = block.max(1)
+    better = best > score
+    score[better] = best[better]
+    index[better] = where[better] + offset
+
+
+def matching_accuracy(
+    features: StreamFeatures, scorer: PairScorer, texts: list[str]
+) -> dict[str, float]:
+    """Share of held-out pairs that the matching head judges rightly.
+
+    The pairs: each caption with its own clip, with the hardest wrong clip, and each
+    clip with its hardest wrong caption.
+
+    Returns:
+        ``all`` and its parts ``positive``, ``hard_clip``, ``hard_caption`` as shares.
+    """
+    clip_of, caption_of = hardest_negatives(features, texts)
+    captions, clips = torch.arange(len(clip_of)), torch.arange(len(caption_of))
+    pairs = {
+        'positive': (features.owner, captions),
+        'hard_clip': (clip_of[clip_of >= 0], captions[clip_of >= 0]),
+        'hard_caption': (clips[caption_of >= 0], caption_of[caption_of >= 0]),
+    }
+    right = {
+        name: scorer(*pair).argmax(1) == int(name == 'positive')
+        for name, pair in pairs.items()
+    }
+    right['all'] = torch.cat(list(right.values()))
+    return {
+        name: hits.float().mean().item() for name, hits in right.items() if len(hits)
+    }

@@ -1,0 +1,95 @@
+"""What a retrieval evaluation leaves for people: a table, a JSON, flat numbers."""
+
+from pathlib import Path
+
+from mmengine.fileio import dump
+
+DIRECTIONS = ('text_to_clip', 'clip_to_text')
+ARROWS = {'text_to_clip': 'text -> clip', 'clip_to_text': 'clip -> text'}
+
+
+def ceiling_of(ceilings: dict | None, direction: str, stream: str) -> dict | None:
+    """Find a ceiling given per direction and stream, or per stream only."""
+    ceilings = ceilings or {}
+    return ceilings.get(direction, ceilings).get(stream)
+
+
+def flat_metrics(results: dict) -> dict[str, float]:
+    """Numbers for mmengine's log: 'text_to_clip/AV/R@1', 'matching_accuracy'."""
+    flat = {
+        f'{key}/{stream}/{name}': value
+        for key, streams in results.items()
+        if key.startswith(DIRECTIONS)
+        for stream, summary in streams.items()
+        for name, value in summary.items()
+    }
+    if results.get('matching_accuracy') is not None:
+        flat['matching_accuracy'] = results['matching_accuracy']
+    return flat
+
+
+def heading(results: dict) -> str:
+    """One line that says what was ranked; no number stands without it."""
+    facts = {
+        'protocol': results['protocol'] or 'not named',
+        'manifest': results['manifest'] or 'not named',
+        'hash': (results['manifest_hash'] or 'none')[:12],
+        'clips': results['clips'],
+        'captions': results['captions'],
+        'missing': 'not stated' if results['missing'] is None else results['missing'],
+    }
+    return ', '.join(f'{name} {value}' for name, value in facts.items())
+
+
+def _cells(summary: dict, names: list[str]) -> list[str]:
+    values = [summary.get(name) for name in names]
+    return ['-' if value is None else f'{value:.1f}' for value in values]
+
+
+def _rows(results: dict, names: list[str]) -> list[list[str]]:
+    rows = []
+    for key in results:
+        if not key.startswith(DIRECTIONS):
+            continue
+        direction = next(name for name in DIRECTIONS if key.startswith(name))
+        mode = key[len(direction) + 1 :] or 'cosine'
+        for stream, summary in results[key].items():
+            counts = [str(n) for n in results['streams'][stream].values()]
+            label = [ARROWS[direction], mode, stream]
+            rows.append(label + _cells(summary, names) + counts)
+            best = ceiling_of(results['ceilings'], direction, stream)
+            if best and mode == 'cosine':
+                label[1] = 'ceiling'
+                rows.append(label + _cells(best, names) + [''] * len(counts))
+    return rows
+
+
+def markdown_table(results: dict) -> str:
+    """Readable both in a terminal and on a page; R@k in per cent, ranks from 1."""
+    summaries = [
+        summary
+        for key in results
+        if key.startswith(DIRECTIONS)
+        for summary in results[key].values()
+    ]
+    if not summaries:
+        return f'{heading(results)}\n\nNo caption has its clip in any gallery.\n'
+    names = list(summaries[0])
+    head = ['direction', 'score', 'stream', *names, 'gallery', 'captions', 'missing']
+    rows = [head, *_rows(results, names)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    rows.insert(1, ['-' * width for width in widths])
+    padded = [map(str.ljust, row, widths) for row in rows]
+    lines = [f'| {" | ".join(row)} |' for row in padded]
+    if results.get('matching_accuracy') is not None:
+        share = results['matching_accuracy']
+        lines += ['', f'Matching accuracy on held-out pairs: {100 * share:.1f} %']
+    return '\n'.join([heading(results), '', *lines]) + '\n'
+
+
+def save_report(results: dict, out_dir: str | Path) -> None:
+    """Write retrieval.json and retrieval.md."""
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    dump(results, out_dir / 'retrieval.json', indent=2)
+    (out_dir / 'retrieval.md').write_text(markdown_table(results))
