@@ -22,12 +22,13 @@ class ResumableIterLoop(IterBasedTrainLoop):
     Arguments are those of :class:`mmengine.runner.IterBasedTrainLoop`.
 
     Raises:
-        ConfigError: If the sampler of the dataloader has no attribute ``start``.
+        ConfigError: If the sampler has no attributes ``start`` and ``seed``.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         _sampler(self.dataloader)
+        self._seed_at_start = self.runner.seed
 
     def run(self) -> None:
         """Train, from the present iteration on."""
@@ -35,6 +36,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
             batch_size = self.dataloader.batch_sampler.batch_size
             sampler = _sampler(self.dataloader)
             sampler.start = self._iter * batch_size * get_world_size()
+            if sampler.seed == self._seed_at_start:  # the Runner's, by now the resumed
+                sampler.seed = self.runner.seed
             self.dataloader_iterator = None  # ends its workers before new ones start
             self.dataloader_iterator = _after_replay(self.dataloader, self._iter)
         return super().run()
@@ -43,7 +46,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
 def _sampler(dataloader: DataLoader) -> Sampler:
     """The sampler that can be told where to start."""
     sampler = getattr(dataloader.batch_sampler, 'sampler', None)
-    if not hasattr(sampler, 'start'):
+    if not hasattr(sampler, 'start') or not hasattr(sampler, 'seed'):
         raise ConfigError(
             f'ResumableIterLoop cannot continue {type(sampler).__name__}: set '
             "train_dataloader.sampler.type='ResumableSampler', or "

@@ -1,0 +1,221 @@
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+from coavt_mm import compat
+from coavt_mm.errors import CheckpointError, CoAVTError, ConfigError
+
+
+@pytest.fixture
+def loader(monkeypatch):
+    """mmengine's loader with ours registered, for one test."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    compat.register_checkpoint_loader()
+    return CheckpointLoader.load_checkpoint
+
+
+class Malicious:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_reads_what_mmengine_writes(loader, tmp_path):
+    history = HistoryBuffer([1.0, 2.5], [1, 1])
+    content = {
+        'state_dict': {'weight': torch.arange(3.0)},
+        'message_hub': {'log_scalars': {'loss': history}},
+        'values': [np.float32(0.5), np.int64(3), np.bool_(True)],
+        'arrays': [np.eye(2), np.arange(3), np.array(['a', 'bc'])],
+        'meta': {'iter': 3, 'cfg': 'text', 'shape': (1, None)},
+    }
+    torch.save(content, tmp_path / 'a.pth')
+    before = torch.serialization.get_safe_globals()
+    read = loader(str(tmp_path / 'a.pth'), map_location='cpu')
+    again = read['message_hub']['log_scalars']['loss']
+    assert again.mean() == 1.75 and again.statistics('max') == 2.5
+    again.update(7.0)
+    assert again.current() == 7.0
+    assert read['values'] == content['values']
+    for array, original in zip(read['arrays'], content['arrays'], strict=True):
+        np.testing.assert_array_equal(array, original)
+    assert torch.equal(read['state_dict']['weight'], torch.arange(3.0))
+    assert torch.serialization.get_safe_globals() == before
+
+
+@pytest.mark.parametrize('core', ['numpy.core', 'numpy._core'])
+def test_reads_arrays_of_numpy_1_and_2(tmp_path, core):
+    torch.save({'x': np.float64(2.0), 'y': np.ones(2)}, tmp_path / 'a.pth')
+    other = {'numpy.core': b'numpy._core', 'numpy._core': b'numpy.core'}[core]
+    legacy = tmp_path / 'b.pth'
+    torch.save(
+        {'x': np.float64(2.0), 'y': np.ones(2)},
+        legacy,
+        _use_new_zipfile_serialization=False,
+    )
+    legacy.write_bytes(legacy.read_bytes().replace(other + b'.', core.encode() + b'.'))
+    assert core.encode() in legacy.read_bytes()
+    read = compat.load_from_local(str(legacy))
+    assert read['x'] == 2.0 and read['y'].tolist() == [1.0, 1.0]
+
+
+EVIL = {
+    'a command': (Malicious(__import__('os').system, 'touch EVIL'), 'system'),
+    'eval': (Malicious(eval, "open('EVIL', 'w')"), 'eval'),
+    'getattr': (Malicious(getattr, np, 'load'), 'numpy'),
+    'getattr of the log': (Malicious(getattr, HistoryBuffer, '__init__'), 'getattr'),
+    'getattr of a class': (Malicious(getattr, np.ndarray, 'tofile'), 'getattr'),
+}
+
+
+@pytest.mark.parametrize('evil, asked', EVIL.values(), ids=EVIL)
+def test_code_is_refused(loader, tmp_path, monkeypatch, evil, asked):
+    monkeypatch.chdir(tmp_path)
+    torch.save({'state_dict': {}, 'extra': evil}, 'evil.pth', pickle_module=Reduced)
+    with pytest.raises(CheckpointError, match=r'evil.pth: refused') as caught:
+        loader('evil.pth')
+    assert asked in str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert not (tmp_path / 'EVIL').exists()
+
+
+class Reduced:
+    """A pickle module that writes modules as their names, as attackers may."""
+
+    load, loads, Unpickler = pickle.load, pickle.loads, pickle.Unpickler
+
+    class Pickler(pickle._Pickler):
+        def save_global(self, obj, name=None):
+            return super().save_global(obj, name)
+
+        def save(self, obj, save_persistent_id=True):
+            if obj is np:
+                self.write(b'cnumpy\nload\n')
+                return None
+            return super().save(obj, save_persistent_id)
+
+    @staticmethod
+    def dump(obj, file, protocol=2):
+        Reduced.Pickler(file, protocol).dump(obj)
+
+
+@pytest.mark.parametrize('keep', [0, 10, 0.5, 0.95])
+def test_damaged_file(tmp_path, keep):
+    path = tmp_path / 'a.pth'
+    torch.save({'state_dict': {'w': torch.rand(100)}}, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: keep if keep == 0 or keep > 1 else int(keep * len(data))])
+    with pytest.raises(CheckpointError, match=r'a.pth: .*download it again'):
+        compat.load_from_local(str(path))
+
+
+@pytest.mark.parametrize('content', [b'hello, this is text', b'\x80\x02', b'\x00' * 99])
+def test_other_files(tmp_path, content):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='a.pth: ') as caught:
+        compat.load_from_local(str(path))
+    assert '\n' not in str(caught.value)
+
+
+def test_missing_file_and_folder(loader, tmp_path):
+    for path in (tmp_path, tmp_path / 'none.pth'):
+        with pytest.raises(CheckpointError, match='no such checkpoint'):
+            loader(str(path))
+
+
+def test_download_is_read_safely(loader, tmp_path, monkeypatch):
+    """file:// would not reach the loader; the download itself is stood in for."""
+    torch.save(Malicious(eval, '1'), tmp_path / 'source.pth')
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+
+    def download(url, path, progress):
+        with open(path, 'wb') as file:
+            file.write((tmp_path / 'source.pth').read_bytes())
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    with pytest.raises(CheckpointError, match='refused'):
+        loader('https://example.org/files/model.pth?x=1')
+    assert (tmp_path / 'hub' / 'checkpoints' / 'model.pth').is_file()
+
+
+def test_failed_download(loader, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with pytest.raises(CheckpointError, match='download failed'):
+        loader('http://127.0.0.1:9/model.pth')
+
+
+def test_process_group_is_left_alone_where_not_needed():
+    cfg = Config(dict(launcher='none'))
+    compat.init_cpu_process_group(cfg)
+    assert 'model_wrapper_cfg' not in cfg
+    assert not torch.distributed.is_initialized()
+
+
+def test_launcher_that_needs_gpus(monkeypatch):
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
+    with pytest.raises(ConfigError, match='--launcher slurm needs GPUs'):
+        compat.init_cpu_process_group(Config(dict(launcher='slurm')))
+
+
+def test_process_group_on_cpu(monkeypatch):
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
+    names = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29533')
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True))
+    try:
+        compat.init_cpu_process_group(cfg)
+        assert torch.distributed.get_backend() == 'gloo'
+    finally:
+        torch.distributed.destroy_process_group()
+    assert cfg.model_wrapper_cfg.device_ids is None
+    assert cfg.model_wrapper_cfg.find_unused_parameters is True
+
+
+def test_missing_mmcv_is_one_clear_message(monkeypatch):
+    compat.check_mmcv()
+    monkeypatch.setattr(compat, 'find_spec', lambda name: None)
+    with pytest.raises(CoAVTError, match='pip install "mmcv-lite>=2.1,<2.2"'):
+        compat.check_mmcv()
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_plain_import_touches_nothing():
+    code = (
+        'import sys, coavt_mm, coavt_mm.compat\n'
+        'print([m for m in ("transformers", "mmaction", "mmpretrain", "mmcv", '
+        '"mmengine.runner") if m in sys.modules])'
+    )
+    assert run_python(code).strip() == '[]'
+
+
+@pytest.mark.slow
+def test_models_of_mmaction2_and_mmpretrain_import():
+    code = (
+        'from coavt_mm.compat import prepare_openmmlab_models as prepare\n'
+        'prepare(); prepare()\n'
+        'import mmaction.models, mmpretrain.models\n'
+        'from coavt_mm.errors import CoAVTError\n'
+        'try:\n    mmaction.models.DRN()\nexcept CoAVTError as error:\n'
+        '    print(error)\n'
+    )
+    assert 'not part of the installed mmaction2 wheel' in run_python(code)

@@ -1,0 +1,65 @@
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+
+from coavt_mm.engine.hooks import IterationSeedHook, StrictCheckpointHook
+from coavt_mm.engine.launch import build_runner
+from coavt_mm.errors import CheckpointError
+
+
+def draw(seed: int, iteration: int) -> tuple:
+    runner = SimpleNamespace(seed=seed, iter=iteration)
+    IterationSeedHook().before_train_iter(runner, iteration)
+    return random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def test_seed_depends_on_seed_and_iteration_only():
+    first = draw(5, 2)
+    other, third = draw(5, 3), draw(6, 2)
+    assert draw(5, 2) == first
+    for mine, its, thats in zip(first, other, third, strict=True):
+        assert len({mine, its, thats}) == 3
+
+
+def test_seed_differs_between_ranks(monkeypatch):
+    first = draw(5, 2)
+    monkeypatch.setattr('coavt_mm.engine.hooks.get_rank', lambda: 1)
+    assert all(a != b for a, b in zip(first, draw(5, 2), strict=True))
+
+
+def test_seed_hook_runs_last(toy_cfg):
+    hooks = build_runner(toy_cfg()).hooks
+    assert isinstance(hooks[-1], IterationSeedHook)
+
+
+@pytest.mark.parametrize(
+    'hooks, shared', [([dict(type='ShareModelHook')], 1.0), ([], 0)]
+)
+def test_model_is_shared_with_the_metrics_that_ask(toy_cfg, hooks, shared):
+    cfg = toy_cfg(custom_hooks=[ConfigDict(hook) for hook in hooks])
+    runner = build_runner(cfg)
+    assert runner.val()['shared'] == shared
+    assert runner.test()['shared'] == shared
+    if shared:
+        assert runner.val_evaluator.metrics[0].model is runner.model
+
+
+@pytest.mark.parametrize(
+    'spoil, first',
+    [
+        (lambda state: state.pop('layers.2.bias'), 'layers.2.bias'),
+        (lambda state: state.update({'layers.0.bias': torch.ones(9)}), 'layers.0.bias'),
+    ],
+)
+def test_checkpoint_of_another_model_is_refused(toy_cfg, spoil, first):
+    runner = build_runner(toy_cfg())
+    state = dict(runner.model.state_dict())
+    hook = StrictCheckpointHook()
+    hook.after_load_checkpoint(runner, {'state_dict': state})
+    spoil(state)
+    with pytest.raises(CheckpointError, match=f"1 of 4 .*'{first}'"):
+        hook.after_load_checkpoint(runner, {'state_dict': state})

@@ -1,0 +1,178 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from coavt_mm.engine import launch
+from coavt_mm.errors import CheckpointError, ClipError, CoAVTError, ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_script(*command, **environment):
+    """Run a tool as a user does; returns the finished process."""
+    paths = f'{ROOT}{os.pathsep}{ROOT / "tests"}'
+    env = {**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1', **environment}
+    return subprocess.run(
+        [str(part) for part in command],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=ROOT,
+    )
+
+
+def test_train_resume_and_test(toy_config, tmp_path, capsys):
+    common = [toy_config, '--work-dir', str(tmp_path)]
+    launch.train([*common, '--seed', '11', '--cfg-options', 'train_cfg.max_iters=4'])
+    first = torch.load(tmp_path / 'iter_4.pth', weights_only=False)
+    assert first['meta']['seed'] == 11
+    launch.train([*common, '--resume'])
+    assert (tmp_path / 'iter_7.pth').is_file()
+    metrics = launch.test([toy_config, str(tmp_path / 'iter_7.pth'), *common[1:]])
+    assert metrics == {'count': 7, 'shared': 1.0}
+
+
+def test_resume_by_path_and_automatic(toy_cfg, tmp_path):
+    cfg = toy_cfg(load_from='pretrained.pth')
+    launch.set_resume(cfg, None)
+    assert cfg.load_from == 'pretrained.pth' and not cfg.get('resume')
+    launch.set_resume(cfg, 'auto')  # nothing to go on from: as without
+    assert cfg.load_from == 'pretrained.pth' and not cfg.get('resume')
+    launch.set_resume(cfg, 'some.pth')
+    assert (cfg.load_from, cfg.resume) == ('some.pth', True)
+
+
+def test_work_dir_order(toy_cfg):
+    cfg = toy_cfg()
+    launch.set_work_dir(cfg)
+    assert cfg.work_dir.endswith('run')
+    launch.set_work_dir(cfg, 'elsewhere')
+    assert cfg.work_dir == 'elsewhere'
+    cfg.work_dir = None
+    launch.set_work_dir(cfg)
+    assert cfg.work_dir == os.path.join('work_dirs', 'toy')
+
+
+def test_unknown_config_names_the_nearest(tmp_path, monkeypatch):
+    folder = tmp_path / 'configs' / 'coavt'
+    folder.mkdir(parents=True)
+    (folder / 'pretrain_toy_points.py').write_text('')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match='nearest is .*pretrain_toy_points.py'):
+        launch.load_config('configs/coavt/pretrain_toy_point.py')
+    with pytest.raises(ConfigError, match='no such config'):
+        launch.load_config('qqqqqqqqqqqq.py')
+
+
+@pytest.mark.parametrize(
+    'text', ["_base_ = './absent.py'\n", 'model = dict(\n', 'x = 1 +']
+)
+def test_broken_config_is_one_error(tmp_path, text):
+    path = tmp_path / 'broken.py'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match='broken.py: cannot be read'):
+        launch.load_config(str(path))
+
+
+def test_options_are_checked_and_merged(toy_config):
+    cfg = launch.load_config(toy_config, {'model.width': 6})
+    assert cfg.model.width == 6
+    with pytest.raises(ConfigError, match='model.width'):
+        launch.load_config(toy_config, {'model.wdth': 6})
+
+
+def test_one_line_unwraps_messages():
+    worker = (
+        'Caught ClipError in DataLoader worker process 0.\nOriginal Traceback (most '
+        'recent call last):\n  File "x.py", line 1\ncoavt_mm.errors.ClipError: a.mp4: '
+        'cut off;\n see the log'
+    )
+    assert launch.one_line(ClipError(worker)) == 'a.mp4: cut off; see the log'
+    built = 'class `CoAVT` in coavt_mm/models/coavt.py: widths differ'
+    assert launch.one_line(ConfigError(built)) == 'widths differ'
+    assert launch.one_line(CoAVTError('plain: message')) == 'plain: message'
+
+
+@pytest.mark.parametrize(
+    'rank, start', [('0', 'Error: '), ('3', r'\[rank 3\] Error: ')]
+)
+def test_run_tool_prints_one_line(capsys, monkeypatch, rank, start):
+    def fail():
+        raise CheckpointError('a.pth: damaged.')
+
+    monkeypatch.setenv('RANK', rank)
+    with pytest.raises(SystemExit) as caught:
+        launch.run_tool(fail)
+    assert caught.value.code == 1
+    assert re.fullmatch(start + 'Error: a.pth: damaged.\n', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_bad_sample_ends_training_with_one_line(toy_config, tmp_path, capsys, workers):
+    command = [toy_config, '--work-dir', str(tmp_path), '--cfg-options']
+    options = [
+        'train_dataloader.dataset.broken=7',
+        f'train_dataloader.num_workers={workers}',
+    ]
+    with pytest.raises(SystemExit):
+        launch.run_tool(lambda: launch.train([*command, *options]))
+    expected = 'Error: clips/7.mp4: cannot be decoded; remove it.\n'
+    assert capsys.readouterr().err.endswith(expected)
+
+
+def test_checkpoint_of_another_config_is_refused(toy_config, tmp_path):
+    common = ['--work-dir', str(tmp_path), '--cfg-options']
+    launch.train([toy_config, *common, 'train_cfg.max_iters=1'])
+    checkpoint = str(tmp_path / 'iter_1.pth')
+    with pytest.raises(CheckpointError, match='does not fit this config'):
+        launch.test([toy_config, checkpoint, *common, 'model.width=5'])
+
+
+def test_tool_reports_a_typo_and_fails(toy_config):
+    done = run_script(
+        sys.executable, 'tools/train.py', toy_config, '--cfg-options', 'model.wdth=1'
+    )
+    assert done.returncode == 1
+    assert "nearest valid key is 'model.width'" in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_two_processes_train_and_test(toy_config, tmp_path):
+    """The launch scripts on a machine without GPUs: gloo, equal parameters."""
+    environment = {
+        'PORT': '29517',
+        'PYTHON': sys.executable,
+        'CUDA_VISIBLE_DEVICES': '',
+    }
+    work_dir = ['--work-dir', tmp_path]
+    done = run_script(
+        'bash', 'tools/dist_train.sh', toy_config, '2', *work_dir, **environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved = torch.load(tmp_path / 'iter_7.pth', weights_only=False)
+    assert saved['meta']['iter'] == 7
+    done = run_script(
+        'bash',
+        'tools/dist_test.sh',
+        toy_config,
+        tmp_path / 'iter_7.pth',
+        '2',
+        *work_dir,
+        **environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    logs = ''.join(p.read_text() for p in tmp_path.rglob('*.json'))
+    assert '"count": 7' in logs
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_scripts_say_how_they_are_called(script):
+    done = run_script('bash', ROOT / 'tools' / script)
+    assert done.returncode == 2
+    assert done.stderr.startswith('Usage: bash')
