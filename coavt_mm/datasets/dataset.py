@@ -1,0 +1,284 @@
+"""The one data set class, on the one manifest format."""
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.logging import print_log
+from torch.utils.data import get_worker_info
+
+from coavt_mm.datasets.manifest import (
+    content_hash,
+    find_manifest,
+    iter_manifest,
+    nearest,
+    read_list,
+    read_sidecar,
+    split_missing,
+)
+from coavt_mm.datasets.transforms.text import FIELD_STREAMS
+from coavt_mm.datasets.transforms.video import build_transforms
+from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError, ManifestError
+from coavt_mm.registry import DATASETS
+
+# Draws (samples) from which the share of bad clips is taken as an estimate.
+MIN_DRAWS = 100
+
+# Slots of the counters that the workers of a loader share, one writer each.
+WORKER_SLOTS = 256
+
+
+def _worker_slot() -> int:
+    worker = get_worker_info()
+    return (worker.id if worker else 0) % WORKER_SLOTS
+
+
+@contextmanager
+def random_state(seed: int | None) -> Iterator[None]:
+    """Seeds python, numpy and torch, and puts their states back afterwards.
+
+    Without the restoring, a loader without workers would re-seed the training itself.
+    None changes nothing.
+    """
+    if seed is None:
+        yield
+        return
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.random.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+@DATASETS.register_module()
+class AVTDataset(BaseDataset):
+    """Clips with sound, picture and text, from a manifest (see `manifest.py`).
+
+    An item is asked for by an index, or by a pair (index, seed): the seed then fixes
+    every random choice made for the sample, whatever worker makes it.
+
+    `metainfo` has the keys protocol, manifest, hash, clips, captions, missing (the
+    sidecar's number plus the clips not on disk), missing_ids, excluded, classes and
+    ceilings.
+
+    Args:
+        ann_file (str): The manifest, relative to `data_root` or absolute.
+        data_root (str): Folder that relative paths start from.
+        pipeline (Sequence[dict | Callable]): The transforms.
+        classes (Sequence[str] | str, optional): Class names or a file with one per
+            line; rows get `gt_label` (list of indices). Default: the sidecar's.
+        exclude (str | Sequence[str]): Files with ids, one a line, to leave out.
+        missing (str): Clips whose files are not on disk: 'raise' or 'skip' (left out,
+            counted, logged once with their ids).
+        check_files (bool, optional): Look for all files at load. Default: at test. In
+            training a missing file is found when it is drawn.
+        on_error (str, optional): Clips that can't be decoded: 'raise' (default at
+            test) or 'skip' (default in training: another clip is drawn; id and reason
+            are logged once and counted). At test 'skip' gives a sample without sound
+            and picture whose metainfo has `error`, so that a metric counts it as
+            missing.
+        max_bad_share (float): 'skip' stops with a ClipError when more than this share
+            of at least 100 draws was bad.
+        protocol (str, optional): Name of the evaluation protocol. Default: the
+            sidecar's, else the manifest's stem.
+        how_to_get (str): What the error for a missing manifest tells the user to do.
+        test_mode (bool): Whether samples are for evaluation.
+        **kwargs: Those of mmengine's BaseDataset, such as `indices` and `lazy_init`.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        pipeline: Sequence[dict | Callable] = (),
+        *,
+        classes: Sequence[str] | str | None = None,
+        exclude: str | Sequence[str] = (),
+        missing: str = 'raise',
+        check_files: bool | None = None,
+        on_error: str | None = None,
+        max_bad_share: float = 0.05,
+        protocol: str | None = None,
+        how_to_get: str = '',
+        test_mode: bool = False,
+        **kwargs,
+    ):
+        for name, value in (('missing', missing), ('on_error', on_error)):
+            if value not in ('raise', 'skip') and (value or name == 'missing'):
+                raise ConfigError(f"{name}={value!r} is neither 'raise' nor 'skip'")
+        self.classes = read_list(classes) if isinstance(classes, str) else classes
+        self.exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+        self.missing = missing
+        self.check_files = test_mode if check_files is None else check_files
+        self.on_error = on_error or ('raise' if test_mode else 'skip')
+        self.max_bad_share = max_bad_share
+        self.protocol = protocol
+        self.how_to_get = how_to_get
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            pipeline=build_transforms(pipeline),
+            test_mode=test_mode,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Reads the manifest, leaves out what is excluded or missing, and fills
+        `metainfo`."""
+        path = find_manifest(self.ann_file, self.how_to_get)
+        sidecar = read_sidecar(path)
+        rows = list(iter_manifest(path, self.data_root or ''))
+        if not rows:
+            raise ManifestError(f'{path}: the manifest has no rows')
+        unwanted = {entry for file in self.exclude for entry in read_list(file)}
+        kept = [row for row in rows if row['sample_id'] not in unwanted]
+        here, gone = split_missing(kept) if self.check_files else (kept, [])
+        self._report_missing(here, gone)
+        self.classes = self.classes or sidecar.get('classes')
+        if self.classes:
+            self._add_label_indices(here)
+        self._metainfo.update(
+            protocol=self.protocol or sidecar.get('protocol') or path.stem,
+            manifest=str(path),
+            hash=content_hash(path),
+            missing=sidecar.get('missing', 0) + len(gone),
+            missing_ids=[row['sample_id'] for row in gone],
+            excluded=len(rows) - len(kept),
+            classes=self.classes,
+            ceilings=sidecar.get('ceilings'),
+        )
+        self._count_clips(here)
+        return here
+
+    def _count_clips(self, rows: Iterable[dict]) -> None:
+        counts = [sum(len(row[f]) for f in FIELD_STREAMS) for row in rows]
+        self._metainfo.update(clips=len(counts), captions=sum(counts))
+
+    def full_init(self) -> None:
+        """Loads the rows and counts what is left of them."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        if self._indices is not None:
+            self._count_clips(self.get_data_info(i) for i in range(len(self)))
+        # Shared by the workers of a loader, whether forked or spawned: a byte for
+        # each clip found bad, and (draws, bad draws) in a slot of each worker.
+        self._bad = torch.zeros(len(self), dtype=torch.bool).share_memory_()
+        self._draws = torch.zeros(WORKER_SLOTS, 2, dtype=torch.int64).share_memory_()
+
+    def _report_missing(self, here: list[dict], gone: list[dict]) -> None:
+        if not gone and here:
+            return
+        ids = ', '.join(row['sample_id'] for row in gone[:20])
+        more = f' and {len(gone) - 20} more' if len(gone) > 20 else ''
+        message = (
+            f'{self.ann_file}: {len(gone)} of {len(gone) + len(here)} clips are not on '
+            f'disk under {self.data_root or "the working directory"}: {ids}{more}'
+        )
+        if self.missing == 'raise' or not here:
+            hint = self.how_to_get or "set missing='skip' to go on without them"
+            raise DatasetMissingError(f'{message}; {hint}')
+        print_log(message, logger='current', level=logging.WARNING)
+
+    def _add_label_indices(self, rows: list[dict]) -> None:
+        index_of = {name: index for index, name in enumerate(self.classes)}
+        for row in rows:
+            for label in row['labels']:
+                if label not in index_of:
+                    raise ManifestError(
+                        f"{self.ann_file}: clip {row['sample_id']}: label '{label}' is "
+                        f'not among the {len(index_of)} classes'
+                        f'{nearest(label, self.classes)}'
+                    )
+            row['gt_label'] = [index_of[label] for label in row['labels']]
+
+    @property
+    def bad_ids(self) -> list[str]:
+        """Ids of the clips found bad so far, by any worker of this process."""
+        return [self.get_data_info(int(i))['sample_id'] for i in self._bad.nonzero()]
+
+    @force_full_init
+    def __getitem__(self, item: int | tuple[int, int]) -> dict:
+        """Makes a sample.
+
+        Args:
+            item (int | tuple): Index, or (index, seed).
+
+        Raises:
+            ClipError: The clip is bad and must not be skipped, or too many are.
+            DatasetMissingError: Its file is not on disk and must not be skipped.
+        """
+        index, seed = item if isinstance(item, (tuple, list)) else (item, None)
+        if self.on_error == 'skip' and not self.test_mode:
+            return self._sample_or_another(index, seed)
+        with random_state(seed):
+            if self.on_error == 'skip':
+                return self._sample_or_empty(index)
+            return self.prepare_data(index)
+
+    def prepare_data(self, idx: int) -> dict:
+        """Runs the pipeline on a row."""
+        row = self.get_data_info(idx)
+        try:
+            return self.pipeline(row)
+        except ClipError as error:
+            if self.missing == 'raise':
+                self._report_missing([row], split_missing([row])[1])
+            raise ClipError(f'clip {row["sample_id"]}: {error}') from error
+
+    def _sample_or_another(self, index: int, seed: int | None) -> dict:
+        """Training: the clip, or the first good one of others drawn at random.
+
+        The others follow from the seed alone, not from what a worker knows already to
+        be bad, so that a run can be repeated.
+        """
+        others = np.random.default_rng(
+            np.random.randint(2**31) if seed is None else seed
+        )
+        counts = self._draws[_worker_slot()]
+        while True:
+            counts[0] += 1
+            try:
+                if not self._bad[index]:
+                    with random_state(seed):
+                        return self.prepare_data(index)
+            except ClipError as error:
+                self._note_bad(index, error)
+            counts[1] += 1
+            self._check_share()
+            index = int(others.integers(len(self)))
+            seed = None if seed is None else int(others.integers(2**32))
+
+    def _sample_or_empty(self, index: int) -> dict:
+        """Test: the clip, without sound and picture when it can't be read."""
+        try:
+            return self.prepare_data(index)
+        except ClipError as error:
+            self._note_bad(index, error)
+            row = self.get_data_info(index)
+            row.update(clip_path=None, audio_path=None, error=str(error))
+            return self.pipeline(row)
+
+    def _note_bad(self, index: int, error: ClipError) -> None:
+        if not self._bad[index]:
+            self._bad[index] = True
+            print_log(f'skipped {error}', logger='current', level=logging.WARNING)
+
+    def _check_share(self) -> None:
+        draws, bad = self._draws.sum(dim=0).tolist()
+        if draws >= MIN_DRAWS and bad > self.max_bad_share * draws:
+            raise ClipError(
+                f'{self.ann_file}: {bad} of {draws} clips drawn could not be read, '
+                f'more than max_bad_share={self.max_bad_share:g}: '
+                f'{len(self.bad_ids)} different ones, such as '
+                f'{", ".join(self.bad_ids[:5])} (the log has the reasons)'
+            )

@@ -1,0 +1,79 @@
+"""One BERT tokenizer per process and name."""
+
+from functools import cache
+from pathlib import Path
+
+from tokenizers import BertWordPieceTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from coavt_mm.errors import DatasetMissingError
+
+# BLIP-2's name of the token that starts a text to be generated.
+DECODER_TOKEN = '[DEC]'
+
+SPECIAL_TOKENS = dict(
+    unk_token='[UNK]',
+    sep_token='[SEP]',
+    pad_token='[PAD]',
+    cls_token='[CLS]',
+    mask_token='[MASK]',
+)
+
+
+def _from_vocabulary(path: Path) -> PreTrainedTokenizerFast:
+    """Reads an uncased WordPiece vocabulary, one piece a line.
+
+    Built on `tokenizers` itself, since the arguments of transformers' BertTokenizerFast
+    differ between its releases 4 and 5.
+    """
+    pieces = set(path.read_text(encoding='utf-8').splitlines())
+    missing = [token for token in SPECIAL_TOKENS.values() if token not in pieces]
+    if missing:
+        raise DatasetMissingError(
+            f'{path} is no BERT vocabulary: it lacks {", ".join(missing)}'
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=BertWordPieceTokenizer(str(path), lowercase=True)._tokenizer,
+        **SPECIAL_TOKENS,
+    )
+
+
+def _load(name_or_path: str) -> PreTrainedTokenizerBase:
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return _from_vocabulary(path)
+    if path.is_dir():
+        if not (path / 'tokenizer.json').is_file() and (path / 'vocab.txt').is_file():
+            return _from_vocabulary(path / 'vocab.txt')
+        return AutoTokenizer.from_pretrained(str(path), use_fast=True)
+    if path.is_absolute() or name_or_path.count('/') > 1 or path.suffix:
+        raise DatasetMissingError(
+            f'tokenizer {name_or_path}: no such file or directory (looked in '
+            f'{Path.cwd()}); give a directory, a vocab.txt or a hub id'
+        )
+    return AutoTokenizer.from_pretrained(name_or_path, use_fast=True)
+
+
+@cache
+def build_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+    """Builds a BERT tokenizer with BLIP-2's [DEC] as its `bos_token`.
+
+    A vocabulary that has [DEC] already keeps its ids; otherwise it gets the next free
+    id, so the model's table needs ``len(tokenizer)`` rows.
+
+    Args:
+        name_or_path (str): Local directory, vocabulary file, or hub id.
+
+    Returns:
+        PreTrainedTokenizerBase: The tokenizer, the same object for the same name.
+
+    Raises:
+        DatasetMissingError: Nothing is there and the hub can't be reached.
+    """
+    try:
+        tokenizer = _load(name_or_path)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DatasetMissingError(f'tokenizer {name_or_path}: {reason}') from error
+    tokenizer.add_special_tokens({'bos_token': DECODER_TOKEN})
+    return tokenizer

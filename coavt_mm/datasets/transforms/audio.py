@@ -1,0 +1,100 @@
+"""From a sound track to a waveform. Letter: S audio samples."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from coavt_mm.datasets.decoding import probe, read_audio, source_name, with_time_limit
+from coavt_mm.errors import ConfigError
+from coavt_mm.registry import TRANSFORMS
+
+
+def peak_dbfs(waveform: np.ndarray) -> float:
+    """Peak level of a waveform (S,) in dB relative to full scale."""
+    peak = float(np.abs(waveform).max(initial=0.0))
+    return 20 * np.log10(peak) if peak > 0 else -np.inf
+
+
+@TRANSFORMS.register_module()
+class LoadAudio(BaseTransform):
+    """Decodes the sound to mono and crops or pads it (zeros) to a fixed length.
+
+    Required Keys:
+
+    - audio_path
+    - start
+    - end
+
+    Added Keys:
+
+    - has_audio
+    - audio_samples
+    - sample_rate
+    - waveform (with sound)
+
+    Args:
+        seconds (float): Length of the result in s.
+        sample_rate (int): Rate of the result in Hz.
+        crop (str): Where a longer sound is cropped: 'start', 'center' or 'random'.
+        silence_dbfs (float, optional): A sound whose peak lies below this level (dB
+            relative to full scale, e.g. -60) counts as no sound. None keeps silence.
+        timeout (float, optional): Limit for one clip in s.
+    """
+
+    def __init__(
+        self,
+        seconds: float = 10.0,
+        sample_rate: int = 16000,
+        crop: str = 'start',
+        silence_dbfs: float | None = None,
+        timeout: float | None = 60.0,
+    ):
+        if crop not in ('start', 'center', 'random'):
+            raise ConfigError(f'crop={crop!r} is none of start, center, random')
+        self.seconds = seconds
+        self.sample_rate = sample_rate
+        self.crop = crop
+        self.silence_dbfs = silence_dbfs
+        self.timeout = timeout
+
+    def _window(self, path: str, start: float, end: float | None):
+        """The span (s) to decode: no more than is kept."""
+        if self.crop == 'start':
+            stop = start + self.seconds
+            return start, stop if end is None else min(stop, end)
+        info = with_time_limit(lambda: probe(path), self.timeout, source_name(path))
+        stop = min(x for x in (end, info.audio_end, np.inf) if x is not None)
+        spare = stop - start - self.seconds
+        if spare <= 0 or np.isinf(spare):
+            return start, min(stop, start + self.seconds)
+        share = 0.5 if self.crop == 'center' else np.random.random()
+        return start + share * spare, start + share * spare + self.seconds
+
+    def _read(self, results: dict) -> np.ndarray | None:
+        path = results['audio_path']
+        if path is None:
+            return None
+        span: tuple[float, float] = self._window(path, results['start'], results['end'])
+        waveform = read_audio(path, *span, self.sample_rate, self.timeout)
+        if waveform is None or self.silence_dbfs is None:
+            return waveform
+        return waveform if peak_dbfs(waveform) >= self.silence_dbfs else None
+
+    def transform(self, results: dict) -> dict:
+        """Reads the sound, or flags that there is none."""
+        waveform = self._read(results)
+        results['has_audio'] = waveform is not None
+        results['sample_rate'] = self.sample_rate
+        results['audio_samples'] = 0
+        if waveform is not None:
+            length = round(self.seconds * self.sample_rate)
+            waveform = waveform[:length]
+            results['audio_samples'] = len(waveform)
+            results['waveform'] = np.pad(waveform, (0, length - len(waveform)))
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(seconds={self.seconds}, '
+            f'sample_rate={self.sample_rate} Hz, crop={self.crop!r}, '
+            f'silence_dbfs={self.silence_dbfs})'
+        )

@@ -1,0 +1,95 @@
+"""The packed sample. Letters: C captions, F frames, H, W pixels, S audio samples."""
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import BaseDataElement
+
+from coavt_mm.errors import ClipError
+from coavt_mm.registry import TRANSFORMS
+
+META_KEYS = (
+    'sample_id',
+    'sample_idx',
+    'clip_path',
+    'start',
+    'end',
+    'texts',
+    'text_streams',
+    'audio_samples',
+    'frame_times',
+    'error',
+)
+
+
+@TRANSFORMS.register_module()
+class PackAVTInputs(BaseTransform):
+    """Packs a sample in the form that mmengine's own collate function can batch.
+
+    The result is ``dict(inputs=..., data_samples=...)``. ``inputs`` has always the
+    same keys, so that clips with and without a modality meet in one batch:
+
+    - frames: (F, 3, H, W) uint8, or None without a picture
+    - waveform: (S,) float32, or None without sound
+    - input_ids: the ids of all captions one behind the other, int64; None when the
+      pipeline makes no text
+    - caption_lengths: (C,) int64, how many of them belong to each caption, or None
+
+    ``data_samples`` is a BaseDataElement; its metainfo has the keys below but the
+    tensors, and `has_audio`, `has_visual`; its field `gt_label` the class indices.
+
+    Required Keys:
+
+    - imgs (optional)
+    - waveform (optional)
+    - input_ids (optional)
+    - has_audio (optional)
+    - has_visual (optional)
+    - gt_label (optional)
+    - sample_id (optional)
+    - sample_idx (optional)
+    - clip_path (optional)
+    - start (optional)
+    - end (optional)
+    - texts (optional)
+    - text_streams (optional)
+    - audio_samples (optional)
+    - frame_times (optional)
+    - error (optional)
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Packs; a clip with neither sound nor picture is an error."""
+        has_audio = bool(results.get('has_audio'))
+        has_visual = bool(results.get('has_visual'))
+        if not (has_audio or has_visual or results.get('error')):
+            raise ClipError(
+                f'{results.get("clip_path")}: neither sound nor picture to be had'
+            )
+        inputs = dict(frames=None, waveform=None, input_ids=None, caption_lengths=None)
+        if has_visual:
+            imgs = np.stack(results['imgs']).transpose(0, 3, 1, 2)
+            inputs['frames'] = torch.from_numpy(np.ascontiguousarray(imgs))
+        if has_audio:
+            inputs['waveform'] = torch.from_numpy(results['waveform'])
+        ids = results.get('input_ids')
+        if ids is not None:
+            inputs['input_ids'] = torch.from_numpy(np.concatenate(ids))
+            inputs['caption_lengths'] = torch.tensor([len(x) for x in ids])
+        return dict(inputs=inputs, data_samples=self._describe(results))
+
+    def _describe(self, results: dict) -> BaseDataElement:
+        meta = {key: results[key] for key in META_KEYS if key in results}
+        sample = BaseDataElement(
+            metainfo=dict(
+                meta,
+                has_audio=bool(results.get('has_audio')),
+                has_visual=bool(results.get('has_visual')),
+            )
+        )
+        if 'gt_label' in results:
+            sample.gt_label = torch.tensor(results['gt_label'], dtype=torch.int64)
+        return sample
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'

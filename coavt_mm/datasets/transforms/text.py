@@ -1,0 +1,187 @@
+"""From a row's captions and labels to token ids."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from coavt_mm.datasets.tokenizer import build_tokenizer
+from coavt_mm.errors import ConfigError, ManifestError
+from coavt_mm.registry import TRANSFORMS
+
+# What the captions of each field of a row are about.
+FIELD_STREAMS = {'captions': 'AV', 'audio_captions': 'A', 'visual_captions': 'V'}
+
+
+def _check_fields(fields: Sequence[str]) -> None:
+    for field in fields:
+        if field not in FIELD_STREAMS:
+            raise ConfigError(
+                f"caption field '{field}' is none of {', '.join(FIELD_STREAMS)}"
+            )
+
+
+def _from_labels(results: dict, templates: Sequence[str]) -> list[str]:
+    return [t.format(label) for label in results['labels'] for t in templates]
+
+
+def _nothing_to_say(results: dict, fields: Sequence[str]) -> ManifestError:
+    return ManifestError(
+        f'clip {results["sample_id"]}: no text in {", ".join(fields)}, and no labels '
+        'to put into templates; give it captions, name other fields, or set templates'
+    )
+
+
+@TRANSFORMS.register_module()
+class PickCaption(BaseTransform):
+    """Draws one caption of the clip (training).
+
+    Among the fields that the row fills, one is drawn by weight, then one of its
+    captions. A row without captions gets a template filled with one of its labels.
+
+    Required Keys:
+
+    - sample_id
+    - captions (optional)
+    - audio_captions (optional)
+    - visual_captions (optional)
+    - labels
+
+    Added Keys:
+
+    - texts
+    - text_streams
+
+    Args:
+        fields (dict): Weight of each field of captions.
+        templates (Sequence[str]): Sentences with a place ``{}`` for the label, such as
+            'the sound and sight of {}'. Empty: captions only.
+    """
+
+    def __init__(
+        self,
+        fields: dict[str, float] | None = None,
+        templates: Sequence[str] = (),
+    ):
+        self.fields = dict(fields or {'captions': 1.0})
+        self.templates = list(templates)
+        _check_fields(self.fields)
+        if min(self.fields.values()) < 0 or max(self.fields.values()) == 0:
+            raise ConfigError(f'caption weights {self.fields}: none is above 0')
+
+    def _draw(self, results: dict) -> tuple[str, str]:
+        filled = [f for f, w in self.fields.items() if w > 0 and results.get(f)]
+        if filled:
+            weights = np.array([self.fields[field] for field in filled])
+            field = filled[np.random.choice(len(filled), p=weights / weights.sum())]
+            texts, stream = results[field], FIELD_STREAMS[field]
+        else:
+            texts, stream = _from_labels(results, self.templates), 'AV'
+        if not texts:
+            raise _nothing_to_say(results, list(self.fields))
+        return texts[np.random.randint(len(texts))], stream
+
+    def transform(self, results: dict) -> dict:
+        """Puts one caption into `texts`."""
+        text, stream = self._draw(results)
+        results['texts'], results['text_streams'] = [text], [stream]
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(fields={self.fields}, templates={self.templates})'
+        )
+
+
+@TRANSFORMS.register_module()
+class AllCaptions(BaseTransform):
+    """Takes all captions of the clip (test).
+
+    Required Keys:
+
+    - sample_id
+    - captions (optional)
+    - audio_captions (optional)
+    - visual_captions (optional)
+    - labels
+
+    Added Keys:
+
+    - texts
+    - text_streams
+
+    Args:
+        fields (Sequence[str]): Fields of captions to take, in this order.
+        templates (Sequence[str]): Sentences for the labels of rows without captions.
+    """
+
+    def __init__(
+        self, fields: Sequence[str] = ('captions',), templates: Sequence[str] = ()
+    ):
+        _check_fields(fields)
+        self.fields = list(fields)
+        self.templates = list(templates)
+
+    def transform(self, results: dict) -> dict:
+        """Puts every caption into `texts`."""
+        found = [
+            (text, FIELD_STREAMS[field])
+            for field in self.fields
+            for text in results.get(field, ())
+        ]
+        if not found:
+            found = [(text, 'AV') for text in _from_labels(results, self.templates)]
+        if not found:
+            raise _nothing_to_say(results, self.fields)
+        results['texts'] = [text for text, _ in found]
+        results['text_streams'] = [stream for _, stream in found]
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(fields={self.fields}, templates={self.templates})'
+        )
+
+
+@TRANSFORMS.register_module()
+class TokenizeText(BaseTransform):
+    """Turns texts into ids ``[CLS] ... [SEP]``, unpadded.
+
+    Required Keys:
+
+    - texts
+
+    Added Keys:
+
+    - input_ids
+
+    Args:
+        tokenizer (str): Local directory, vocabulary file or hub id of a BERT
+            tokenizer.
+        max_tokens (int): Longest text in tokens, [CLS] and [SEP] included; longer
+            texts lose their end.
+    """
+
+    def __init__(self, tokenizer: str, max_tokens: int = 77):
+        self.tokenizer = build_tokenizer(tokenizer)
+        self.name = tokenizer
+        self.max_tokens = max_tokens
+
+    def transform(self, results: dict) -> dict:
+        """Tokenises every text by itself."""
+        results['input_ids'] = [
+            np.array(
+                self.tokenizer(text, truncation=True, max_length=self.max_tokens)[
+                    'input_ids'
+                ],
+                dtype=np.int64,
+            )
+            for text in results['texts']
+        ]
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(tokenizer={self.name!r}, '
+            f'max_tokens={self.max_tokens})'
+        )

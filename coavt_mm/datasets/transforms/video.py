@@ -1,0 +1,143 @@
+"""From a clip's path to frames. Letters: F frames, H height, W width (pixels)."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import Compose
+
+from coavt_mm.datasets.decoding import (
+    backend_order,
+    probe,
+    read_frames,
+    sample_times,
+    source_name,
+    with_time_limit,
+)
+from coavt_mm.errors import ClipError, ConfigError
+from coavt_mm.registry import TRANSFORMS
+
+
+def build_transforms(transforms: Sequence[dict | Callable]) -> list[Callable]:
+    """Builds what is given as config; names without a scope are this package's, in
+    whatever scope the config runs."""
+    with TRANSFORMS.switch_scope_and_registry('coavt_mm') as registry:
+        return [registry.build(t) if isinstance(t, dict) else t for t in transforms]
+
+
+@TRANSFORMS.register_module()
+class LoadFrames(BaseTransform):
+    """Decodes some of `num_frames` times sampled uniformly from the clip.
+
+    The times are the centres of equal parts of [start, end). A clip whose picture
+    ends before `end` is sampled up to there.
+
+    Required Keys:
+
+    - clip_path
+    - start
+    - end
+
+    Added Keys:
+
+    - has_visual
+    - imgs (with a picture)
+    - img_shape (with a picture)
+    - original_shape (with a picture)
+    - num_clips (with a picture)
+    - clip_len (with a picture)
+    - frame_times (with a picture)
+    - modality (with a picture)
+
+    Args:
+        num_frames (int): Number of times.
+        pick (str | int): 'random' draws one of them (training), 'middle' takes the
+            middle one, 'all' takes all, a number takes the one of that index.
+        backend (str): 'decord', 'pyav' or 'torchcodec'; the others installed are tried
+            on files that it can't read.
+        timeout (float, optional): Limit for one clip in s.
+    """
+
+    def __init__(
+        self,
+        num_frames: int = 10,
+        pick: str | int = 'random',
+        backend: str = 'decord',
+        timeout: float | None = 60.0,
+    ):
+        names = ('random', 'middle', 'all')
+        index = isinstance(pick, int) and 0 <= pick < num_frames
+        if pick not in names and not index:
+            raise ConfigError(
+                f'pick={pick!r} is none of {", ".join(names)} and no index below '
+                f'num_frames={num_frames}'
+            )
+        backend_order(backend)
+        self.num_frames = num_frames
+        self.pick = pick
+        self.backend = backend
+        self.timeout = timeout
+
+    def _picked(self, times: np.ndarray) -> np.ndarray:
+        if self.pick == 'all':
+            return times
+        if self.pick == 'random':
+            return times[[np.random.randint(len(times))]]
+        return times[[len(times) // 2 if self.pick == 'middle' else self.pick]]
+
+    def transform(self, results: dict) -> dict:
+        """Reads the frames, or flags that there are none."""
+        path = results['clip_path']
+        info = path and with_time_limit(
+            lambda: probe(path), self.timeout, source_name(path)
+        )
+        results['has_visual'] = bool(info and info.has_video)
+        if not results['has_visual']:
+            return results
+        end = info.video_end if results['end'] is None else results['end']
+        end = min(end, info.video_end)
+        if results['start'] >= end:
+            raise ClipError(
+                f'{source_name(path)}: starts at {results["start"]:g} s, but its '
+                f'picture ends at {info.video_end:g} s'
+            )
+        times = self._picked(sample_times(self.num_frames, results['start'], end))
+        imgs, frame_times = read_frames(path, times, self.backend, self.timeout)
+        results['imgs'] = imgs
+        results['img_shape'] = results['original_shape'] = imgs[0].shape[:2]
+        results['num_clips'], results['clip_len'] = 1, len(imgs)
+        results['frame_times'] = frame_times
+        results['modality'] = 'RGB'  # mmaction2's Flip asks for it
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(num_frames={self.num_frames}, pick={self.pick!r}, '
+            f'backend={self.backend!r}, timeout={self.timeout} s)'
+        )
+
+
+@TRANSFORMS.register_module()
+class IfVisual(BaseTransform):
+    """Runs picture transforms on clips that have a picture, and passes others on.
+
+    mmaction2's Resize, RandomResizedCrop, CenterCrop and Flip take the picture for
+    granted; here they serve as ``dict(type='mmaction.Resize', scale=(-1, 256))``.
+
+    Required Keys:
+
+    - has_visual
+
+    Args:
+        transforms (Sequence[dict | Callable]): The transforms to run.
+    """
+
+    def __init__(self, transforms: Sequence[dict | Callable]):
+        self.transforms = Compose(build_transforms(transforms))
+
+    def transform(self, results: dict) -> dict | None:
+        """Runs the transforms where there is a picture."""
+        return self.transforms(results) if results['has_visual'] else results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.transforms})'

@@ -1,0 +1,80 @@
+"""Log-mel filterbank of a batch. Letters: B clips, S samples, L frames, M mel bins."""
+
+import torch
+from torch import Tensor, nn
+from torchaudio.compliance.kaldi import get_mel_banks
+
+
+class LogMel(nn.Module):
+    """Kaldi's log-mel filterbank for a batch, on any device.
+
+    It gives what ``torchaudio.compliance.kaldi.fbank`` gives for each clip with
+    htk_compat=True, window_type='hanning', use_energy=False and dither=0, but all
+    clips at once. Always computed in float32: bfloat16 has no digits to spare for the
+    logarithm of a power spectrum, and mmengine runs the preprocessor inside autocast.
+
+    Args:
+        sample_rate (int): Rate of the waveform in Hz.
+        num_mel_bins (int): Number of bins.
+        frame_length (float): Length of the window in ms.
+        frame_shift (float): Hop in ms.
+        low_freq (float): Lower edge of the first bin in Hz.
+    """
+
+    preemphasis = 0.97  # Kaldi's default
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        num_mel_bins: int = 128,
+        frame_length: float = 25.0,
+        frame_shift: float = 10.0,
+        low_freq: float = 20.0,
+    ):
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.window_size = int(sample_rate * frame_length * 0.001)  # samples
+        self.hop = int(sample_rate * frame_shift * 0.001)  # samples
+        self.fft_size = 1 << (self.window_size - 1).bit_length()
+        banks, _ = get_mel_banks(
+            num_mel_bins, self.fft_size, float(sample_rate), low_freq, 0.0,
+            100.0, -500.0, 1.0,
+        )  # fmt: skip
+        # the Nyquist bin belongs to no filter
+        banks = nn.functional.pad(banks, (0, 1)).T.contiguous()
+        window = torch.hann_window(self.window_size, periodic=False)
+        self.register_buffer('banks', banks, persistent=False)
+        self.register_buffer('window', window, persistent=False)
+
+    def num_frames(self, samples: Tensor) -> Tensor:
+        """Number of whole windows in waveforms of the given lengths.
+
+        Args:
+            samples (Tensor): (B,) int64 lengths in samples.
+
+        Returns:
+            Tensor: (B,) int64.
+        """
+        whole = torch.div(samples - self.window_size, self.hop, rounding_mode='floor')
+        return (whole + 1).clamp(min=0)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Computes the log-mel energies.
+
+        Args:
+            waveform (Tensor): (B, S).
+
+        Returns:
+            Tensor: (B, L, M) float32, natural logarithm; L = 0 when S is shorter than
+            one window.
+        """
+        with torch.autocast(waveform.device.type, enabled=False):
+            if waveform.shape[1] < self.window_size:
+                return self.banks.new_zeros(len(waveform), 0, self.banks.shape[1])
+            frames = waveform.float().unfold(1, self.window_size, self.hop)
+            frames = frames - frames.mean(dim=2, keepdim=True)
+            before = torch.cat([frames[:, :, :1], frames[:, :, :-1]], dim=2)
+            frames = (frames - self.preemphasis * before) * self.window
+            power = torch.fft.rfft(frames, n=self.fft_size).abs().square()
+            mel = power @ self.banks
+            return mel.clamp(min=torch.finfo(torch.float32).eps).log()

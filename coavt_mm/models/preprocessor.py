@@ -1,0 +1,223 @@
+"""From a packed batch to the tensors of the model, on the device.
+
+Letters: B clips, P captions, T tokens, F frames, H, W pixels, S audio samples,
+L spectrogram frames, M mel bins.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torchaudio.functional import mask_along_axis_iid
+
+from coavt_mm.errors import ConfigError
+from coavt_mm.models.logmel import LogMel
+from coavt_mm.registry import MODELS
+
+# The alignments (AV, A, V) that a caption of each stream may train and test: what is
+# said about both senses holds for each of them, not the other way round.
+STREAM_MASKS = {'AV': (True, True, True), 'A': (False, True, False),
+                'V': (False, False, True)}  # fmt: skip
+
+
+def stable_key(text: str) -> int:
+    """A 63-bit hash that is the same in every process and release."""
+    digest = hashlib.blake2b(text.encode('utf-8'), digest_size=8).digest()
+    return int.from_bytes(digest, 'big') >> 1
+
+
+def caption_key(text: str) -> int:
+    """`stable_key` of a caption, whatever its case and spaces."""
+    return stable_key(' '.join(text.lower().split()))
+
+
+@MODELS.register_module()
+class AVTDataPreprocessor(BaseDataPreprocessor):
+    """Computes spectrograms, normalises, augments, pads and stacks.
+
+    The spectrogram goes CAV-MAE's way: the waveform loses its mean, the log-mel is
+    padded with 0 or cropped to `spec_frames`, in training masked with 0, normalised,
+    and in training given noise and a circular shift in time.
+
+    Args:
+        frame_mean, frame_std (Sequence[float]): RGB statistics, 0 to 255.
+        spec_frames (int): Length of the spectrogram in frames of 10 ms.
+        spec_mean, spec_std (float): Statistics of the log-mel energies.
+        spec_divisor (float): The spectrogram is divided by `spec_divisor * spec_std`;
+            some projects take 2.
+        logmel (dict, optional): Arguments of `LogMel`, such as num_mel_bins.
+        augment (dict, optional): In training, for each clip: `freq_mask` (widest mask
+            in bins), `time_mask` (in frames), `noise` (largest amplitude of additive
+            uniform noise in normalised units; CAV-MAE 0.1), `time_roll` (largest
+            circular shift in frames). All 0 when not given.
+        pad_token_id (int): Id that captions are padded with.
+        non_blocking (bool): Copy to the device without waiting.
+    """
+
+    def __init__(
+        self,
+        frame_mean: Sequence[float] = (123.675, 116.28, 103.53),
+        frame_std: Sequence[float] = (58.395, 57.12, 57.375),
+        spec_frames: int = 1024,
+        spec_mean: float = -5.081,
+        spec_std: float = 4.4849,
+        spec_divisor: float = 1.0,
+        logmel: dict | None = None,
+        augment: dict | None = None,
+        pad_token_id: int = 0,
+        non_blocking: bool = True,
+    ):
+        super().__init__(non_blocking=non_blocking)
+        self.spec_frames = spec_frames
+        self.spec_mean = spec_mean
+        self.spec_scale = spec_divisor * spec_std
+        self.logmel = LogMel(**(logmel or {}))
+        self.augment = dict(freq_mask=0, time_mask=0, noise=0.0, time_roll=0)
+        unknown = set(augment or {}) - set(self.augment)
+        if unknown:
+            raise ConfigError(
+                f'augment has no {", ".join(sorted(unknown))}; it takes '
+                f'{", ".join(self.augment)}'
+            )
+        self.augment.update(augment or {})
+        self.pad_token_id = pad_token_id
+        for name, values in (('frame_mean', frame_mean), ('frame_std', frame_std)):
+            values = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Makes a batch.
+
+        Args:
+            data (dict): Packed samples (see `PackAVTInputs`), collated by mmengine's
+                pseudo_collate: lists of B entries.
+            training (bool): Whether to augment.
+
+        Returns:
+            dict: `data_samples` (list of B) and `inputs`: frames (B, F, 3, H, W) when
+            a clip has a picture, spectrogram (B, L, M) when one has sound, has_audio
+            and has_visual (B,) bool, clip_key (B,) int64; where there is text also
+            input_ids and attention_mask (P, T) int64, caption_clip and caption_key
+            (P,) int64, caption_streams (P, 3) bool for AV, A, V. Rows without a
+            modality are filled with zeros and flagged.
+        """
+        data = self.cast_data(data)
+        packed, samples = data['inputs'], data['data_samples']
+        inputs = dict(clip_key=self._tensor([stable_key(s.sample_id) for s in samples]))
+        inputs.update(self._frames(packed['frames'], samples))
+        inputs.update(self._spectrograms(packed['waveform'], samples, training))
+        if packed['input_ids'][0] is not None:
+            inputs.update(self._captions(packed, samples))
+        return dict(inputs=inputs, data_samples=samples)
+
+    def _tensor(self, values: list, dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.tensor(values, dtype=dtype).to(
+            self.device, non_blocking=self._non_blocking
+        )
+
+    def _frames(
+        self, clips: list[Tensor | None], samples: list[BaseDataElement]
+    ) -> dict[str, Tensor]:
+        there = [clip is not None for clip in clips]
+        result = dict(has_visual=self._tensor(there, torch.bool))
+        if not any(there):
+            return result
+        shapes = {
+            tuple(clip.shape): sample.sample_id
+            for clip, sample in zip(clips, samples, strict=True)
+            if clip is not None
+        }
+        if len(shapes) > 1:
+            raise ConfigError(
+                'the clips of a batch differ in (frames, 3, height, width): '
+                + ', '.join(f'{shape} of {name}' for shape, name in shapes.items())
+                + '; add a crop or a resize without keep_ratio to the pipeline'
+            )
+        shown = torch.stack([clip for clip in clips if clip is not None]).float()
+        frames = shown.new_zeros(len(clips), *shown.shape[1:])
+        frames[result['has_visual']] = (shown - self.frame_mean) / self.frame_std
+        return dict(result, frames=frames)
+
+    def _spectrograms(
+        self,
+        clips: list[Tensor | None],
+        samples: list[BaseDataElement],
+        training: bool,
+    ) -> dict[str, Tensor]:
+        lengths = [s.audio_samples if clip is not None else 0
+                   for clip, s in zip(clips, samples, strict=True)]  # fmt: skip
+        lengths = self._tensor(lengths)
+        valid = self.logmel.num_frames(lengths)  # (B,)
+        if not any(clip is not None for clip in clips):
+            return dict(has_audio=valid > 0)
+        empty = torch.zeros(0, device=self.device)
+        waveform = pad_sequence(
+            [empty if clip is None else clip.float() for clip in clips],
+            batch_first=True,
+        )  # (B, S)
+        with torch.autocast(waveform.device.type, enabled=False):
+            inside = torch.arange(waveform.shape[1], device=self.device)
+            inside = inside < lengths[:, None]  # (B, S)
+            mean = (waveform * inside).sum(1) / lengths.clamp(min=1)
+            spectrogram = self.logmel((waveform - mean[:, None]) * inside)
+            spectrogram = self._fit(spectrogram, valid)
+            if training:
+                spectrogram = self._mask(spectrogram)
+            spectrogram = (spectrogram - self.spec_mean) / self.spec_scale
+            if training:
+                spectrogram = self._disturb(spectrogram)
+        spectrogram = spectrogram * (valid > 0)[:, None, None]
+        return dict(has_audio=valid > 0, spectrogram=spectrogram)
+
+    def _fit(self, spectrogram: Tensor, valid: Tensor) -> Tensor:
+        """Crops or pads (B, *, M) to (B, L, M); frames from `valid` (B,) on are 0."""
+        extra = self.spec_frames - spectrogram.shape[1]
+        spectrogram = torch.nn.functional.pad(spectrogram, (0, 0, 0, extra))
+        frames = torch.arange(self.spec_frames, device=spectrogram.device)
+        return spectrogram.masked_fill((frames >= valid[:, None])[..., None], 0.0)
+
+    def _mask(self, spectrogram: Tensor) -> Tensor:
+        """SpecAugment, with a mask of its own for each clip of (B, L, M)."""
+        spectrogram = spectrogram.unsqueeze(1)
+        for axis, name in ((2, 'time_mask'), (3, 'freq_mask')):
+            spectrogram = mask_along_axis_iid(
+                spectrogram, self.augment[name], 0.0, axis
+            )
+        return spectrogram.squeeze(1)
+
+    def _disturb(self, spectrogram: Tensor) -> Tensor:
+        """Noise of a random amplitude, then a random circular shift of (B, L, M)."""
+        batch, length, _ = spectrogram.shape
+        device = spectrogram.device
+        if self.augment['noise']:
+            amplitude = self.augment['noise'] * torch.rand(batch, 1, 1, device=device)
+            spectrogram = spectrogram + amplitude * torch.rand_like(spectrogram)
+        if self.augment['time_roll']:
+            roll = self.augment['time_roll']
+            shift = torch.randint(-roll, roll + 1, (batch, 1), device=device)
+            source = (torch.arange(length, device=device) - shift) % length  # (B, L)
+            spectrogram = spectrogram.gather(
+                1, source[..., None].expand_as(spectrogram)
+            )
+        return spectrogram
+
+    def _captions(
+        self, packed: dict, samples: list[BaseDataElement]
+    ) -> dict[str, Tensor]:
+        lengths = torch.cat(packed['caption_lengths'])  # (P,)
+        ids = torch.cat(packed['input_ids']).split(lengths.tolist())
+        longest = torch.arange(int(lengths.max()), device=self.device)
+        texts = [text for sample in samples for text in sample.texts]
+        owners = [row for row, sample in enumerate(samples) for _ in sample.texts]
+        streams = [STREAM_MASKS[x] for sample in samples for x in sample.text_streams]
+        return dict(
+            input_ids=pad_sequence(ids, True, self.pad_token_id),  # (P, T)
+            attention_mask=(longest < lengths[:, None]).long(),  # (P, T)
+            caption_clip=self._tensor(owners),
+            caption_key=self._tensor([caption_key(text) for text in texts]),
+            caption_streams=self._tensor(streams, torch.bool),
+        )
