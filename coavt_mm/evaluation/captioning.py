@@ -38,7 +38,7 @@ def attribute_accuracy(
         truth: dict[str, str] = {}
         for text in texts:
             truth.update(parse_caption(text))
-        asked.update(truth)
+        asked.update(truth.keys())
         right.update(name for name in truth if truth[name] == named.get(name))
     if not asked:
         raise ConfigError(

@@ -20,6 +20,7 @@ HELP = {
     'fps': 'frames per second',
     'seconds': 'length of a clip in s',
     'sample_rate': 'sample rate of the sound in Hz',
+    'bound': 'bind sound and picture to each other, for audio-visual retrieval',
 }
 
 
@@ -30,11 +31,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out_dir', help='directory to write to')
     for field in fields(Settings):
+        kind = {'action': 'store_true'} if field.type is bool else {'type': field.type}
         parser.add_argument(
             '--' + field.name.replace('_', '-'),
-            type=field.type,
             default=field.default,
             help=HELP[field.name],
+            **kind,
         )
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(), help='processes that render'

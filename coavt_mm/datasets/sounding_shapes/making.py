@@ -16,7 +16,7 @@ from coavt_mm.errors import ConfigError
 from . import grammar
 from .ceilings import retrieval_ceilings
 from .rendering import draw_frames, play_sound, write_clip
-from .splits import Pair, choose_pairs
+from .splits import Pair, choose_bound_pairs, choose_pairs
 
 #: raise when the same settings render something else
 RENDERER_VERSION = 1
@@ -38,6 +38,8 @@ class Settings:
         fps: Frames per second.
         seconds: Length of a clip in s.
         sample_rate: Sample rate in Hz, one that AAC knows.
+        bound: Whether the picture determines the sound and the sound the picture
+            (but for its place), for audio-visual retrieval.
     """
 
     train_clips: int = 2000
@@ -48,6 +50,7 @@ class Settings:
     fps: int = 10
     seconds: float = 2.56
     sample_rate: int = 16000
+    bound: bool = False
 
     def __post_init__(self) -> None:
         checks = {
@@ -162,7 +165,8 @@ def _write_split(
 ) -> None:
     """Write the manifest and the sidecar of a split; the test set has two."""
     rows = manifest_rows(split, pairs, settings)
-    protocol = f'sounding-shapes-{split}-{len(pairs)}-seed{settings.seed}'
+    kind = 'sounding-shapes-bound' if settings.bound else 'sounding-shapes'
+    protocol = f'{kind}-{split}-{len(pairs)}-seed{settings.seed}'
     meta = {'protocol': protocol, 'missing': 0, 'classes': grammar.class_names()}
     path = out_dir / f'{split}.jsonl'
     if split == 'train':
@@ -239,7 +243,8 @@ def make_sounding_shapes(
     """
     out_dir = Path(out_dir)
     numbers = (settings.train_clips, settings.val_clips, settings.test_clips)
-    pairs = dict(zip(SPLITS, choose_pairs(*numbers, seed=settings.seed), strict=True))
+    choose = choose_bound_pairs if settings.bound else choose_pairs
+    pairs = dict(zip(SPLITS, choose(*numbers, seed=settings.seed), strict=True))
     (out_dir / 'clips').mkdir(parents=True, exist_ok=True)
     _check_settings(out_dir, settings)
     tasks = [

@@ -210,7 +210,7 @@ def play_sound(
         start = k * slot + offset
         wave[start : start + samples] = note * _fade(samples, sample_rate)
     wave *= 10 ** (rng.uniform(-15, -3) / 20) / np.abs(wave).max()  # dB to full scale
-    noise = 10 ** (rng.uniform(-65, -45) / 20)  # dB to full scale
+    noise = 10 ** (rng.uniform(-70, -50) / 20)  # dB to full scale
     return np.clip(wave + rng.normal(0, noise, total), -1, 1).astype(np.float32)
 
 
