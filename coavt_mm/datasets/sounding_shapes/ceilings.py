@@ -49,11 +49,12 @@ def group_ceiling(groups: Sequence[int]) -> dict[str, float]:
         ``R@1``, ``R@5``, ``R@10`` in per cent, ``MedR`` and ``MeanR`` (1 is best).
     """
     sizes = np.asarray(groups)
-    recalls = {
-        f'R@{k}': float(100 * np.mean(np.minimum(k, sizes) / sizes)) for k in (1, 5, 10)
+    numbers = {
+        f'R@{k}': 100 * np.mean(np.minimum(k, sizes) / sizes) for k in (1, 5, 10)
     }
-    mean_rank = float(np.mean((sizes + 1) / 2))
-    return {**recalls, 'MedR': _expected_median(sizes), 'MeanR': mean_rank}
+    numbers['MedR'] = _expected_median(sizes)
+    numbers['MeanR'] = np.mean((sizes + 1) / 2)
+    return {key: round(float(value), 4) for key, value in numbers.items()}
 
 
 def retrieval_ceilings(
