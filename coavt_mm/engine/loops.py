@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from mmengine.dist import get_world_size
 from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
+from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
 from ..errors import ConfigError
@@ -30,17 +31,30 @@ class ResumableIterLoop(IterBasedTrainLoop):
         _sampler(self.dataloader)
         self._seed_at_start = self.runner.seed
 
-    def run(self) -> None:
-        """Train, from the present iteration on."""
+    def run(self) -> nn.Module:
+        """Train, from the present iteration on.
+
+        Returns:
+            nn.Module: The trained model.
+        """
         if self._iter > 0:
-            batch_size = self.dataloader.batch_sampler.batch_size
-            sampler = _sampler(self.dataloader)
-            sampler.start = self._iter * batch_size * get_world_size()
-            if sampler.seed == self._seed_at_start:  # the Runner's, by now the resumed
-                sampler.seed = self.runner.seed
-            self.dataloader_iterator = None  # ends its workers before new ones start
-            self.dataloader_iterator = _after_replay(self.dataloader, self._iter)
-        return super().run()
+            self._continue_data()
+        try:
+            return super().run()
+        finally:
+            # Left to the garbage collector, workers are waited for 5 s each.
+            self.dataloader_iterator = None
+            self.dataloader._iterator = None
+
+    def _continue_data(self) -> None:
+        """Begin the stream of samples after those trained already."""
+        sampler = _sampler(self.dataloader)
+        batch_size = self.dataloader.batch_sampler.batch_size
+        sampler.start = self._iter * batch_size * get_world_size()
+        if sampler.seed == self._seed_at_start:  # the Runner's, by now the resumed one
+            sampler.seed = self.runner.seed
+        self.dataloader_iterator = None  # ends its workers before new ones start
+        self.dataloader_iterator = _after_replay(self.dataloader, self._iter)
 
 
 def _sampler(dataloader: DataLoader) -> Sampler:

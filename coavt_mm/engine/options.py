@@ -183,17 +183,15 @@ def _kind(value: Any) -> str:
 
 def _fits(old: Any, new: Any) -> bool:
     """Whether a value may take another's place; None and text are replaced freely."""
-    if old is None or new is None or isinstance(new, type(old)):
+    if old is None or new is None or _kind(old) == _kind(new):
         return True
     if isinstance(old, str):
         return not isinstance(new, dict)
     if isinstance(old, list | tuple) and not isinstance(new, list | tuple):
         return bool(old) and not isinstance(old[0], dict) and _fits(old[0], new)
-    if isinstance(new, list | tuple):
-        return _kind(old) in ('a list', 'a number') and all(
-            _kind(old) == 'a list' or _fits(old, item) for item in new
-        )
-    return _kind(old) == _kind(new)
+    return isinstance(new, list | tuple) and all(
+        _kind(old) == _kind(item) == 'a number' for item in new
+    )
 
 
 def _check_kind(key: str, old: Any, new: Any) -> None:

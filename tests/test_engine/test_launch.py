@@ -99,9 +99,7 @@ def test_one_line_unwraps_messages():
     assert launch.one_line(CoAVTError('plain: message')) == 'plain: message'
 
 
-@pytest.mark.parametrize(
-    'rank, start', [('0', 'Error: '), ('3', r'\[rank 3\] Error: ')]
-)
+@pytest.mark.parametrize('rank, start', [('0', ''), ('3', r'\[rank 3\] ')])
 def test_run_tool_prints_one_line(capsys, monkeypatch, rank, start):
     def fail():
         raise CheckpointError('a.pth: damaged.')
