@@ -58,13 +58,12 @@ class StreamFeatures:
 
 
 @contextmanager
-def exact_matmul() -> Iterator[None]:
+def exact_matmul(device: torch.device) -> Iterator[None]:
     """Keep TF32 and autocast away: ties are told apart at 1e-6."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision('highest')
-    device_type = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
-        with torch.no_grad(), torch.autocast(device_type, enabled=False):
+        with torch.autocast(device.type, enabled=False):
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
@@ -81,7 +80,8 @@ def similarity(captions: Tensor, clips: Tensor) -> Tensor:
         (N, G).
     """
     num_clips, frames, queries, _ = clips.shape
-    products = captions @ clips.flatten(0, 2).T  # (N, G*F*Q)
+    with exact_matmul(clips.device):
+        products = captions @ clips.flatten(0, 2).T  # (N, G*F*Q)
     return products.view(-1, num_clips, frames, queries).amax(-1).mean(-1)
 
 
@@ -124,7 +124,8 @@ def own_scores(features: StreamFeatures) -> Tensor:
     for part in slices(len(scores), step):
         clips = features.clip_chunk(features.owner[part])  # (c, F, Q, E)
         captions = features.caption_chunk(part)
-        products = torch.einsum('ce,cfqe->cfq', captions, clips)
+        with exact_matmul(features.device):
+            products = torch.einsum('ce,cfqe->cfq', captions, clips)
         scores[part] = products.amax(-1).mean(-1).cpu()
     return scores
 

@@ -1,5 +1,6 @@
 """Text-to-clip and clip-to-text retrieval as an mmengine metric."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,6 @@ from .ranking import (
     StreamFeatures,
     count_ranks,
     dual_softmax_bias,
-    exact_matmul,
     recall_summary,
 )
 from .report import flat_metrics, markdown_table, save_report
@@ -23,8 +23,7 @@ from .report import flat_metrics, markdown_table, save_report
 STREAMS = ('AV', 'A', 'V')
 MODES = ('cosine', 'matching', 'matching_only', 'dual_softmax')
 MATCHING_MODES = ('matching', 'matching_only')
-KEPT = ('clip_path', 'start', 'end', 'frame_times')
-META = ('protocol', 'manifest', 'manifest_hash', 'missing', 'ceilings')
+KEPT = ('clip_path', 'start', 'end', 'frame_times', 'error')
 MIXED_SHAPES = 'the clips of stream {} differ in frames, queries or width: {}'
 
 
@@ -221,12 +220,11 @@ class RetrievalMetric(BaseMetric):
         if self.features_file:
             torch.save(results, self.features_file)
         report = self._describe(results)
-        with exact_matmul():
-            features = {s: stream_features(results, s, self._device) for s in STREAMS}
-            features = {s: found for s, found in features.items() if found is not None}
-            ranks = {s: self._rank(s, features[s], results) for s in features}
-            if self.matching_accuracy and 'AV' in features:
-                self._add_accuracy(report, features['AV'], results)
+        features = {s: stream_features(results, s, self._device) for s in STREAMS}
+        features = {s: found for s, found in features.items() if found is not None}
+        ranks = {s: self._rank(s, features[s], results) for s in features}
+        if self.matching_accuracy and 'AV' in features:
+            self._add_accuracy(report, features['AV'], results)
         self._add_ranks(report, features, ranks)
         self.last_results = report
         print_log('\n' + markdown_table(report), logger='current')
@@ -261,11 +259,27 @@ class RetrievalMetric(BaseMetric):
             )
 
     def _describe(self, results: list[dict]) -> dict:
+        """What was ranked; a clip that could not be read counts as missing."""
         meta = self.dataset_meta or {}
-        report = {key: meta.get(key) for key in META}
-        report['clips'] = len(results)
-        report['captions'] = sum(len(record['texts']) for record in results)
-        return report
+        broken = [record['sample_id'] for record in results if record['error']]
+        if broken:
+            print_log(
+                f'{len(broken)} clips could not be read and count as missing: '
+                f'{", ".join(map(str, broken[:20]))}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        whole = [record for record in results if not record['error']]
+        missing = meta.get('missing')
+        return {
+            'protocol': meta.get('protocol'),
+            'manifest': meta.get('manifest'),
+            'manifest_hash': meta.get('manifest_hash', meta.get('hash')),
+            'clips': len(whole),
+            'captions': sum(len(record['texts']) for record in whole),
+            'missing': (missing or 0) + len(broken) if missing or broken else missing,
+            'ceilings': meta.get('ceilings'),
+        }
 
     def _rank(
         self, stream: str, features: StreamFeatures, records: list[dict]

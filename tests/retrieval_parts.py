@@ -1,0 +1,100 @@
+"""Predictions, a model and a spawned worker for the retrieval tests."""
+
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.structures import BaseDataElement
+from torch.nn.functional import normalize
+
+from coavt_mm.evaluation import RetrievalMetric
+
+
+class TableModel(torch.nn.Module):
+    """Looks the matching logit up; clip and caption numbers are in the inputs."""
+
+    def __init__(self, table: torch.Tensor) -> None:
+        super().__init__()
+        self.table = torch.nn.Parameter(table)  # (clips, captions)
+        self.pairs = 0
+
+    def match(self, tokens, input_ids, attention_mask):
+        assert tokens.dim() == 3
+        assert attention_mask.shape == input_ids.shape
+        assert not input_ids[attention_mask == 0].any()
+        self.pairs += len(tokens)
+        logit = self.table[tokens[:, 0, 0].long(), input_ids[:, 1]]
+        return torch.stack([-logit, logit], 1)
+
+
+def make_samples(
+    counts: list[int],
+    seed: int = 0,
+    shape: tuple[int, int, int] = (2, 3, 5),
+    integers: bool = False,
+    lacking: dict[int, str] | None = None,
+) -> list[dict]:
+    """Predictions for clips with ``counts`` captions each, texts 'text 0', ...
+
+    Args:
+        counts: Captions of each clip.
+        seed: Of the features.
+        shape: F, Q, E.
+        integers: Small whole numbers, so that scores tie exactly.
+        lacking: Clip -> the only stream that it has ('A' or 'V'), or '' for none.
+    """
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*size):
+        if integers:
+            return torch.randint(-1, 2, size, generator=g).float()
+        return normalize(torch.randn(*size, generator=g), dim=-1)
+
+    samples, caption = [], 0
+    for i, count in enumerate(counts):
+        feats = {stream: draw(*shape) for stream in ('AV', 'A', 'V')}
+        only = (lacking or {}).get(i)
+        if only is not None:
+            feats = {s: f for s, f in feats.items() if s == only}
+        numbers = range(caption, caption + count)
+        caption += count
+        samples.append(
+            dict(
+                sample_idx=i,
+                sample_id=f'clip_{i}',
+                texts=[f'text {n}' for n in numbers],
+                text_streams=[('AV', 'A', 'AV', 'V')[n % 4] for n in numbers],
+                clip_feats=feats,
+                caption_feats=draw(count, shape[-1]),
+                tokens=torch.full((shape[0], 2, 4), float(i)),
+                caption_ids=[torch.tensor([101, n] + [7] * (n % 3)) for n in numbers],
+            )
+        )
+    return samples
+
+
+def as_element(sample: dict) -> BaseDataElement:
+    fields = ('clip_feats', 'caption_feats', 'tokens', 'caption_ids')
+    meta = {k: v for k, v in sample.items() if k not in fields}
+    return BaseDataElement(metainfo=meta, **{k: sample[k] for k in fields})
+
+
+def evaluate_part(rank: int, world_size: int, out: str) -> None:
+    """Evaluate every ``world_size``-th of seven clips, padded as a sampler does."""
+    samples = make_samples([2, 1, 0, 3, 1, 1, 2], integers=True, lacking={4: 'A'})
+    model = TableModel(torch.arange(70.0).reshape(7, 10).sin())
+    metric = RetrievalMetric(
+        modes=('cosine', 'matching', 'dual_softmax'),
+        matching_accuracy=True,
+        topk=3,
+        collect_dir=f'{out}.collect' if world_size > 1 else None,
+    )
+    metric.model = model
+    evaluator = Evaluator(metric)
+    length = -(-len(samples) // world_size)
+    padded = (samples + samples)[: length * world_size]
+    for sample in padded[rank::world_size]:  # batches of one
+        evaluator.process([as_element(sample)])
+    torch.save(evaluator.evaluate(len(samples)), f'{out}.{rank}')
+
+
+def evaluate_two(rank: int, out: str) -> None:
+    evaluate_part(rank, 2, out)

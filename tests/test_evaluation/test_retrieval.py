@@ -1,0 +1,220 @@
+import json
+import math
+
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from ranks import run_two_ranks
+from retrieval_parts import (
+    TableModel,
+    as_element,
+    evaluate_part,
+    evaluate_two,
+    make_samples,
+)
+
+from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.evaluation import RetrievalMetric
+from coavt_mm.evaluation.retrieval import stream_features, stream_texts
+
+META = dict(
+    protocol='toy-7',
+    manifest='toy.jsonl',
+    hash='0123456789abcdef',
+    missing=2,
+    ceilings={'AV': {'R@1': 100.0}, 'A': {'R@1': 40.0}},
+)
+
+
+def run(samples, meta=META, model=None, batch=2, **kwargs):
+    """Through mmengine's Evaluator; gives the metric and the flat numbers."""
+    evaluator = Evaluator(dict(type='coavt_mm.RetrievalMetric', **kwargs))
+    evaluator.dataset_meta = meta
+    metric = evaluator.metrics[0]
+    metric.model = model
+    for start in range(0, len(samples), batch):
+        evaluator.process([as_element(s) for s in samples[start : start + batch]])
+    return metric, evaluator.evaluate(len(samples))
+
+
+def test_flat_numbers_and_nested_results_agree():
+    samples = make_samples([2, 1, 0, 3, 1, 1, 2], lacking={4: 'A', 6: ''})
+    metric, flat = run(samples)
+    results = metric.last_results
+    assert results['clips'] == 7
+    assert results['captions'] == 10
+    assert results['missing'] == 2
+    assert results['manifest_hash'] == META['hash']
+    assert results['ceilings'] == META['ceilings']
+    # texts are AV, A, AV, V, AV, A, AV, V, AV, A
+    assert results['streams'] == {
+        'AV': {'gallery': 5, 'captions': 3, 'missing': 2},
+        'A': {'gallery': 6, 'captions': 6, 'missing': 1},
+        'V': {'gallery': 5, 'captions': 5, 'missing': 2},
+    }
+    for direction in ('text_to_clip', 'clip_to_text'):
+        for stream in ('AV', 'A', 'V'):
+            summary = results[direction][stream]
+            assert set(summary) == {'R@1', 'R@5', 'R@10', 'MedR', 'MeanR'}
+            for name, value in summary.items():
+                assert flat[f'retrieval/{direction}/{stream}/{name}'] == value
+    assert len(flat) == 30
+
+
+def test_captions_count_for_the_streams_they_speak_of():
+    samples = make_samples([4, 1])  # AV, A, AV, V | AV
+    expected = {'AV': [0, 2, 4], 'A': [0, 1, 2, 4], 'V': [0, 2, 3, 4]}
+    for stream, numbers in expected.items():
+        found = stream_texts(samples, stream_features(samples, stream))
+        assert found == [f'text {n}' for n in numbers]
+
+
+def test_perfect_features_reach_100():
+    samples = make_samples([1, 1, 1])
+    for i, sample in enumerate(samples):
+        one_hot = torch.eye(5)[i]
+        sample['clip_feats'] = {'AV': one_hot.expand(2, 3, 5)}
+        sample['caption_feats'] = one_hot[None]
+        sample['text_streams'] = ['AV']
+    metric, flat = run(samples, meta=None)
+    assert flat['retrieval/text_to_clip/AV/R@1'] == 100
+    assert flat['retrieval/clip_to_text/AV/MeanR'] == 1
+    assert list(metric.last_results['text_to_clip']) == ['AV']
+    assert metric.last_results['missing'] is None
+
+
+def test_no_caption_with_its_clip_is_said_not_scored():
+    samples = make_samples([0, 1], lacking={1: ''})
+    metric, flat = run(samples)
+    assert flat == {}
+    assert metric.last_results['streams'] == {}
+
+
+def test_all_modes_under_their_own_labels():
+    samples = make_samples([2, 1, 1, 2])
+    model = TableModel(torch.randn(4, 6))
+    modes = ('cosine', 'matching', 'matching_only', 'dual_softmax')
+    metric, flat = run(samples, model=model, modes=modes, topk=3)
+    for mode in modes:
+        label = '' if mode == 'cosine' else f'_{mode}'
+        streams = {'AV'} if mode.startswith('matching') else {'AV', 'A', 'V'}
+        assert set(metric.last_results[f'text_to_clip{label}']) == streams
+        assert f'retrieval/clip_to_text{label}/AV/R@1' in flat
+    assert 'retrieval/matching_accuracy' not in flat
+    again, alone = run(samples)
+    assert all(flat[key] == value for key, value in alone.items())
+
+
+def test_matching_accuracy_is_a_share():
+    samples = make_samples([1, 2, 1])
+    model = TableModel(torch.tensor([-1.0]).expand(3, 4).clone())  # always 'no'
+    metric, flat = run(samples, model=model, matching_accuracy=True)
+    parts = metric.last_results['matching_accuracy_parts']
+    assert parts == {'positive': 0.0, 'hard_clip': 1.0, 'hard_caption': 1.0}
+    # text streams AV, A, AV, V: 2 captions speak of both, 3 clips
+    assert flat['retrieval/matching_accuracy'] == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize(
+    'kwargs', [dict(modes=['matching']), dict(matching_accuracy=True)]
+)
+def test_matching_without_a_model_says_so_before_extraction(kwargs):
+    with pytest.raises(ConfigError, match='hook'):
+        run(make_samples([1, 1]), **kwargs)
+
+
+@pytest.mark.parametrize(
+    'kwargs',
+    [dict(modes=['cosin']), dict(plots=True), dict(feature_dtype='int8')],
+)
+def test_settings_that_make_no_sense_are_refused(kwargs):
+    with pytest.raises(ConfigError):
+        RetrievalMetric(**kwargs)
+
+
+@pytest.mark.parametrize('bad', [math.nan, math.inf])
+@pytest.mark.parametrize('where', ['clip_feats', 'caption_feats'])
+def test_not_finite_features_name_the_sample(bad, where):
+    samples = make_samples([1, 2, 1])
+    feats = samples[1][where]
+    (feats['A'] if where == 'clip_feats' else feats)[0, 0] = bad
+    with pytest.raises(CoAVTError, match=f"{where}.*'clip_1'"):
+        run(samples)
+
+
+def test_samples_counted_twice_or_not_at_all_are_errors():
+    samples = make_samples([1, 1, 1])
+    with pytest.raises(CoAVTError, match='counted twice'):
+        run([samples[0], samples[1], samples[1]])
+    metric = RetrievalMetric()
+    metric.process(None, samples[:2])
+    with pytest.raises(CoAVTError, match='2 of 3'):
+        metric.evaluate(3)
+
+
+def test_texts_without_features_are_an_error():
+    samples = make_samples([1, 2])
+    samples[1]['caption_feats'] = samples[1]['caption_feats'][:1]
+    with pytest.raises(CoAVTError, match='clip_1'):
+        run(samples)
+
+
+def test_clips_of_different_shape_are_an_error():
+    samples = make_samples([1, 1])
+    samples[0]['clip_feats']['AV'] = torch.ones(1, 3, 5)
+    with pytest.raises(CoAVTError, match='stream AV'):
+        run(samples)
+
+
+def test_unreadable_clips_count_as_missing():
+    samples = make_samples([1, 2, 1], lacking={1: ''})
+    samples[1]['error'] = 'no such stream'
+    metric, _ = run(samples)
+    results = metric.last_results
+    assert (results['clips'], results['captions'], results['missing']) == (2, 2, 3)
+
+
+def test_report_is_saved(tmp_path):
+    samples = make_samples([1, 2, 1])
+    metric, _ = run(samples, out_dir=str(tmp_path / 'deep' / 'out'))
+    saved = json.loads((tmp_path / 'deep/out/retrieval.json').read_text())
+    assert saved == metric.last_results
+    table = (tmp_path / 'deep/out/retrieval.md').read_text()
+    assert 'protocol toy-7' in table
+    assert 'missing 2' in table
+    assert '0123456789ab,' in table
+
+
+def test_saved_features_give_the_same_numbers(tmp_path):
+    file = str(tmp_path / 'features.pth')
+    samples = make_samples([2, 0, 1], integers=True)
+    _, flat = run(samples, features_file=file)
+    metric = RetrievalMetric(prefix='x')
+    again = metric.evaluate_file(file)
+    assert {f'retrieval/{key}': value for key, value in again.items()} == flat
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_features_can_be_kept_in_half(dtype):
+    samples = make_samples([2, 0, 1], integers=True)  # whole numbers lose nothing
+    assert run(samples, feature_dtype=dtype)[1] == run(samples)[1]
+
+
+def test_a_record_does_not_drag_its_batch_along():
+    batch = torch.zeros(50, 2, 3, 5)
+    sample = make_samples([1])[0]
+    sample['clip_feats'] = {'AV': batch[3]}
+    metric = RetrievalMetric()
+    metric.process(None, [sample])
+    storage = metric.results[0]['clip_feats']['AV'].untyped_storage()
+    assert storage.nbytes() == 2 * 3 * 5 * 4
+
+
+def test_two_ranks_equal_one(tmp_path):
+    out = str(tmp_path / 'two')
+    run_two_ranks(evaluate_two, out)
+    evaluate_part(0, 1, str(tmp_path / 'one'))
+    one = torch.load(f'{tmp_path}/one.0')
+    assert len(one) > 40
+    assert torch.load(f'{out}.0') == one
+    assert torch.load(f'{out}.1') == one
