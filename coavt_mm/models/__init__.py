@@ -3,14 +3,18 @@
 from .av_encoder import JointAVEncoder
 from .coavt import CoAVT
 from .heads import ContrastiveHead, LanguageModelingHead, MatchingHead
+from .logmel import LogMel
+from .preprocessor import AVTDataPreprocessor
 from .query_encoder import QueryEncoder, QueryState
 from .text_encoder import TextEncoder
 
 __all__ = [
+    'AVTDataPreprocessor',
     'CoAVT',
     'ContrastiveHead',
     'JointAVEncoder',
     'LanguageModelingHead',
+    'LogMel',
     'MatchingHead',
     'QueryEncoder',
     'QueryState',

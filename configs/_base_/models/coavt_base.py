@@ -1,0 +1,50 @@
+# CoAVT at the paper's size: 11 + 11 + 1 layers of width 768 (CAV-MAE's encoder),
+# BERT-base text encoder, 32 queries in a BERT-base query encoder (BLIP-2).
+tokenizer = 'bert-base-uncased'  # hub id, local directory or vocab.txt
+vocab_size = 30522 + 1  # BERT's word pieces and [DEC]
+
+model = dict(
+    type='CoAVT',
+    data_preprocessor=dict(
+        type='AVTDataPreprocessor',
+        spec_frames=1024,  # 10 ms each, 10.24 s
+        spec_mean=-5.081,  # of VGGSound and AudioSet; tools/data/audio_stats.py
+        spec_std=4.4849,
+    ),
+    av_encoder=dict(
+        type='JointAVEncoder',
+        embed_dims=768,
+        num_heads=12,
+        depths=(11, 11, 1),  # audio, visual, joint layers
+        spec_size=(1024, 128),  # frames, mel bins -> 64 x 8 = 512 tokens
+        img_size=224,  # pixels -> 14 x 14 = 196 tokens
+    ),
+    text_encoder=dict(
+        type='TextEncoder',
+        # random BERT-base; or pretrained='bert-base-uncased', vocab_size=vocab_size
+        config=dict(vocab_size=vocab_size),
+    ),
+    query_encoder=dict(
+        type='QueryEncoder',
+        num_queries=32,
+        embed_dims=768,
+        num_heads=12,
+        depth=12,
+        hidden_dims=3072,
+        cross_every=2,
+        vocab_size=vocab_size,
+    ),
+    # the weight of each alignment; 0 switches one off
+    contrastive_head=dict(
+        type='ContrastiveHead', proj_dims=256, streams=dict(AV=1.0, A=1.0, V=1.0)
+    ),
+    matching_head=dict(type='MatchingHead', streams=dict(AV=1.0, A=0.0, V=0.0)),
+    lm_head=dict(
+        type='LanguageModelingHead',
+        vocab_size=vocab_size,
+        dec_token_id=vocab_size - 1,
+        end_token_id=102,  # [SEP]
+        streams=dict(AV=1.0, A=0.0, V=0.0),
+    ),
+    tokenizer=tokenizer,
+)

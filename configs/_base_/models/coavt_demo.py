@@ -1,0 +1,66 @@
+# CoAVT in miniature, for the demo clips: all parts of coavt_base, 96-pixel pictures
+# and 2.56 s of sound.
+tokenizer = 'data/sounding_shapes/vocab.txt'
+vocab_size = 200  # at least the number of word pieces in vocab.txt
+width = 128
+
+model = dict(
+    type='CoAVT',
+    data_preprocessor=dict(
+        type='AVTDataPreprocessor',
+        spec_frames=256,  # 10 ms each
+        spec_mean=-5.081,
+        spec_std=4.4849,
+    ),
+    av_encoder=dict(
+        type='JointAVEncoder',
+        embed_dims=width,
+        num_heads=4,
+        depths=(3, 3, 1),
+        spec_size=(256, 128),  # frames, mel bins -> 16 x 8 = 128 tokens
+        img_size=96,  # pixels -> 6 x 6 = 36 tokens
+    ),
+    text_encoder=dict(
+        type='TextEncoder',
+        config=dict(
+            vocab_size=vocab_size,
+            hidden_size=width,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=4 * width,
+            max_position_embeddings=64,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        ),
+    ),
+    query_encoder=dict(
+        type='QueryEncoder',
+        num_queries=8,
+        embed_dims=width,
+        num_heads=4,
+        depth=4,
+        hidden_dims=4 * width,
+        context_dims=width,
+        vocab_size=vocab_size,
+        max_tokens=64,
+        dropout=0.0,
+    ),
+    contrastive_head=dict(
+        type='ContrastiveHead',
+        embed_dims=width,
+        proj_dims=64,
+        streams=dict(AV=1.0, A=1.0, V=1.0),
+    ),
+    matching_head=dict(
+        type='MatchingHead', embed_dims=width, streams=dict(AV=1.0, A=0.0, V=0.0)
+    ),
+    lm_head=dict(
+        type='LanguageModelingHead',
+        embed_dims=width,
+        vocab_size=vocab_size,
+        dec_token_id=5,
+        end_token_id=3,
+        streams=dict(AV=1.0, A=0.0, V=0.0),
+    ),
+    tokenizer=tokenizer,
+)

@@ -1,0 +1,20 @@
+# BLIP-2's stage-1 optimiser; a config adds warm-up, cosine decay and max_iters.
+optim_wrapper = dict(
+    type='BF16OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.98), weight_decay=0.05),
+    clip_grad=dict(max_norm=1.0),
+    accumulative_counts=1,
+    # no decay on norms, biases, other vectors and the queries
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+        custom_keys=dict(
+            query_tokens=dict(decay_mult=0.0), modality=dict(decay_mult=0.0)
+        ),
+    ),
+)
+train_cfg = dict(type='ResumableIterLoop')
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(enable=False, base_batch_size=256)  # clips of all GPUs

@@ -1,0 +1,45 @@
+"""Pre-train CoAVT at the paper's size on VGGSound.
+
+    python tools/train.py configs/coavt/pretrain_vggsound.py
+    bash tools/dist_train.sh configs/coavt/pretrain_vggsound.py 8
+
+Data: data/vggsound/{train,test}.jsonl and the clips, as written by
+tools/data/prepare_vggsound.py from the official csv and a folder of clips.
+Assumes 8 GPUs with 80 GB, 32 clips each (256 in all). Training starts from random
+weights unless `load_from` or an `init_cfg` names converted ones.
+Text: a label through one of several templates; captions where the manifest has them.
+Without access to a model hub, give the tokenizer as a local directory:
+    --cfg-options model.tokenizer=DIR train_dataloader.dataset.pipeline.4.tokenizer=DIR
+                  val_dataloader.dataset.pipeline.4.tokenizer=DIR
+"""
+
+_base_ = [
+    '../_base_/models/coavt_base.py',
+    '../_base_/datasets/vggsound.py',
+    '../_base_/schedules/pretrain.py',
+    '../_base_/default_runtime.py',
+]
+
+clips = 183_000  # training clips; some of the list are gone from the web
+batch = 8 * 32  # GPUs * clips a GPU
+epochs = 25
+max_iters = epochs * clips // batch
+warmup_iters = 5_000
+
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-6 / 1e-4,
+        by_epoch=False,
+        begin=0,
+        end=warmup_iters,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-5,
+        by_epoch=False,
+        begin=warmup_iters,
+        end=max_iters,
+    ),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=2 * clips // batch)

@@ -1,0 +1,83 @@
+"""What the ranks of the two-process tests run; spawned, so it must be importable."""
+
+import os
+import socket
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from tiny_coavt import tiny_batch, tiny_coavt
+from torch.nn.parallel import DistributedDataParallel
+
+from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
+
+
+def run_two_ranks(worker: Callable, *args) -> None:
+    """Run ``worker(rank, *args)`` in two gloo processes."""
+    with socket.socket() as s:
+        s.bind(('localhost', 0))
+        port = s.getsockname()[1]
+    mp.spawn(_in_group, args=(port, worker, args), nprocs=2)
+
+
+def _in_group(rank: int, port: int, worker: Callable, args: tuple) -> None:
+    os.environ.update(MASTER_ADDR='localhost', MASTER_PORT=str(port))
+    dist.init_process_group('gloo', rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    worker(rank, *args)
+    dist.destroy_process_group()
+
+
+def make_batch(case: str) -> dict:
+    """Eight clips; in case 'all' matching can draw exactly one negative each.
+
+    The four clips that take part in AV have ids 1, 1, 2, 2 and captions 1, 2, 1, 2:
+    each differs from exactly one other in both. With one candidate there is nothing
+    to draw, and two ranks must agree with one to the last digit.
+    """
+    batch = tiny_batch(8)
+    if case == 'all':
+        batch['clip_key'][[0, 2, 5, 7]] = torch.tensor([1, 1, 2, 2])
+        batch['caption_key'][[0, 2, 5, 7]] = torch.tensor([1, 2, 1, 2])
+        batch['caption_streams'][1] = torch.tensor([False, True, False])
+        batch['caption_streams'][6] = torch.tensor([False, False, True])
+        batch['has_visual'][3] = False
+        batch['has_audio'][4] = False
+    else:
+        batch['caption_streams'][1] = torch.tensor([False, False, True])
+    return batch
+
+
+def make_model(case: str):
+    matching = dict(type='MatchingHead', embed_dims=20) if case == 'all' else None
+    return tiny_coavt(matching_head=matching)
+
+
+def grads_and_losses(model, batch: dict) -> tuple[dict, dict]:
+    losses = model(batch, None, mode='loss')
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    model = getattr(model, 'module', model)
+    return {n: p.grad for n, p in model.named_parameters()}, losses
+
+
+def loss_worker(rank: int, case: str, out: str) -> None:
+    batch = {k: v[rank * 4 : rank * 4 + 4] for k, v in make_batch(case).items()}
+    width = int(batch['attention_mask'].sum(1).max())  # ranks pad to their own longest
+    for key in ('input_ids', 'attention_mask'):
+        batch[key] = batch[key][:, :width]
+    model = DistributedDataParallel(make_model(case), find_unused_parameters=True)
+    grads, losses = grads_and_losses(model, batch)
+    for name, value in losses.items():
+        losses[name] = value.detach() / 2
+        dist.all_reduce(losses[name])
+    torch.save((grads, losses), f'{out}.{rank}')
+
+
+def layers_worker(rank: int, out: str) -> None:
+    ragged = torch.full((2, 2 + rank), rank + 1)
+    values = torch.tensor([1.0, 2.0, float('inf')]) + rank
+    mean = global_mean(values, torch.tensor([True, rank == 0, False]))
+    x = torch.tensor([float(rank + 1)], requires_grad=True)
+    (gather_with_grad(x) * torch.tensor([1.0, 10.0])).sum().backward()
+    torch.save((gather_padded(ragged, value=9), mean, x.grad), f'{out}.{rank}')
