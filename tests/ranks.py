@@ -80,4 +80,10 @@ def layers_worker(rank: int, out: str) -> None:
     mean = global_mean(values, torch.tensor([True, rank == 0, False]))
     x = torch.tensor([float(rank + 1)], requires_grad=True)
     (gather_with_grad(x) * torch.tensor([1.0, 10.0])).sum().backward()
-    torch.save((gather_padded(ragged, value=9), mean, x.grad), f'{out}.{rank}')
+    # a gradient that arrives transposed, as einsum sends it
+    y = torch.zeros(2, 3, requires_grad=True)
+    weight = torch.arange(12.0).view(3, 4)
+    (gather_with_grad(y).t() * weight * (rank + 1)).sum().backward()
+    torch.save(
+        (gather_padded(ragged, value=9), mean, x.grad, y.grad), f'{out}.{rank}'
+    )

@@ -122,8 +122,11 @@ def gather_with_grad(x: Tensor) -> Tensor:
         parts = [torch.empty_like(x) for _ in range(get_world_size())]
         torch_dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
-    # mmaction2's GatherLayer keeps only the local gradient; this one sums them all.
-    return torch.cat(torch_dist.nn.functional.all_gather(x.contiguous()))
+    # mmaction2's GatherLayer keeps only the local gradient; this one sums them all
+    gathered = torch.cat(torch_dist.nn.functional.all_gather(x.contiguous()))
+    # its backward gives wrong numbers, silently, for a gradient that is not contiguous
+    gathered.register_hook(lambda grad: grad.contiguous())
+    return gathered
 
 
 def gather_padded(x: Tensor, value: int = 0) -> Tensor:

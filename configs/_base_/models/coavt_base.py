@@ -1,6 +1,5 @@
 # CoAVT at the paper's size: 11 + 11 + 1 layers of width 768 (CAV-MAE's encoder),
 # BERT-base text encoder, 32 queries in a BERT-base query encoder (BLIP-2).
-tokenizer = 'bert-base-uncased'  # hub id, local directory or vocab.txt
 vocab_size = 30522 + 1  # BERT's word pieces and [DEC]
 
 model = dict(
@@ -46,5 +45,5 @@ model = dict(
         end_token_id=102,  # [SEP]
         streams=dict(AV=1.0, A=0.0, V=0.0),
     ),
-    tokenizer=tokenizer,
+    tokenizer='bert-base-uncased',  # hub id, local directory or vocab.txt
 )

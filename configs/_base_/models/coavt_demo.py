@@ -1,6 +1,5 @@
 # CoAVT in miniature, for the demo clips: all parts of coavt_base, 96-pixel pictures
 # and 2.56 s of sound.
-tokenizer = 'data/sounding_shapes/vocab.txt'
 vocab_size = 200  # at least the number of word pieces in vocab.txt
 width = 128
 
@@ -62,5 +61,5 @@ model = dict(
         end_token_id=3,
         streams=dict(AV=1.0, A=0.0, V=0.0),
     ),
-    tokenizer=tokenizer,
+    tokenizer='data/sounding_shapes/vocab.txt',
 )
