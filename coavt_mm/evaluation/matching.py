@@ -4,6 +4,7 @@ Letters as in :mod:`coavt_mm.evaluation.ranking`, and P pairs, T text tokens,
 N_av tokens of the joint stream, D width.
 """
 
+import sys
 from collections import defaultdict
 
 import torch
@@ -64,7 +65,7 @@ class PairScorer:
         """Logits (P, 2), mean over frames, of pairs given by two (P,) index tensors."""
         parts = list(slices(len(clips), self.batch_size))
         if len(parts) >= PROGRESS_FROM:
-            parts = track_iter_progress(parts)
+            parts = track_iter_progress(parts, file=sys.stderr)
         logits = [
             self._score(clips[part].tolist(), captions[part].tolist()) for part in parts
         ]

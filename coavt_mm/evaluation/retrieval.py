@@ -19,6 +19,7 @@ from .ranking import (
     recall_summary,
 )
 from .report import flat_metrics, markdown_table, save_report
+from .retrieval_plots import save_retrieval_plots
 
 STREAMS = ('AV', 'A', 'V')
 MODES = ('cosine', 'matching', 'matching_only', 'dual_softmax')
@@ -230,6 +231,9 @@ class RetrievalMetric(BaseMetric):
         print_log('\n' + markdown_table(report), logger='current')
         if self.out_dir:
             save_report(report, self.out_dir)
+        if self.plots and features:
+            cosine = {s: found['cosine'] for s, found in ranks.items()}
+            save_retrieval_plots(self.out_dir, results, features, cosine, report)
         return flat_metrics(report)
 
     def evaluate_file(self, path: str) -> dict[str, float]:
@@ -284,7 +288,7 @@ class RetrievalMetric(BaseMetric):
     def _rank(
         self, stream: str, features: StreamFeatures, records: list[dict]
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Ranks of every mode that this stream has: {mode: ((N,), (G,))}."""
+        """Ranks of cosine and of the other modes asked: {mode: ((N,), (G,))}."""
         cosine = count_ranks(features)
         ranks = {'cosine': cosine}
         if 'dual_softmax' in self.modes:
@@ -296,7 +300,7 @@ class RetrievalMetric(BaseMetric):
             add = tuple(mode == 'matching' for mode in modes)
             found = matching_ranks(features, scorer, cosine, self.topk, add)
             ranks.update(zip(modes, found, strict=True))
-        return {mode: ranks[mode] for mode in self.modes if mode in ranks}
+        return ranks
 
     def _add_ranks(self, report: dict, features: dict, ranks: dict) -> None:
         report['streams'] = {

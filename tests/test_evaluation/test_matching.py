@@ -152,11 +152,11 @@ def test_missing_tokens_say_what_to_set(key):
         PairScorer(TableModel(torch.zeros(2, 2)), records, features, 4)
 
 
-def test_long_jobs_show_progress(monkeypatch, capfd):
+def test_long_jobs_show_progress(monkeypatch, capsys):
     monkeypatch.setattr(matching, 'PROGRESS_FROM', 2)
     _, _, scorer, _, _ = case([1, 1], batch_size=1)
     scorer(torch.tensor([0, 1]), torch.tensor([0, 0]))
-    assert 'ETA' in capfd.readouterr().out
+    assert 'ETA' in capsys.readouterr().err
 
 
 def test_half_precision_tokens_keep_their_precision():

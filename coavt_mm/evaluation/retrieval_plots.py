@@ -1,0 +1,107 @@
+"""The plots of one retrieval evaluation."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..visualization import (
+    Hit,
+    contact_sheet_figure,
+    middle_frame,
+    recall_figure,
+    save_figure,
+    similarity_figure,
+)
+from .ranking import StreamFeatures, recall_curve, similarity, top_clips
+from .report import DIRECTIONS, ceiling_of
+
+CURVE_DEPTH = 50  # ranks
+MATRIX_SIZE = 100  # clips
+SHEET_QUERIES, SHEET_CLIPS = 6, 5
+
+
+def save_retrieval_plots(
+    out_dir: str | Path,
+    records: list[dict],
+    features: dict[str, StreamFeatures],
+    ranks: dict[str, tuple[Tensor, Tensor]],
+    results: dict,
+) -> list[Path]:
+    """Save recall_curves.png, similarity_matrix.png and contact_sheet.png.
+
+    Args:
+        out_dir: Folder.
+        records: One dict a sample.
+        features: Those of each stream.
+        ranks: stream -> ranks (N,) text to clip and (G,) clip to text.
+        results: The nested results, for title and ceilings.
+    """
+    title = f'{results["protocol"] or "retrieval"}: {results["clips"]} clips, '
+    title += f'{results["captions"]} captions, {results["missing"] or 0} missing'
+    figures = {'recall_curves': _recalls(features, ranks, results, title)}
+    stream = 'AV' if 'AV' in features else next(iter(features))
+    found, note = features[stream], f'{title}, stream {stream}'
+    figures['similarity_matrix'] = similarity_figure(_matrix(found).numpy(), note)
+    figures['contact_sheet'] = _sheet(records, found, ranks[stream][0], note)
+    out_dir = Path(out_dir)
+    return [save_figure(fig, out_dir / f'{name}.png') for name, fig in figures.items()]
+
+
+def _recalls(features: dict, ranks: dict, results: dict, title: str):
+    asked = {
+        stream: (ranks[stream][0], ranks[stream][1][found.answered])
+        for stream, found in features.items()
+    }
+    sizes = {s: (len(f.clips), len(f.captions)) for s, f in features.items()}
+    depth = min(CURVE_DEPTH, max(size[0] for size in sizes.values()))
+    curves, galleries, ceilings = {}, {}, {}
+    for i, name in enumerate(DIRECTIONS):
+        curves[name] = {s: recall_curve(found[i], depth) for s, found in asked.items()}
+        galleries[name] = {s: size[i] for s, size in sizes.items()}
+        best = {s: ceiling_of(results['ceilings'], name, s) for s in features}
+        ceilings[name] = {s: found for s, found in best.items() if found}
+    return recall_figure(
+        curves, galleries, ceilings if any(ceilings.values()) else None, title
+    )
+
+
+def spread(length: int, number: int) -> list[int]:
+    """At most ``number`` positions, evenly spread over range(length)."""
+    number = min(number, length)
+    return [i * length // number for i in range(number)]
+
+
+def _matrix(features: StreamFeatures) -> Tensor:
+    """First captions of some clips with these clips, (n, n)."""
+    first = {}
+    for caption, clip in enumerate(features.owner.tolist()):
+        first.setdefault(clip, caption)
+    clips = [list(first)[i] for i in spread(len(first), MATRIX_SIZE)]
+    captions = features.captions[[first[clip] for clip in clips]].float()
+    return similarity(captions, features.clip_chunk(torch.tensor(clips)).cpu())
+
+
+def _sheet(records: list[dict], features: StreamFeatures, ranks: Tensor, title: str):
+    chosen = spread(len(features.captions), SHEET_QUERIES)
+    some = StreamFeatures(
+        clips=features.clips,
+        captions=features.captions[chosen],
+        owner=features.owner[chosen],
+        rows=features.rows,
+        columns=[features.columns[i] for i in chosen],
+        device=features.device,
+    )
+    scores, clips = top_clips(some, min(SHEET_CLIPS, len(some.clips)))
+    samples = [records[row] for row in some.rows]
+    owners = some.owner.tolist()
+    hits = [
+        [
+            Hit(middle_frame(samples[clip]), score, clip == owner)
+            for score, clip in zip(*pair, strict=True)
+        ]
+        for *pair, owner in zip(scores.tolist(), clips.tolist(), owners, strict=True)
+    ]
+    places = zip(owners, some.columns, strict=True)
+    queries = [samples[clip]['texts'][column] for clip, column in places]
+    return contact_sheet_figure(queries, hits, ranks[chosen].tolist(), title)

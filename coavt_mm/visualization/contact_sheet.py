@@ -1,0 +1,128 @@
+"""Queries with the clips that a model puts first, as pictures."""
+
+import logging
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from mmengine.logging import print_log
+
+from ..datasets.decoding import read_frames
+from ..errors import ClipError
+from .plots import FAINT, INK, new_figure
+
+RIGHT, WRONG, WRONG_TEXT = '#0072B2', '#E69F00', '#B45309'
+
+
+@dataclass
+class Hit:
+    """One clip that a query brought up.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, or None where there is no picture.
+        score: Similarity.
+        is_own: Whether the query was written for this clip.
+        name: Shown below the image.
+    """
+
+    image: np.ndarray | None
+    score: float
+    is_own: bool
+    name: str = ''
+
+
+def middle_frame(sample: dict) -> np.ndarray | None:
+    """Decode the frame in the middle of a clip.
+
+    Args:
+        sample: ``clip_path`` and either ``frame_times`` or ``start`` and ``end``, in s.
+
+    Returns:
+        (H, W, 3) uint8 RGB, or None where the clip has no picture.
+    """
+    path = sample.get('clip_path')
+    if path is None:
+        return None
+    times = sample.get('frame_times')
+    if times is not None and len(times):
+        time = float(times[len(times) // 2])
+    else:
+        start = sample.get('start') or 0.0
+        time = (start + (sample.get('end') or start)) / 2
+    try:
+        frames, _ = read_frames(path, [time])
+    except ClipError as error:
+        message = f'the contact sheet shows no picture of {path}: {error}'
+        print_log(message, logger='current', level=logging.WARNING)
+        return None
+    return frames[0]
+
+
+def contact_sheet_figure(
+    queries: Sequence[str],
+    hits: Sequence[Sequence[Hit]],
+    ranks: Sequence[int],
+    title: str = '',
+) -> Figure:
+    """One row a query: its text, the rank of its own clip and the top clips.
+
+    The own clip has a thick blue frame and says so; the others a thin orange one.
+
+    Args:
+        queries: Captions.
+        hits: For each query its top clips, best first.
+        ranks: For each query the rank of its own clip, from 1.
+        title: Above the sheet.
+    """
+    columns = max(len(row) for row in hits)
+    figure = new_figure(2.6 + 1.25 * columns, 0.4 + 1.5 * len(queries))
+    grid = figure.add_gridspec(
+        len(queries), columns + 1, width_ratios=[2.1] + [1] * columns
+    )
+    for i, (query, row, rank) in enumerate(zip(queries, hits, ranks, strict=True)):
+        _write_query(figure.add_subplot(grid[i, 0]), query, rank)
+        for j, hit in enumerate(row):
+            _show_hit(figure.add_subplot(grid[i, j + 1]), hit, j + 1)
+    if title:
+        figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def _write_query(axes: Axes, query: str, rank: int) -> None:
+    axes.set_axis_off()
+    lines = textwrap.wrap(query, 34)
+    if len(lines) > 6:
+        lines = [*lines[:5], lines[5][:32] + ' …']
+    place = dict(ha='left', fontsize=8.5, linespacing=1.3, annotation_clip=False)
+    text = axes.annotate(
+        '\n'.join(lines), (0, 1), xycoords='axes fraction', va='top', color=INK, **place
+    )
+    color = RIGHT if rank == 1 else WRONG_TEXT
+    note = f'own clip at rank {rank}'
+    axes.annotate(
+        note, (0, 0), (0, -5), text, 'offset points', va='top', color=color, **place
+    )
+
+
+def _show_hit(axes: Axes, hit: Hit, position: int) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if hit.image is None:
+        axes.set_facecolor('#EFEFEF')
+        axes.set_box_aspect(1)
+        middle = dict(transform=axes.transAxes, ha='center', va='center')
+        axes.text(0.5, 0.5, 'no picture', color=FAINT, fontsize=8, **middle)
+    else:
+        axes.imshow(hit.image)
+    for spine in axes.spines.values():
+        spine.set_color(RIGHT if hit.is_own else WRONG)
+        spine.set_linewidth(4 if hit.is_own else 1.5)
+    weight = 'bold' if hit.is_own else 'normal'
+    color = RIGHT if hit.is_own else INK
+    label = f'{position}. {hit.score:.2f}' + (' own' if hit.is_own else '')
+    axes.set_title(label, fontsize=8, color=color, fontweight=weight, pad=4)
+    if hit.name:
+        axes.set_xlabel(textwrap.shorten(hit.name, 20), fontsize=6, color=FAINT)

@@ -1,0 +1,259 @@
+"""Curves and matrices for people: recall, similarity, training.
+
+Figures are built without pyplot, so neither the caller's back end nor open figures
+are touched. Colours are those of Okabe and Ito, told apart by the colour-blind, and
+each stream has its own marker too.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+
+STREAM_STYLE = {
+    'AV': dict(color='#0072B2', marker='o', label='sound + picture (AV)'),
+    'A': dict(color='#D55E00', marker='s', label='sound (A)'),
+    'V': dict(color='#009E73', marker='^', label='picture (V)'),
+}
+LINE_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+DIRECTION_TITLES = {'text_to_clip': 'text → clip', 'clip_to_text': 'clip → text'}
+INK, FAINT = '#333333', '#8A8A8A'
+CEILING_LINE = dict(linestyle=(0, (2, 0.8)), linewidth=2)
+CEILING_SPAN = 1.25  # a mark reaches from k / 1.25 to k * 1.25
+DPI = 150
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An Agg figure outside pyplot; sizes in inches."""
+    figure = Figure(
+        figsize=(width, height), dpi=DPI, layout='constrained', facecolor='white'
+    )
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure and make its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def _dress(axes: Axes) -> None:
+    for side in ('top', 'right'):
+        axes.spines[side].set_visible(False)
+    for side in ('left', 'bottom'):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.grid(color='#E4E4E4', linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def recall_figure(
+    curves: dict[str, dict[str, list[float]]],
+    galleries: dict[str, dict[str, int]] | None = None,
+    ceilings: dict[str, dict[str, dict[str, float]]] | None = None,
+    title: str = '',
+) -> Figure:
+    """R@k over k, one panel a direction.
+
+    Args:
+        curves: direction -> stream -> R@1, R@2, ... in per cent.
+        galleries: direction -> stream -> candidates; draws chance from the largest.
+        ceilings: direction -> stream -> {'R@1': per cent, ...}; dashes.
+        title: Above the panels.
+    """
+    figure = new_figure(8, 3.9)
+    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axes, (direction, streams) in zip(panels, curves.items(), strict=True):
+        depth = max(len(values) for values in streams.values())
+        for stream, values in streams.items():
+            _recall_line(axes, stream, values)
+            best = (ceilings or {}).get(direction, {}).get(stream, {})
+            _ceiling_marks(axes, stream, best, depth)
+        size = max((galleries or {}).get(direction, {}).values(), default=0)
+        if size:
+            k = np.linspace(1, depth, 200)
+            chance = np.minimum(100, 100 * k / size)
+            axes.plot(k, chance, color=FAINT, linestyle=(0, (1, 1.5)), linewidth=1.4)
+        _recall_axes(axes, depth)
+        axes.set_title(DIRECTION_TITLES.get(direction, direction), fontsize=11)
+    panels[0].set_ylabel('R@k (%)', fontsize=10)
+    streams = dict.fromkeys(s for found in curves.values() for s in found)
+    _recall_legend(figure, list(streams), bool(ceilings), bool(galleries))
+    if title:
+        figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def _recall_line(axes: Axes, stream: str, values: list[float]) -> None:
+    k = range(1, len(values) + 1)
+    marks = [i for i in (0, 4, 9, 19, 49) if i < len(values)]
+    style = STREAM_STYLE[stream]
+    axes.plot(k, values, **style, linewidth=2, markersize=6, markevery=marks)
+
+
+def _ceiling_marks(axes: Axes, stream: str, best: dict, depth: int) -> None:
+    """Dashes at the known depths only; a line between them would be no ceiling."""
+    color = STREAM_STYLE[stream]['color']
+    for name, value in best.items():
+        if name.startswith('R@') and int(name[2:]) <= depth:
+            k = int(name[2:])
+            span = (k / CEILING_SPAN, k * CEILING_SPAN)
+            axes.plot(span, (value, value), color=color, **CEILING_LINE)
+
+
+def _recall_axes(axes: Axes, depth: int) -> None:
+    _dress(axes)
+    axes.set_xscale('log')
+    ticks = [k for k in (1, 2, 5, 10, 20, 50, 100) if k <= depth]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_xlim(0.78, max(depth * 1.07, 1.5))
+    axes.set_ylim(0, 103)
+    axes.set_xlabel('k (ranks, log scale)', fontsize=10)
+
+
+def _recall_legend(
+    figure: Figure, streams: list[str], ceilings: bool, chance: bool
+) -> None:
+    handles = [
+        Line2D([], [], linewidth=2, markersize=6, **STREAM_STYLE[stream])
+        for stream in streams
+    ]
+    if ceilings:
+        handles.append(
+            Line2D([], [], color=INK, label='ceiling at k = 1, 5, 10', **CEILING_LINE)
+        )
+    if chance:
+        dots = (0, (1, 1.5))
+        handles.append(
+            Line2D([], [], color=FAINT, linestyle=dots, linewidth=1.4, label='chance')
+        )
+    figure.legend(
+        handles=handles,
+        loc='outside lower center',
+        ncols=len(handles),
+        frameon=False,
+        fontsize=9,
+    )
+
+
+def similarity_figure(matrix: np.ndarray, title: str = '') -> Figure:
+    """Similarities of captions (rows) with clips (columns), own pairs on the diagonal.
+
+    Args:
+        matrix: (n, n) mean over frames of the best query's cosine.
+        title: Above the matrix.
+    """
+    figure = new_figure(5.6, 4.9)
+    axes = figure.subplots()
+    low, high = np.percentile(matrix, (1, 99.9))
+    image = axes.imshow(
+        matrix,
+        cmap='viridis',
+        vmin=low,
+        vmax=high if high > low else low + 1e-3,
+        interpolation='nearest',
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.set_xlabel('clip', fontsize=10)
+    axes.set_ylabel('caption (its own clip on the diagonal)', fontsize=10)
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, extend='both')
+    bar.set_label('similarity (mean over frames of best cosine)', fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    if title:
+        axes.set_title(title, fontsize=10, color=INK)
+    return figure
+
+
+def read_scalars(path: str | Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Read mmengine's ``vis_data/scalars.json``.
+
+    Args:
+        path: JSON lines, each with ``step`` (iterations).
+
+    Returns:
+        name -> (steps, values).
+    """
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for line in Path(path).read_text().splitlines():
+        row = json.loads(line)
+        step = row.pop('step', row.get('iter'))
+        for name, value in row.items():
+            if step is None or not isinstance(value, int | float):
+                continue
+            steps, values = series.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
+    return series
+
+
+def training_figure(
+    series: dict[str, tuple[list[float], list[float]]],
+    recalls: tuple[str, ...] = ('text_to_clip/{}/R@1', 'clip_to_text/{}/R@1'),
+    title: str = '',
+) -> Figure:
+    """Losses over iterations and, where they were evaluated, recalls beside them.
+
+    Args:
+        series: name -> (steps, values), as :func:`read_scalars` gives it.
+        recalls: Ends of metric names, ``{}`` standing for the stream.
+        title: Above the panels.
+    """
+    found = {
+        (direction, stream): values
+        for direction in recalls
+        for stream in STREAM_STYLE
+        for name, values in series.items()
+        if name.endswith(direction.format(stream))
+    }
+    figure = new_figure(8, 3.9)
+    panels = figure.subplots(1, 2 if found else 1, squeeze=False)[0]
+    _loss_panel(panels[0], series)
+    if found:
+        _recall_panel(panels[1], found, recalls)
+    if title:
+        figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def _loss_panel(axes: Axes, series: dict) -> None:
+    losses = [name for name in series if name.startswith('loss_')]
+    for i, name in enumerate(losses):
+        label = name.removeprefix('loss_').replace('_', ' ')
+        color = LINE_COLORS[i % len(LINE_COLORS)]
+        axes.plot(*series[name], color=color, linewidth=1.5, label=label)
+    if 'loss' in series:
+        axes.plot(*series['loss'], color=INK, linewidth=2, label='sum')
+    _dress(axes)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel('iterations', fontsize=10)
+    axes.set_ylabel('loss (nats)', fontsize=10)
+    if axes.lines:
+        axes.legend(fontsize=8, frameon=False)
+
+
+def _recall_panel(axes: Axes, found: dict, recalls: tuple[str, ...]) -> None:
+    for (direction, stream), (steps, values) in found.items():
+        style = dict(STREAM_STYLE[stream])
+        back = direction != recalls[0]
+        title = DIRECTION_TITLES.get(direction.split('/')[0], direction)
+        style['label'] = f'{stream}, {title}'
+        line = '--' if back else '-'
+        axes.plot(steps, values, **style, linestyle=line, linewidth=1.6, markersize=4)
+    _dress(axes)
+    axes.set_ylim(0, 103)
+    axes.set_xlabel('iterations', fontsize=10)
+    axes.set_ylabel('R@1 (%)', fontsize=10)
+    axes.legend(fontsize=8, frameon=False)

@@ -1,0 +1,100 @@
+import json
+import os
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_hex
+
+from coavt_mm.visualization.plots import (
+    STREAM_STYLE,
+    read_scalars,
+    recall_figure,
+    save_figure,
+    similarity_figure,
+    training_figure,
+)
+
+
+def lines_of(axes, stream):
+    color = STREAM_STYLE[stream]['color']
+    return [line for line in axes.lines if to_hex(line.get_color()) == color.lower()]
+
+
+def test_recall_figure_draws_curves_ceilings_and_chance(tmp_path):
+    curves = {
+        'text_to_clip': {'AV': [50.0, 75, 80, 90, 95, 100], 'A': [10.0] * 6},
+        'clip_to_text': {'AV': [40.0, 70, 80, 90, 95, 100]},
+    }
+    galleries = {'text_to_clip': {'AV': 12, 'A': 10}, 'clip_to_text': {'AV': 24}}
+    ceilings = {'text_to_clip': {'A': {'R@1': 30.0, 'R@10': 100.0, 'MedR': 2}}}
+    figure = recall_figure(curves, galleries, ceilings, 'toy, 12 clips')
+    left, right = figure.axes
+    (curve,) = lines_of(left, 'AV')
+    assert list(curve.get_ydata()) == curves['text_to_clip']['AV']
+    curve, ceiling = lines_of(left, 'A')
+    assert list(ceiling.get_ydata()) == [30.0, 30.0]  # R@10 is beyond the depth
+    assert left.lines[-1].get_ydata()[-1] == pytest.approx(100 * 6 / 12)
+    assert right.lines[-1].get_ydata()[-1] == pytest.approx(100 * 6 / 24)
+    assert '%' in left.get_ylabel()
+    assert 'rank' in left.get_xlabel()
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(labels) == 4  # two streams, ceiling, chance
+    assert save_figure(figure, tmp_path / 'new' / 'a.png').stat().st_size > 5000
+
+
+@pytest.mark.parametrize('depth', [1, 2])
+def test_recall_figure_of_a_tiny_gallery(tmp_path, depth):
+    figure = recall_figure({'text_to_clip': {'V': [100.0] * depth}})
+    save_figure(figure, tmp_path / 'a.png')
+    assert len(figure.axes) == 1
+    assert len(figure.legends[0].get_texts()) == 1
+
+
+@pytest.mark.parametrize('matrix', [np.ones((1, 1)), np.ones((5, 5)), np.eye(7)])
+def test_similarity_figure(tmp_path, matrix):
+    figure = similarity_figure(matrix, 'toy')
+    save_figure(figure, tmp_path / 'a.png')
+    image = figure.axes[0].images[0]
+    assert np.array_equal(image.get_array(), matrix)
+    low, high = image.get_clim()
+    assert low < high
+    assert 'similarity' in figure.axes[1].get_ylabel()
+
+
+def write_scalars(path, recalls=True):
+    rows = [
+        {'lr': 1e-4, 'loss': 3 / i, 'loss_lm_AV': 1 / i, 'iter': i, 'step': i}
+        for i in (1, 2, 3)
+    ]
+    if recalls:
+        rows.append({'retrieval/text_to_clip/AV/R@1': 40.0, 'step': 2})
+        rows.append({'retrieval/clip_to_text/AV/R@1': 50.0, 'step': 2, 'x': 'text'})
+    path.write_text('\n'.join(map(json.dumps, rows)))
+    return path
+
+
+def test_training_figure_from_mmengine_scalars(tmp_path):
+    series = read_scalars(write_scalars(tmp_path / 'scalars.json'))
+    assert series['loss'] == ([1, 2, 3], [3, 1.5, 1])
+    assert 'x' not in series
+    figure = training_figure(series, title='toy')
+    save_figure(figure, tmp_path / 'a.png')
+    losses, recalls = figure.axes
+    assert [line.get_label() for line in losses.lines] == ['lm AV', 'sum']
+    labels = [line.get_label() for line in recalls.lines]
+    assert labels == ['AV, text → clip', 'AV, clip → text']
+    assert list(recalls.lines[1].get_ydata()) == [50.0]
+
+
+def test_training_figure_without_evaluations_has_one_panel(tmp_path):
+    series = read_scalars(write_scalars(tmp_path / 'scalars.json', recalls=False))
+    assert len(training_figure(series).axes) == 1
+
+
+def test_global_state_of_matplotlib_is_left_alone():
+    before, figures = dict(matplotlib.rcParams), pyplot.get_fignums()
+    similarity_figure(np.eye(3)).savefig(os.devnull, format='png')
+    assert dict(matplotlib.rcParams) == before
+    assert pyplot.get_fignums() == figures
