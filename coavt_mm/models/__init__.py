@@ -1,6 +1,7 @@
 """Models: encoders, query neck, heads and the whole of CoAVT."""
 
 from .av_encoder import JointAVEncoder
+from .classifier import ClassificationHead, CoAVTClassifier
 from .coavt import CoAVT
 from .heads import ContrastiveHead, LanguageModelingHead, MatchingHead
 from .logmel import LogMel
@@ -10,7 +11,9 @@ from .text_encoder import TextEncoder
 
 __all__ = [
     'AVTDataPreprocessor',
+    'ClassificationHead',
     'CoAVT',
+    'CoAVTClassifier',
     'ContrastiveHead',
     'JointAVEncoder',
     'LanguageModelingHead',

@@ -77,6 +77,10 @@ class JointAVEncoder(BaseModule):
             dropped at random in training, to save time and memory. Defaults to 0.
         with_cp (bool): Recompute activations in the backward pass instead of
             keeping them. Defaults to False.
+        one_pass (bool): An ablation: in training E_A and E_V are cut out of the one
+            joint pass over both modalities. At test each is passed alone, so that no
+            stream sees the other modality; all under the joint norms. Defaults to
+            False.
         init_cfg (dict, optional): mmengine's initialisation config.
     """
 
@@ -91,6 +95,7 @@ class JointAVEncoder(BaseModule):
         patch_size: int = 16,
         mask_ratio: float = 0.0,
         with_cp: bool = False,
+        one_pass: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -102,7 +107,7 @@ class JointAVEncoder(BaseModule):
             )
         self.embed_dims = embed_dims
         self.spec_size, self.img_size = tuple(spec_size), img_size
-        self.mask_ratio, self.with_cp = mask_ratio, with_cp
+        self.mask_ratio, self.with_cp, self.one_pass = mask_ratio, with_cp, one_pass
         # the spectrogram is patched as a (mel, frames) picture, mel rows first
         self.audio_embed = PatchEmbed(1, self.spec_size[::-1], patch_size, embed_dims)
         self.visual_embed = PatchEmbed(3, (img_size, img_size), patch_size, embed_dims)
@@ -143,20 +148,61 @@ class JointAVEncoder(BaseModule):
 
         Args:
             spectrogram (Tensor, optional): (B, L, M) normalised log-mel.
-            frames (Tensor, optional): (B, 3, H, W) normalised RGB.
+            frames (Tensor, optional): (B * F, 3, H, W) normalised RGB; F frames of a
+                clip follow each other and share its sound.
             streams (Sequence[str]): Streams wanted, of 'AV', 'A', 'V'.
 
         Returns:
-            dict[str, Tensor]: Stream -> tokens (B, N, D).
+            dict[str, Tensor]: Stream -> tokens (B * F, N, D), (B, N, D) for 'A'.
         """
+        both = spectrogram is not None and frames is not None
+        if self.one_pass and self.training and both:
+            return self._forward_one_pass(spectrogram, frames, streams)
         trunks = {}
         if spectrogram is not None and {'A', 'AV'} & set(streams):
             trunks['A'] = self._audio_trunk(spectrogram)
         if frames is not None and {'V', 'AV'} & set(streams):
             trunks['V'] = self._visual_trunk(frames)
         if 'AV' in streams and len(trunks) == 2:
-            trunks['AV'] = torch.cat([trunks['A'], trunks['V']], 1)
+            trunks['AV'] = self._pair(trunks['A'], trunks['V'])
         return {s: self._join(trunks[s], s) for s in streams if s in trunks}
+
+    def encode_lone(
+        self,
+        stream: str,
+        spectrogram: Tensor | None = None,
+        frames: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One modality, once under its own norms and once under the joint norms.
+
+        Args:
+            stream (str): 'A' or 'V'.
+            spectrogram (Tensor, optional): (B, L, M), for 'A'.
+            frames (Tensor, optional): (B, 3, H, W), for 'V'.
+
+        Returns:
+            tuple[Tensor, Tensor]: Two times (B, N, D).
+        """
+        if stream == 'A':
+            trunk = self._audio_trunk(spectrogram)
+        else:
+            trunk = self._visual_trunk(frames)
+        return self._join(trunk, stream), self._join(trunk, 'AV')
+
+    def _forward_one_pass(
+        self, spectrogram: Tensor, frames: Tensor, streams: Sequence[str]
+    ) -> dict[str, Tensor]:
+        audio = self._audio_trunk(spectrogram)
+        joint = self._join(self._pair(audio, self._visual_trunk(frames)), 'AV')
+        num = audio.shape[1]
+        every = {'AV': joint, 'A': joint[:, :num], 'V': joint[:, num:]}
+        return {s: every[s] for s in streams}
+
+    @staticmethod
+    def _pair(audio: Tensor, visual: Tensor) -> Tensor:
+        """(B, N_a, D) and (B * F, N_v, D) -> (B * F, N_a + N_v, D)."""
+        audio = audio.repeat_interleave(len(visual) // len(audio), 0)
+        return torch.cat([audio, visual], 1)
 
     def _audio_trunk(self, spectrogram: Tensor) -> Tensor:
         # (B, L, M) -> (B, 1, M, L)
@@ -168,6 +214,7 @@ class JointAVEncoder(BaseModule):
         return self._run(self.visual_blocks, self._mask(tokens), 'V')
 
     def _join(self, tokens: Tensor, stream: str) -> Tensor:
+        stream = 'AV' if self.one_pass else stream
         return self.norm[stream](self._run(self.joint_blocks, tokens, stream))
 
     def _run(self, blocks: nn.ModuleList, x: Tensor, stream: str) -> Tensor:

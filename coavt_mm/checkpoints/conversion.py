@@ -1,0 +1,276 @@
+"""The one routine all converters share: read, rename by a table, account for it."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from coavt_mm.compat import load_from_local
+from coavt_mm.errors import CheckpointError
+from coavt_mm.registry import MODELS
+
+Source = str | PathLike | Mapping
+
+#: Keys under which the ancestors' releases, and we, put the state dict.
+WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module')
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of a table of names; the first row whose pattern matches is used.
+
+    Attributes:
+        pattern (str): Regular expression over the whole old name.
+        names (Sequence[str]): New names, with ``\\1`` for groups of the pattern; none
+            drops the tensor on purpose.
+        reason (str): Why it is dropped, or what ``transform`` does.
+        transform (Callable, optional): Old tensor -> new tensor.
+    """
+
+    pattern: str
+    names: Sequence[str] = ()
+    reason: str = ''
+    transform: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass
+class Report:
+    """What happened to every tensor, by name.
+
+    Attributes:
+        kind (str): Kind of checkpoint.
+        matched (dict[str, str]): New name -> old name.
+        dropped (dict[str, str]): Old name -> why it was left out on purpose.
+        unexpected (list[str]): Old names that the table doesn't know.
+        missing (list[str]): New names that nothing fills.
+        changed (dict[str, str]): New name -> how the tensor's shape was changed.
+        mismatched (dict[str, str]): New name -> shape that came and shape expected.
+        initialised (dict[str, str]): New name -> how a tensor that the ancestor
+            doesn't have was made.
+        notes (list[str]): What else a user should know.
+    """
+
+    kind: str
+    matched: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    unexpected: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    mismatched: dict[str, str] = field(default_factory=dict)
+    initialised: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Share of the tensors expected from the checkpoint that it filled."""
+        filled = len(self.matched.keys() - self.mismatched.keys())
+        wanted = len(self.matched) + len(self.missing)
+        return filled / wanted if wanted else 0.0
+
+    def __str__(self) -> str:
+        lines = [
+            f'{self.kind}: {100 * self.share:.1f} % of the expected tensors matched'
+        ]
+        matched = {f'{old} -> {new}': '' for new, old in self.matched.items()}
+        for title, names in (
+            ('matched', matched),
+            ('initialised', self.initialised),
+            ('shape changed', self.changed),
+            ('dropped on purpose', self.dropped),
+            ('missing', self.missing),
+            ('unexpected', self.unexpected),
+            ('of a wrong shape', self.mismatched),
+            ('notes', self.notes),
+        ):
+            lines.append(f'{title}: {len(names)}')
+            why = names if isinstance(names, dict) else dict.fromkeys(names, '')
+            lines += [f'  {n}: {why[n]}' if why[n] else f'  {n}' for n in names]
+        return '\n'.join(lines)
+
+
+@dataclass
+class Converted:
+    """A converted checkpoint.
+
+    Attributes:
+        state_dict (dict[str, Tensor]): For ``load_state_dict(..., strict=True)``.
+        model_cfg (dict): What ``MODELS.build`` takes; sizes are the checkpoint's.
+        report (Report): What happened to every tensor.
+    """
+
+    state_dict: dict[str, Tensor]
+    model_cfg: dict
+    report: Report
+
+
+def read_state_dict(source: Source) -> dict[str, Tensor]:
+    """Tensors by name, without the wrappers and prefixes of common releases.
+
+    Args:
+        source (str | PathLike | Mapping): A ``.pth``, ``.bin`` or ``.safetensors``
+            file, or what was read from one. Files are read without running code.
+
+    Returns:
+        dict[str, Tensor]: The state dict.
+
+    Raises:
+        CheckpointError: If it is damaged, unsafe, or holds no state dict.
+    """
+    where = 'the given state dict'
+    if not isinstance(source, Mapping):
+        where, source = fspath(source), _read_file(fspath(source))
+    for key in WRAPPERS:
+        if isinstance(source, Mapping) and isinstance(source.get(key), Mapping):
+            source = source[key]
+    if not isinstance(source, Mapping) or not source:
+        raise CheckpointError(f'{where}: holds no state dict (tensors by name)')
+    odd = [str(k) for k, v in source.items() if not isinstance(v, Tensor)]
+    if odd:
+        raise CheckpointError(
+            f'{where}: {odd[0]!r} is not a tensor; expected tensors by name, or these '
+            f'under one of the keys {", ".join(WRAPPERS)}'
+        )
+    return {name.removeprefix('module.'): value for name, value in source.items()}
+
+
+def _read_file(path: str) -> Mapping:
+    if Path(path).suffix != '.safetensors' or not Path(path).is_file():
+        return load_from_local(path, map_location='cpu')
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'{path}: the file is damaged or cut off ({error}); copy or download it '
+            'again'
+        ) from error
+
+
+def require(state: Mapping[str, Tensor], names: Sequence[str], kind: str) -> None:
+    """Refuse a checkpoint of another kind before its sizes are read.
+
+    Raises:
+        CheckpointError: If one of the names is not there.
+    """
+    absent = [name for name in names if name not in state]
+    if absent:
+        seen = ', '.join(list(state)[:3])
+        raise CheckpointError(
+            f'this is not a {kind} checkpoint: it has no {absent[0]!r}; it has '
+            f'{len(state)} tensors, such as {seen}'
+        )
+
+
+def rename(
+    state: Mapping[str, Tensor], table: Sequence[Rule], report: Report
+) -> dict[str, Tensor]:
+    """Give every tensor its new name, and write down what was done.
+
+    Args:
+        state (Mapping[str, Tensor]): Old name -> tensor.
+        table (Sequence[Rule]): Rows of names.
+        report (Report): Filled here.
+
+    Returns:
+        dict[str, Tensor]: New name -> tensor.
+    """
+    renamed = {}
+    for old, tensor in state.items():
+        match, rule = _first_match(old, table)
+        if match is None:
+            report.unexpected.append(old)
+            continue
+        if not rule.names:
+            report.dropped[old] = rule.reason
+        for template in rule.names:
+            new = match.expand(template)
+            if new in renamed:
+                raise CheckpointError(
+                    f'{report.kind}: {old!r} and {report.matched[new]!r} are both '
+                    f'{new!r}; the checkpoint mixes two ways of naming'
+                )
+            report.matched[new] = old
+            # a copy of its own for each name: safetensors refuses shared memory
+            renamed[new] = (rule.transform or Tensor.clone)(tensor)
+            if renamed[new].shape != tensor.shape:
+                report.changed[new] = (
+                    f'{tuple(tensor.shape)} -> {tuple(renamed[new].shape)}, '
+                    f'{rule.reason}'
+                )
+    return renamed
+
+
+def _first_match(name: str, table: Sequence[Rule]):
+    for rule in table:
+        match = re.fullmatch(rule.pattern, name)
+        if match is not None:
+            return match, rule
+    return None, None
+
+
+def skeleton(model_cfg: dict) -> nn.Module:
+    """The model with names and shapes only, without memory for its weights."""
+    with torch.device('meta'):
+        return MODELS.build(dict(model_cfg))
+
+
+def finish(
+    state: dict[str, Tensor],
+    model_cfg: dict,
+    report: Report,
+    min_share: float = 1.0,
+) -> Converted:
+    """Compare with the model of ``model_cfg``; an incomplete conversion is an error.
+
+    Args:
+        state (dict[str, Tensor]): New name -> tensor.
+        model_cfg (dict): Config of the model.
+        report (Report): Completed here.
+        min_share (float): Least share of the expected tensors, all by default.
+
+    Raises:
+        CheckpointError: If tensors are missing, unknown or of another shape.
+    """
+    wanted = skeleton(model_cfg).state_dict()
+    report.missing = [name for name in wanted if name not in state]
+    report.unexpected += [report.matched.pop(n) for n in state.keys() - wanted.keys()]
+    for name in state.keys() & wanted.keys():
+        if state[name].shape != wanted[name].shape:
+            report.mismatched[name] = (
+                f'{tuple(state[name].shape)}, expected {tuple(wanted[name].shape)}'
+            )
+    wrong = report.missing or report.unexpected or report.mismatched
+    if wrong or report.share < min_share:
+        raise CheckpointError(_explain(report, min_share))
+    ordered = {name: state[name].contiguous() for name in wanted}
+    return Converted(ordered, model_cfg, report)
+
+
+def _explain(report: Report, min_share: float) -> str:
+    parts = [
+        f'{len(names)} {title} ({", ".join(map(str, list(names)[:4]))}'
+        f'{", ..." if len(names) > 4 else ""})'
+        for title, names in (
+            ('missing', report.missing),
+            ('unexpected', report.unexpected),
+            ('of a wrong shape', [f'{k}: {v}' for k, v in report.mismatched.items()]),
+        )
+        if names
+    ]
+    return (
+        f'this {report.kind} checkpoint is not as expected: '
+        f'{100 * report.share:.1f} % of the expected tensors match, at least '
+        f'{100 * min_share:g} % must; ' + '; '.join(parts)
+    )
+
+
+def count_layers(state: Mapping[str, Tensor], pattern: str) -> int:
+    """Number of layers whose names match a pattern with the index as group 1."""
+    found = {int(m[1]) for m in (re.match(pattern, n) for n in state) if m}
+    return max(found) + 1 if found else 0

@@ -1,0 +1,292 @@
+"""Audio-visual event classification on the joint encoder (CAV-MAE's fine-tuning)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel, BaseModule
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from coavt_mm.errors import ConfigError
+from coavt_mm.registry import MODELS
+
+from .layers import STREAMS, global_mean
+
+LOSSES = ('bce', 'ce')
+MISSING = ('average', 'own')
+
+
+@MODELS.register_module()
+class ClassificationHead(BaseModule):
+    """LayerNorm and a linear layer on a pooled feature, with its loss.
+
+    Args:
+        num_classes (int): Classes.
+        embed_dims (int): Width D. Defaults to 768.
+        loss (str): 'bce' for any number of labels a clip, 'ce' for soft
+            cross-entropy over classes. Defaults to 'bce'.
+        label_smoothing (float): Share of the target that is spread over all classes:
+            (1 - s) * target + s / num_classes, for both losses. Defaults to 0.
+        init_cfg (dict, optional): mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embed_dims: int = 768,
+        loss: str = 'bce',
+        label_smoothing: float = 0.0,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        if loss not in LOSSES:
+            raise ConfigError(
+                f"ClassificationHead: loss must be 'bce' or 'ce', got {loss!r}"
+            )
+        self.num_classes, self.loss_name = num_classes, loss
+        self.label_smoothing = label_smoothing
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-5)
+        self.fc = nn.Linear(embed_dims, num_classes)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, D) -> logits (B, classes)."""
+        return self.fc(self.norm(pooled)).float()
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Sigmoid for 'bce', softmax for 'ce'; any leading shape."""
+        return logits.sigmoid() if self.loss_name == 'bce' else logits.softmax(-1)
+
+    def targets(self, samples: Sequence[BaseDataElement], like: Tensor) -> Tensor:
+        """Targets (B, classes) of the samples, before smoothing.
+
+        A sample's ``gt_score`` (classes,) is taken as it is (mixup writes one), else
+        its ``gt_label`` indices become ones.
+        """
+        target = like.new_zeros(len(samples), self.num_classes)
+        for row, sample in zip(target, samples, strict=True):
+            if 'gt_score' in sample:
+                row.copy_(sample.gt_score)
+            elif 'gt_label' in sample:
+                row[sample.gt_label] = 1
+            else:
+                raise ConfigError(
+                    f'the clip {sample.get("sample_id", "?")!r} has no gt_label; give '
+                    'the data set its `classes`'
+                )
+        if self.loss_name == 'ce':
+            target = target / target.sum(1, keepdim=True).clamp_min(1e-6)
+        return target
+
+    def loss(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Mean loss over the clips that count.
+
+        Args:
+            logits (Tensor): (B, classes).
+            target (Tensor): (B, classes) in [0, 1].
+            valid (Tensor): (B,) bool.
+
+        Returns:
+            Tensor: Scalar.
+        """
+        smooth = self.label_smoothing
+        target = (1 - smooth) * target + smooth / self.num_classes
+        if self.loss_name == 'ce':
+            losses = F.cross_entropy(logits, target, reduction='none')
+        else:
+            losses = F.binary_cross_entropy_with_logits(
+                logits, target, reduction='none'
+            ).mean(1)
+        return global_mean(losses, valid)
+
+
+@MODELS.register_module()
+class CoAVTClassifier(BaseModel):
+    """Joint encoder, mean over its tokens, classification head.
+
+    Letters: B clips, F frames a clip, L spectrogram frames, M mel bins, D width.
+
+    Args:
+        backbone (dict | nn.Module): A ``JointAVEncoder``.
+        head (dict | nn.Module): A ``ClassificationHead``.
+        stream (str): What is trained and tested on: 'AV', 'A' or 'V'. Defaults to
+            'AV'.
+        test_cfg (dict, optional): ``stream`` to test on, another than the trained one
+            for a model that lacks a modality at test; ``missing``, what an AV-trained
+            model does with one modality: 'average' (default), the mean of the pooled
+            tokens under the joint norms and under the modality's own norms goes into
+            the head, or 'own', the modality's own norms alone. Both are CAV-MAE's.
+        data_preprocessor (dict | nn.Module, optional): Its config.
+        init_cfg (dict, optional): mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        head: dict | nn.Module,
+        stream: str = 'AV',
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = backbone
+        if not isinstance(backbone, nn.Module):
+            self.backbone = MODELS.build(backbone)
+        self.head = head if isinstance(head, nn.Module) else MODELS.build(head)
+        self.stream = stream
+        self.test_cfg = dict(stream=stream, missing='average')
+        unknown = set(test_cfg or {}) - set(self.test_cfg)
+        self.test_cfg.update(test_cfg or {})
+        self._check(unknown)
+
+    def features(
+        self,
+        stream: str,
+        spectrogram: Tensor | None = None,
+        frames: Tensor | None = None,
+    ) -> Tensor:
+        """Mean token of one stream.
+
+        Args:
+            stream (str): 'AV', 'A' or 'V'.
+            spectrogram (Tensor, optional): (B, L, M) normalised log-mel.
+            frames (Tensor, optional): (B * F, 3, H, W) normalised RGB.
+
+        Returns:
+            Tensor: (B * F, D); (B, D) for 'A'.
+        """
+        return self.backbone(spectrogram, frames, [stream])[stream].mean(1)
+
+    def features_of_one(
+        self,
+        stream: str,
+        spectrogram: Tensor | None = None,
+        frames: Tensor | None = None,
+    ) -> Tensor:
+        """Mean token of 'A' or 'V', as ``test_cfg`` wants it for an AV-trained model.
+
+        Args and result as of :meth:`features`.
+        """
+        if self.stream != 'AV' or self.test_cfg['missing'] == 'own':
+            return self.features(stream, spectrogram, frames)
+        own, joint = self.backbone.encode_lone(stream, spectrogram, frames)
+        return (own.mean(1) + joint.mean(1)) / 2
+
+    def forward(
+        self,
+        inputs: dict[str, Tensor],
+        data_samples: list[BaseDataElement] | None = None,
+        mode: str = 'tensor',
+    ):
+        """Dispatch to :meth:`loss`, :meth:`predict` or :meth:`scores`."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            return self.scores(inputs)
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+
+    def loss(
+        self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
+    ) -> dict[str, Tensor]:
+        """Classification loss; clips that lack a modality of the stream don't count.
+
+        Args:
+            inputs (dict): The preprocessor's output: ``spectrogram`` (B, L, M),
+                ``frames`` (B, 1, 3, H, W), ``has_audio``, ``has_visual`` (B,).
+            data_samples (list[BaseDataElement]): With ``gt_label`` or ``gt_score``.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``.
+        """
+        batch, backbone = len(data_samples), self.backbone
+        spectrogram, frames = inputs.get('spectrogram'), inputs.get('frames')
+        like = self.head.fc.weight
+        if spectrogram is None:  # nobody in the batch has sound; nothing will count
+            spectrogram = like.new_zeros(batch, *backbone.spec_size)
+        if frames is None:
+            frames = like.new_zeros(batch, 1, 3, *[backbone.img_size] * 2)
+        if frames.shape[1] != 1:
+            raise ValueError(
+                f'training takes one frame a clip, got {frames.shape[1]}; set '
+                "pick='random' in LoadFrames"
+            )
+        logits = self.head(self.features(self.stream, spectrogram, frames[:, 0]))
+        target = self.head.targets(data_samples, logits)
+        valid = self._has(inputs)[self.stream]
+        return dict(loss_cls=self.head.loss(logits, target, valid))
+
+    def scores(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Probabilities (B, classes), averaged over the frames of a clip.
+
+        Each clip is scored on the modalities of the test stream that it has.
+
+        Raises:
+            ConfigError: If a clip has none of them.
+        """
+        has = self._has(inputs)
+        audio = has['A'] & (self.test_cfg['stream'] != 'V')
+        visual = has['V'] & (self.test_cfg['stream'] != 'A')
+        if not bool((audio | visual).all()):
+            raise ConfigError(
+                f'a clip has nothing to test stream {self.test_cfg["stream"]} on; '
+                'leave it out of the manifest'
+            )
+        scores = self.head.fc.weight.new_zeros(len(audio), self.head.num_classes)
+        for stream, rows in dict(
+            AV=audio & visual, A=audio & ~visual, V=visual & ~audio
+        ).items():
+            if rows.any():
+                scores[rows] = self._score_rows(stream, rows, inputs)
+        return scores
+
+    def _score_rows(
+        self, stream: str, rows: Tensor, inputs: dict[str, Tensor]
+    ) -> Tensor:
+        """Probabilities of the clips ``rows`` (B,) bool on one stream."""
+        count = int(rows.sum())
+        spectrogram = inputs['spectrogram'][rows] if 'A' in stream else None
+        frames = inputs['frames'][rows].flatten(0, 1) if 'V' in stream else None
+        feature = self.features if stream == 'AV' else self.features_of_one
+        logits = self.head(feature(stream, spectrogram, frames))
+        return self.head.probabilities(logits).unflatten(0, (count, -1)).mean(1)
+
+    def predict(
+        self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
+    ) -> list[BaseDataElement]:
+        """The samples, with ``pred_score`` (classes,) added to each."""
+        for sample, score in zip(data_samples, self.scores(inputs), strict=True):
+            sample.set_data(dict(pred_score=score))
+        return data_samples
+
+    @staticmethod
+    def _has(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        audio, visual = inputs['has_audio'], inputs['has_visual']
+        return {'AV': audio & visual, 'A': audio, 'V': visual}
+
+    def _check(self, unknown: set[str]) -> None:
+        if unknown:
+            raise ConfigError(
+                f'CoAVTClassifier: unknown test_cfg {", ".join(sorted(unknown))}; known '
+                'are stream and missing'
+            )
+        for name, stream in (
+            ('stream', self.stream),
+            ('test_cfg.stream', self.test_cfg['stream']),
+        ):
+            if stream not in STREAMS:
+                raise ConfigError(
+                    f"CoAVTClassifier: {name} must be 'AV', 'A' or 'V', got {stream!r}"
+                )
+        if self.test_cfg['missing'] not in MISSING:
+            raise ConfigError(
+                "CoAVTClassifier: test_cfg.missing must be 'average' or 'own', got "
+                f'{self.test_cfg["missing"]!r}'
+            )
+        if self.stream != 'AV' and self.test_cfg['stream'] != self.stream:
+            raise ConfigError(
+                f'CoAVTClassifier: trained on {self.stream} alone, it can only be '
+                f'tested on {self.stream}, not on {self.test_cfg["stream"]}'
+            )
