@@ -191,7 +191,7 @@ def _safe_globals(objects: list) -> Iterator[None]:
     """``torch.serialization.safe_globals`` (torch >= 2.5) that 2.4 has as well."""
     from torch import serialization
 
-    before = serialization.get_safe_globals()
+    before = list(serialization.get_safe_globals())  # 2.4 gives its own list
     serialization.add_safe_globals(objects)
     try:
         yield

@@ -107,8 +107,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         raise ConfigError(f'{path}: there is no such config{_similar_configs(path)}.')
     try:
         cfg = Config.fromfile(path)
-    except (FileNotFoundError, SyntaxError, ConfigParsingError) as error:
-        raise ConfigError(f'{path}: cannot be read ({error}).') from error
+    except (FileNotFoundError, SyntaxError, KeyError, ConfigParsingError) as error:
+        reason = ' '.join(str(error).split())
+        raise ConfigError(f'{path}: cannot be read ({reason}).') from error
     if options:
         check_cfg_options(cfg, options)
         cfg.merge_from_dict(options)
