@@ -78,6 +78,8 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     path = osp.expanduser(filename)
     if not osp.isfile(path):
         raise CheckpointError(f'{path}: there is no such checkpoint file.')
+    if path.endswith('.safetensors'):
+        return dict(state_dict=_load_safetensors(path))
     try:
         with _safe_globals(_history_types()):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -88,6 +90,19 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
         raise CheckpointError(
             f'{path}: the checkpoint is damaged or cut off ({reason[0]}); '
             'copy or download it again.'
+        ) from error
+
+
+def _load_safetensors(path: str) -> dict:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'{path}: the checkpoint is damaged or cut off ({error}); copy or download '
+            'it again.'
         ) from error
 
 

@@ -31,7 +31,9 @@ _DECODER = 'the decoder and its mask token serve masked reconstruction only'
 def _blocks(old: str, new: str) -> list[Rule]:
     """Attention and MLP of one stage."""
     return [
-        Rule(rf'blocks_{old}\.(\d+)\.attn\.(qkv|proj)\.{_WB}', [rf'{new}.\1.attn.\2.\3']),
+        Rule(
+            rf'blocks_{old}\.(\d+)\.attn\.(qkv|proj)\.{_WB}', [rf'{new}.\1.attn.\2.\3']
+        ),
         Rule(rf'blocks_{old}\.(\d+)\.mlp\.fc1\.{_WB}', [rf'{new}.\1.mlp.0.\2']),
         Rule(rf'blocks_{old}\.(\d+)\.mlp\.fc2\.{_WB}', [rf'{new}.\1.mlp.2.\2']),
     ]

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +121,7 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
     """
     where = 'the given state dict'
     if not isinstance(source, Mapping):
-        where, source = fspath(source), _read_file(fspath(source))
+        where, source = fspath(source), load_from_local(fspath(source), 'cpu')
     for key in WRAPPERS:
         if isinstance(source, Mapping) and isinstance(source.get(key), Mapping):
             source = source[key]
@@ -135,21 +134,6 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
             f'under one of the keys {", ".join(WRAPPERS)}'
         )
     return {name.removeprefix('module.'): value for name, value in source.items()}
-
-
-def _read_file(path: str) -> Mapping:
-    if Path(path).suffix != '.safetensors' or not Path(path).is_file():
-        return load_from_local(path, map_location='cpu')
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f'{path}: the file is damaged or cut off ({error}); copy or download it '
-            'again'
-        ) from error
 
 
 def require(state: Mapping[str, Tensor], names: Sequence[str], kind: str) -> None:

@@ -1,17 +1,16 @@
 """Our own checkpoints: weights alone, in and out, and several put together."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 
 import torch
-from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from coavt_mm.errors import CheckpointError
 
-from .conversion import Converted, Source, read_state_dict
+from .conversion import Source, read_state_dict
 from .positions import resize_positions
 
 
@@ -41,7 +40,11 @@ def save_weights(
 
 
 def load_weights(
-    source: Source, model: nn.Module, prefix: str = '', strict: bool = True
+    source: Source,
+    model: nn.Module,
+    prefix: str = '',
+    strict: bool = True,
+    min_share: float = 1.0,
 ) -> list[str]:
     """Load weights into a model; tensors that find no place are an error.
 
@@ -53,6 +56,8 @@ def load_weights(
         prefix (str): Take only names that start so, without it. Defaults to all.
         strict (bool): Whether every tensor of the model must come from the source.
             If not, those that don't stay as they are.
+        min_share (float): Least share of the source's tensors that the model must
+            know. Defaults to all.
 
     Returns:
         list[str]: What was done, in lines for a log.
@@ -63,52 +68,61 @@ def load_weights(
     state = read_state_dict(source)
     prefix = f'{prefix.rstrip(".")}.' if prefix else ''
     state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-    state, lines = fit(state, model, f'the weights {prefix}*', strict)
+    state, lines = fit(state, model, strict, min_share)
     model.load_state_dict(state, strict=False)  # fit() has compared the names
     return lines
 
 
 def fit(
-    state: Mapping[str, Tensor], model: nn.Module, what: str, strict: bool
+    state: Mapping[str, Tensor],
+    model: nn.Module,
+    strict: bool = False,
+    min_share: float = 1.0,
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Fit a state dict to a model, or say why it can't be.
 
     Args:
         state (Mapping[str, Tensor]): Names and tensors.
         model (nn.Module): The model.
-        what (str): How messages call the state dict.
         strict (bool): Whether the model must be filled.
+        min_share (float): Least share of the tensors that the model must know.
 
     Returns:
-        tuple: The state dict with fitting position tables, and lines for a log.
+        tuple: What the model knows, with fitting position tables, and lines for a log.
 
     Raises:
-        CheckpointError: If a tensor is unknown to the model or of another shape, or
+        CheckpointError: If too few tensors are known, one has another shape, or
             ``strict`` and one is missing.
     """
     state, resized = resize_positions(state, model)
     wanted = model.state_dict()
     unknown = [name for name in state if name not in wanted]
-    shapes = [
-        f'{name}: {tuple(state[name].shape)}, the model has {tuple(wanted[name].shape)}'
-        for name in state.keys() & wanted.keys()
-        if state[name].shape != wanted[name].shape
-    ]
+    known = {name: tensor for name, tensor in state.items() if name in wanted}
     missing = [name for name in wanted if name not in state]
-    if not state or unknown or shapes or (strict and missing):
-        raise CheckpointError(
-            f'{what} does not fit {type(model).__name__}: {len(state) - len(unknown)} '
-            f'of {len(state)} names match; unknown to the model: {_first(unknown)}; '
-            f'of another shape: {_first(shapes)}; missing: {_first(missing)}'
-        )
-    lines = [f'{len(state)} of {len(wanted)} tensors of {type(model).__name__} loaded']
-    if missing:
-        lines.append(f'{len(missing)} stay as they are: {_first(missing)}')
-    return state, lines + [f'{name}: {how}' for name, how in resized.items()]
+    shapes = [
+        f'{name} {tuple(tensor.shape)} for {tuple(wanted[name].shape)}'
+        for name, tensor in known.items()
+        if tensor.shape != wanted[name].shape
+    ]
+    lines = [
+        f'{len(known)} of {len(state)} tensors of the checkpoint go into '
+        f'{len(wanted)} of {type(model).__name__}'
+    ]
+    for title, names in (
+        ('not in the model', unknown),
+        ('of another shape', shapes),
+        ('not in the checkpoint', missing),
+    ):
+        if names:
+            lines.append(f'{len(names)} {title}: {_first(names)}')
+    few = not known or len(known) < min_share * len(state)
+    if few or shapes or (strict and missing):
+        raise CheckpointError('the weights do not fit; ' + '; '.join(lines))
+    return known, lines + [f'{name}: {how}' for name, how in resized.items()]
 
 
 def _first(names: list[str], count: int = 4) -> str:
-    return ', '.join(names[:count]) + (', ...' if len(names) > count else '') or 'none'
+    return ', '.join(names[:count]) + (', ...' if len(names) > count else '')
 
 
 def export_safetensors(source: Source, path: str | PathLike) -> int:
@@ -128,24 +142,25 @@ def export_safetensors(source: Source, path: str | PathLike) -> int:
     return len(state)
 
 
-def combine(parts: Mapping[str, Converted], **model_cfg) -> Converted:
-    """Put converted parts together to one CoAVT.
+def combine(parts: Iterable[tuple[str, Source]]) -> dict[str, Tensor]:
+    """Put parts together to the state dict of one CoAVT.
 
     Args:
-        parts (Mapping[str, Converted]): Name of the part in ``CoAVT`` ('av_encoder',
-            'text_encoder', 'query_encoder') -> weights; '' for a whole CoAVT, such as
-            BLIP-2's.
-        model_cfg: Further arguments of ``CoAVT``.
+        parts (Iterable[tuple[str, Source]]): Name of a part ('av_encoder',
+            'text_encoder', 'query_encoder'; '' for names that are whole already, such
+            as those of a converted BLIP-2) and its weights.
 
     Returns:
-        Converted: Of the joint config; its report is the last part's.
+        dict[str, Tensor]: The state dict.
+
+    Raises:
+        CheckpointError: If two parts hold the same tensor.
     """
-    state, cfg = {}, dict(type='CoAVT')
-    for name, part in parts.items():
-        own = {name: part.model_cfg} if name else part.model_cfg
-        cfg.update(ConfigDict(own).to_dict())
-        prefix = f'{name}.' if name else ''
-        state.update({prefix + k: v for k, v in part.state_dict.items()})
-        report = part.report
-    cfg.update(model_cfg)
-    return Converted(state, cfg, report)
+    state = {}
+    for part, source in parts:
+        prefix = f'{part}.' if part else ''
+        for name, tensor in read_state_dict(source).items():
+            if prefix + name in state:
+                raise CheckpointError(f'{prefix + name!r} comes from two of the parts')
+            state[prefix + name] = tensor
+    return state

@@ -22,9 +22,7 @@ def find_grid(table: Tensor) -> tuple[int, int] | None:
     return None
 
 
-def resize_table(
-    table: Tensor, old: tuple[int, int], new: tuple[int, int]
-) -> Tensor:
+def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Bicubic interpolation of a table (1, N, D) to another grid of patches.
 
     The input's extent is kept: the first and the last patch keep their places, the

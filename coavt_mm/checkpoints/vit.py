@@ -142,9 +142,7 @@ def _patch_positions(state: Mapping[str, Tensor], report: Report) -> Tensor:
     return table
 
 
-def _new_tensors(
-    model: JointAVEncoder, report: Report, seed: int
-) -> dict[str, Tensor]:
+def _new_tensors(model: JointAVEncoder, report: Report, seed: int) -> dict[str, Tensor]:
     """Audio positions and modality vectors, which no ViT has."""
     generator = torch.Generator().manual_seed(seed)
     rows, cols = model.audio_embed.grid

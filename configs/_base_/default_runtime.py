@@ -15,6 +15,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 custom_hooks = [
+    dict(type='FitCheckpointHook'),  # says what load_from loads, refuses a misfit
     dict(type='IterationSeedHook'),  # a resumed run draws what it would have drawn
     dict(type='ShareModelHook'),  # re-ranking needs the model at evaluation
 ]

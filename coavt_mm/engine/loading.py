@@ -1,0 +1,86 @@
+"""Weights into models by config: what was loaded is said, what doesn't fit is refused.
+
+mmengine loads with ``strict=False`` and only warns, even if nothing matches.
+"""
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper, update_init_info
+from mmengine.runner import Runner
+from torch import nn
+
+from ..registry import HOOKS, WEIGHT_INITIALIZERS
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class Converted:
+    """Start a model, or a part of one, from converted or own weights.
+
+    ``init_cfg=dict(type='Converted', checkpoint='cavmae.pth')``. Position tables of
+    another clip length or picture size are interpolated; the log says what was done.
+
+    Args:
+        checkpoint (str): ``.pth`` or ``.safetensors`` file.
+        prefix (str): Take only names that start so, such as 'av_encoder'. Defaults
+            to all.
+        min_share (float): Least share of these tensors that the model must know.
+            Defaults to all.
+    """
+
+    def __init__(self, checkpoint: str, prefix: str = '', min_share: float = 1.0):
+        self.checkpoint, self.prefix, self.min_share = checkpoint, prefix, min_share
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load into the module.
+
+        Args:
+            module (nn.Module): The module whose ``init_cfg`` this is.
+
+        Raises:
+            CheckpointError: If the file is not readable or doesn't fit.
+        """
+        from ..checkpoints import load_weights
+
+        lines = load_weights(
+            self.checkpoint, module, self.prefix, False, self.min_share
+        )
+        for line in (f'{type(module).__name__} from {self.checkpoint}', *lines):
+            print_log(line, logger='current')
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, f'loaded from {self.checkpoint}')
+
+
+@HOOKS.register_module()
+class FitCheckpointHook(Hook):
+    """Say what ``load_from`` loads, and refuse what doesn't fit.
+
+    Position tables of another clip length or picture size are interpolated.
+
+    Args:
+        min_share (float): Least share of the checkpoint's tensors that the model must
+            know. Defaults to 0.5, so that heads may come and go.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, min_share: float = 0.5):
+        self.min_share = min_share
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare with the model, and put a fitting state dict in its place.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): The checkpoint; ``state_dict`` is replaced.
+
+        Raises:
+            CheckpointError: If it doesn't fit.
+        """
+        from ..checkpoints.conversion import read_state_dict
+        from ..checkpoints.own import fit
+
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        state = read_state_dict(checkpoint)
+        checkpoint['state_dict'], lines = fit(state, model, False, self.min_share)
+        for line in lines:
+            runner.logger.info(line)
