@@ -6,6 +6,8 @@ from mmengine.structures import BaseDataElement
 from torch.nn.functional import normalize
 
 from coavt_mm.evaluation import RetrievalMetric
+from coavt_mm.evaluation.ranking import StreamFeatures
+from coavt_mm.evaluation.retrieval import all_captions, stream_features
 
 
 class TableModel(torch.nn.Module):
@@ -69,6 +71,10 @@ def make_samples(
             )
         )
     return samples
+
+
+def gather_stream(samples: list[dict], stream: str) -> StreamFeatures | None:
+    return stream_features(samples, stream, all_captions(samples))
 
 
 def as_element(sample: dict) -> BaseDataElement:

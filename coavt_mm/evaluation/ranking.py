@@ -23,8 +23,9 @@ class StreamFeatures:
 
     Args:
         clips: G tensors (F, Q, E), kept apart so that stacking copies one chunk.
-        captions: (N, E).
-        owner: (N,) int64, the clip that each caption was written for.
+        captions: (M, E) all captions of the set, shared by the streams.
+        index: (N,) int64, those that this stream asks.
+        owner: (N,) int64, the clip that each of them was written for.
         rows: (G,) the sample that each clip came from.
         columns: (N,) the position of each caption among its own sample's captions.
         device: Where the chunks are scored.
@@ -32,6 +33,7 @@ class StreamFeatures:
 
     clips: list[Tensor]
     captions: Tensor
+    index: Tensor
     owner: Tensor
     rows: list[int]
     columns: list[int]
@@ -45,9 +47,9 @@ class StreamFeatures:
             chunk = [self.clips[i] for i in index.tolist()]
         return torch.stack(chunk).to(self.device).float()
 
-    def caption_chunk(self, index: slice) -> Tensor:
+    def caption_chunk(self, index: slice | list[int]) -> Tensor:
         """Some captions as float32 (c, E) on the scoring device."""
-        return self.captions[index].to(self.device).float()
+        return self.captions[self.index[index]].to(self.device).float()
 
     @property
     def answered(self) -> Tensor:
@@ -119,7 +121,7 @@ def _sizes(features: StreamFeatures) -> tuple[int, int]:
 
 def own_scores(features: StreamFeatures) -> Tensor:
     """Similarity of every caption with its own clip, (N,) float32."""
-    scores = torch.empty(len(features.captions))
+    scores = torch.empty(len(features.owner))
     _, step = _sizes(features)
     for part in slices(len(scores), step):
         clips = features.clip_chunk(features.owner[part])  # (c, F, Q, E)
@@ -135,7 +137,7 @@ def score_blocks(features: StreamFeatures) -> Iterator[tuple[slice, slice, Tenso
     caption_step, clip_step = _sizes(features)
     for clip_part in slices(len(features.clips), clip_step):
         clips = features.clip_chunk(clip_part)
-        for caption_part in slices(len(features.captions), caption_step):
+        for caption_part in slices(len(features.owner), caption_step):
             captions = features.caption_chunk(caption_part)
             yield caption_part, clip_part, similarity(captions, clips)
 
@@ -157,7 +159,7 @@ def dual_softmax_bias(
         (G,) for the clips when a caption asks, (N,) for the captions when a clip asks.
     """
     clips = torch.full((len(features.clips),), -torch.inf)
-    captions = torch.full((len(features.captions),), -torch.inf)
+    captions = torch.full((len(features.owner),), -torch.inf)
     for caption_part, clip_part, block in score_blocks(features):
         logits = (block / temperature).cpu()
         clips[clip_part] = torch.logaddexp(clips[clip_part], logits.logsumexp(0))
@@ -240,7 +242,7 @@ def top_clips(features: StreamFeatures, k: int) -> tuple[Tensor, Tensor]:
     _, clip_step = _sizes(features)
     step = max(1, CHUNK_BYTES // (len(features.clips) * 16))
     found = []
-    for part in slices(len(features.captions), step):
+    for part in slices(len(features.owner), step):
         captions = features.caption_chunk(part)
         row = [
             similarity(captions, features.clip_chunk(clips))
@@ -263,13 +265,13 @@ def top_captions(features: StreamFeatures, k: int) -> tuple[Tensor, Tensor]:
         Similarities (G, k) float32 and captions (G, k) int64.
     """
     caption_step, clip_step = _sizes(features)
-    step = min(clip_step, max(1, CHUNK_BYTES // (len(features.captions) * 16)))
+    step = min(clip_step, max(1, CHUNK_BYTES // (len(features.owner) * 16)))
     found = []
     for part in slices(len(features.clips), step):
         clips = features.clip_chunk(part)
         column = [
             similarity(features.caption_chunk(captions), clips)
-            for captions in slices(len(features.captions), caption_step)
+            for captions in slices(len(features.owner), caption_step)
         ]
         index = torch.arange(part.start, part.stop)
         is_own = index[:, None] == features.owner

@@ -77,39 +77,53 @@ def _check_record(record: dict) -> None:
             )
 
 
+def all_captions(records: list[dict]) -> Tensor:
+    """Caption features of all samples in order, (M, E), (0, 0) where there are none."""
+    found = [r['caption_feats'] for r in records if r['texts']]
+    return torch.cat(found) if found else torch.zeros(0, 0)
+
+
 def stream_features(
-    records: list[dict], stream: str, device: torch.device | str = 'cpu'
+    records: list[dict],
+    stream: str,
+    captions: Tensor,
+    device: torch.device | str = 'cpu',
 ) -> StreamFeatures | None:
     """Gather the clips that have a stream and the captions that speak of it.
 
     Args:
         records: One dict a sample, as :func:`make_record` gives it.
         stream: 'AV', 'A' or 'V'.
+        captions: (M, E), as :func:`all_captions` gives it.
         device: Where chunks will be scored.
 
     Returns:
         None where no caption has its clip in the gallery.
     """
-    rows = [i for i, r in enumerate(records) if stream in r['clip_feats']]
-    pairs = [
-        (clip, column, records[row]['caption_feats'][column])
-        for clip, row in enumerate(rows)
-        for column, about in enumerate(records[row]['text_streams'])
-        if about in ('AV', stream)
-    ]
-    if not pairs:
+    rows, asked, first = [], [], 0  # asked: index, owner, column
+    for row, record in enumerate(records):
+        if stream in record['clip_feats']:
+            asked += [
+                (first + column, len(rows), column)
+                for column, about in enumerate(record['text_streams'])
+                if about in ('AV', stream)
+            ]
+            rows.append(row)
+        first += len(record['texts'])
+    if not asked:
         return None
     clips = [records[row]['clip_feats'][stream] for row in rows]
     shapes = {tuple(clip.shape) for clip in clips}
     if len(shapes) > 1:
         raise CoAVTError(MIXED_SHAPES.format(stream, sorted(shapes)))
-    owner, columns, captions = zip(*pairs, strict=True)
+    index, owner, columns = torch.tensor(asked).unbind(1)
     return StreamFeatures(
         clips=clips,
-        captions=torch.stack(captions),
-        owner=torch.tensor(owner),
+        captions=captions,
+        index=index.contiguous(),
+        owner=owner.contiguous(),
         rows=rows,
-        columns=list(columns),
+        columns=columns.tolist(),
         device=torch.device(device),
     )
 
@@ -221,8 +235,7 @@ class RetrievalMetric(BaseMetric):
         if self.features_file:
             torch.save(results, self.features_file)
         report = self._describe(results)
-        features = {s: stream_features(results, s, self._device) for s in STREAMS}
-        features = {s: found for s, found in features.items() if found is not None}
+        features = self._gather(results)
         ranks = {s: self._rank(s, features[s], results) for s in features}
         if self.matching_accuracy and 'AV' in features:
             self._add_accuracy(report, features['AV'], results)
@@ -285,6 +298,14 @@ class RetrievalMetric(BaseMetric):
             'ceilings': meta.get('ceilings'),
         }
 
+    def _gather(self, records: list[dict]) -> dict[str, StreamFeatures]:
+        captions = all_captions(records)
+        found = {
+            stream: stream_features(records, stream, captions, self._device)
+            for stream in STREAMS
+        }
+        return {stream: feats for stream, feats in found.items() if feats is not None}
+
     def _rank(
         self, stream: str, features: StreamFeatures, records: list[dict]
     ) -> dict[str, tuple[Tensor, Tensor]]:
@@ -306,7 +327,7 @@ class RetrievalMetric(BaseMetric):
         report['streams'] = {
             stream: {
                 'gallery': len(found.clips),
-                'captions': len(found.captions),
+                'captions': len(found.owner),
                 'missing': report['clips'] - len(found.clips),
             }
             for stream, found in features.items()

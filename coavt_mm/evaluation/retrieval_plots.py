@@ -1,5 +1,6 @@
 """The plots of one retrieval evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,7 +54,7 @@ def _recalls(features: dict, ranks: dict, results: dict, title: str):
         stream: (ranks[stream][0], ranks[stream][1][found.answered])
         for stream, found in features.items()
     }
-    sizes = {s: (len(f.clips), len(f.captions)) for s, f in features.items()}
+    sizes = {s: (len(f.clips), len(f.owner)) for s, f in features.items()}
     depth = min(CURVE_DEPTH, max(size[0] for size in sizes.values()))
     curves, galleries, ceilings = {}, {}, {}
     for i, name in enumerate(DIRECTIONS):
@@ -78,19 +79,17 @@ def _matrix(features: StreamFeatures) -> Tensor:
     for caption, clip in enumerate(features.owner.tolist()):
         first.setdefault(clip, caption)
     clips = [list(first)[i] for i in spread(len(first), MATRIX_SIZE)]
-    captions = features.captions[[first[clip] for clip in clips]].float()
-    return similarity(captions, features.clip_chunk(torch.tensor(clips)).cpu())
+    captions = features.caption_chunk([first[clip] for clip in clips])
+    return similarity(captions, features.clip_chunk(torch.tensor(clips))).cpu()
 
 
 def _sheet(records: list[dict], features: StreamFeatures, ranks: Tensor, title: str):
-    chosen = spread(len(features.captions), SHEET_QUERIES)
-    some = StreamFeatures(
-        clips=features.clips,
-        captions=features.captions[chosen],
+    chosen = spread(len(features.owner), SHEET_QUERIES)
+    some = replace(
+        features,
+        index=features.index[chosen],
         owner=features.owner[chosen],
-        rows=features.rows,
         columns=[features.columns[i] for i in chosen],
-        device=features.device,
     )
     scores, clips = top_clips(some, min(SHEET_CLIPS, len(some.clips)))
     samples = [records[row] for row in some.rows]

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from retrieval_parts import TableModel, make_samples
+from retrieval_parts import TableModel, gather_stream, make_samples
 
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation import matching
@@ -12,7 +12,7 @@ from coavt_mm.evaluation.matching import (
     rerank,
 )
 from coavt_mm.evaluation.ranking import count_ranks, similarity
-from coavt_mm.evaluation.retrieval import stream_features, stream_texts
+from coavt_mm.evaluation.retrieval import stream_texts
 
 
 def case(counts, batch_size=3, seed=0, lacking=None, table=None):
@@ -20,12 +20,12 @@ def case(counts, batch_size=3, seed=0, lacking=None, table=None):
     records = make_samples(counts, seed=seed, lacking=lacking)
     for record in records:
         record['text_streams'] = ['AV'] * len(record['texts'])
-    features = stream_features(records, 'AV')
+    features = gather_stream(records, 'AV')
     if table is None:
         g = torch.Generator().manual_seed(seed + 1)
         table = torch.randn(len(counts), sum(counts), generator=g)
     scorer = PairScorer(TableModel(table), records, features, batch_size)
-    scores = similarity(features.captions, torch.stack(features.clips))
+    scores = similarity(features.captions[features.index], torch.stack(features.clips))
     names = [int(text.split()[1]) for text in stream_texts(records, features)]
     logits = table[features.rows][:, names].T
     return records, features, scorer, scores, logits

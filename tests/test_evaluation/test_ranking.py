@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from retrieval_parts import make_samples
+from retrieval_parts import gather_stream, make_samples
 
 from coavt_mm.evaluation import ranking
 from coavt_mm.evaluation.ranking import (
@@ -17,13 +17,12 @@ from coavt_mm.evaluation.ranking import (
     top_captions,
     top_clips,
 )
-from coavt_mm.evaluation.retrieval import stream_features
 
 
 def slow_table(features: StreamFeatures) -> list[list[float]]:
     """Similarities by loops: [caption][clip]."""
     table = []
-    for caption in features.captions:
+    for caption in features.captions[features.index]:
         row = []
         for clip in features.clips:
             best = [max((q @ caption).item() for q in frame) for frame in clip]
@@ -73,7 +72,7 @@ def test_counting_equals_the_slow_version(case, budget, monkeypatch):
     )
     samples = make_samples(**CASES[case])
     for stream in ('AV', 'A', 'V'):
-        features = stream_features(samples, stream)
+        features = gather_stream(samples, stream)
         if features is None:
             continue
         table = slow_table(features)
@@ -82,7 +81,7 @@ def test_counting_equals_the_slow_version(case, budget, monkeypatch):
 
 @pytest.mark.parametrize('case', ['odd', 'ties', 'one pair'])
 def test_dual_softmax_equals_the_product_of_two_softmaxes(case):
-    features = stream_features(make_samples(**CASES[case]), 'AV')
+    features = gather_stream(make_samples(**CASES[case]), 'AV')
     logits = torch.tensor(slow_table(features), dtype=torch.float64) / 0.1
     product = (logits.softmax(0) * logits.softmax(1)).log()
     # in logs the query's own softmax is a constant that moves no rank
@@ -100,7 +99,7 @@ def test_all_equal_is_the_worst_rank():
         sample['clip_feats'] = {'AV': torch.ones(1, 2, 4) / 2}
         sample['caption_feats'] = torch.ones(len(sample['texts']), 4) / 2
         sample['text_streams'] = ['AV'] * len(sample['texts'])
-    forward, backward = count_ranks(stream_features(samples, 'AV'))
+    forward, backward = count_ranks(gather_stream(samples, 'AV'))
     assert forward.tolist() == [3] * 6
     assert backward.tolist() == [5, 6, 4]  # own captions do not compete
 
@@ -112,6 +111,7 @@ def test_equal_features_tie_whatever_chunk_they_fall_in():
     features = StreamFeatures(
         clips=[clip.clone() for _ in range(601)],
         captions=caption.expand(601, 256).contiguous(),
+        index=torch.arange(601),
         owner=torch.arange(601),
         rows=list(range(601)),
         columns=[0] * 601,
@@ -128,17 +128,18 @@ def test_similarity_is_mean_over_frames_of_max_over_queries():
 
 
 def test_half_precision_autocast_and_tf32_do_not_reach_the_scores():
-    features = stream_features(make_samples([2, 1, 3, 1], shape=(1, 4, 64)), 'AV')
-    plain = similarity(features.captions, torch.stack(features.clips))
+    features = gather_stream(make_samples([2, 1, 3, 1], shape=(1, 4, 64)), 'AV')
+    table = features.captions, torch.stack(features.clips)
+    plain = similarity(*table)
     with torch.autocast('cpu', torch.bfloat16):
-        same = similarity(features.captions, torch.stack(features.clips))
+        same = similarity(*table)
     assert torch.equal(plain, same)
 
 
 @pytest.mark.parametrize('k', [1, 3, 5])
 def test_top_lists_put_the_own_item_last_among_ties(k, monkeypatch):
     monkeypatch.setattr(ranking, 'CHUNK_BYTES', 300)
-    features = stream_features(make_samples([1, 3, 0, 2, 4], integers=True), 'AV')
+    features = gather_stream(make_samples([1, 3, 0, 2, 4], integers=True), 'AV')
     table = torch.tensor(slow_table(features))
     for found, rows, own in (
         (top_clips(features, k), table, features.owner[:, None] == torch.arange(5)),
@@ -185,7 +186,8 @@ from coavt_mm.evaluation.ranking import StreamFeatures, count_ranks, dual_softma
 torch.set_num_threads(1)
 n, g, q, e = 5000, 1000, 32, 64
 clips = [torch.randn(1, q, e).half() for _ in range(g)]
-features = StreamFeatures(clips, torch.randn(n, e).half(), torch.arange(n) % g,
+features = StreamFeatures(clips, torch.randn(n, e).half(), torch.arange(n),
+                          torch.arange(n) % g,
                           list(range(g)), [0] * n)
 torch.randn(256, 256) @ torch.randn(256, 256)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

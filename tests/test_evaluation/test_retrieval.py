@@ -10,12 +10,13 @@ from retrieval_parts import (
     as_element,
     evaluate_part,
     evaluate_two,
+    gather_stream,
     make_samples,
 )
 
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation import RetrievalMetric
-from coavt_mm.evaluation.retrieval import stream_features, stream_texts
+from coavt_mm.evaluation.retrieval import stream_texts
 
 META = dict(
     protocol='toy-7',
@@ -65,7 +66,7 @@ def test_captions_count_for_the_streams_they_speak_of():
     samples = make_samples([4, 1])  # AV, A, AV, V | AV
     expected = {'AV': [0, 2, 4], 'A': [0, 1, 2, 4], 'V': [0, 2, 3, 4]}
     for stream, numbers in expected.items():
-        found = stream_texts(samples, stream_features(samples, stream))
+        found = stream_texts(samples, gather_stream(samples, stream))
         assert found == [f'text {n}' for n in numbers]
 
 
