@@ -13,7 +13,7 @@ from coavt_mm.errors import CheckpointError, ClipError, CoAVTError, ConfigError
 ROOT = Path(__file__).parents[2]
 
 
-def run_script(*command, **environment):
+def run_script(*command, cwd=ROOT, **environment):
     """Run a tool as a user does; returns the finished process."""
     paths = f'{ROOT}{os.pathsep}{ROOT / "tests"}'
     env = {**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1', **environment}
@@ -23,7 +23,7 @@ def run_script(*command, **environment):
         capture_output=True,
         text=True,
         timeout=240,
-        cwd=ROOT,
+        cwd=cwd,
     )
 
 
@@ -147,17 +147,18 @@ def test_two_processes_train_and_test(toy_config, tmp_path):
         'PORT': '29517',
         'PYTHON': sys.executable,
         'CUDA_VISIBLE_DEVICES': '',
+        'cwd': tmp_path,
     }
     work_dir = ['--work-dir', tmp_path]
     done = run_script(
-        'bash', 'tools/dist_train.sh', toy_config, '2', *work_dir, **environment
+        'bash', ROOT / 'tools/dist_train.sh', toy_config, '2', *work_dir, **environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
     saved = torch.load(tmp_path / 'iter_7.pth', weights_only=False)
     assert saved['meta']['iter'] == 7
     done = run_script(
         'bash',
-        'tools/dist_test.sh',
+        ROOT / 'tools/dist_test.sh',
         toy_config,
         tmp_path / 'iter_7.pth',
         '2',
