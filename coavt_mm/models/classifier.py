@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel, BaseModule
 from mmengine.structures import BaseDataElement
@@ -269,8 +268,8 @@ class CoAVTClassifier(BaseModel):
     def _check(self, unknown: set[str]) -> None:
         if unknown:
             raise ConfigError(
-                f'CoAVTClassifier: unknown test_cfg {", ".join(sorted(unknown))}; known '
-                'are stream and missing'
+                f'CoAVTClassifier: unknown test_cfg {", ".join(sorted(unknown))}; '
+                'known are stream and missing'
             )
         for name, stream in (
             ('stream', self.stream),

@@ -1,4 +1,4 @@
-"""BLIP-2 stage 1: ``python tools/converters/blip2.py blip2_pretrained.pth blip2.pth``."""
+"""BLIP-2 stage 1: ``python tools/converters/blip2.py pretrained.pth blip2.pth``."""
 
 from coavt_mm.checkpoints import convert_blip2
 from coavt_mm.checkpoints.command import converter_parser, run_converter

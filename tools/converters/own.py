@@ -1,4 +1,4 @@
-"""Our own checkpoints: ``python tools/converters/own.py OUT CHECKPOINT [PART=FILE ...]``.
+"""Our own checkpoints: ``python tools/converters/own.py OUT [PART=]FILE ...``.
 
 Weights alone to safetensors: ``own.py weights.safetensors work_dirs/x/iter_300.pth``,
 and back: ``own.py weights.pth weights.safetensors``. Several parts to one CoAVT:
