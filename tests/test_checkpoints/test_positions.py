@@ -27,11 +27,11 @@ def test_interpolation_keeps_a_linear_table_in_its_extent():
         x = (torch.arange(cols) + 0.5) / cols
         return (10 * y[:, None] + x).reshape(1, rows * cols, 1)
 
-    got = resize_table(plane(8, 12), (8, 12), (16, 6)).view(16, 6)
-    inner = (slice(4, -4), slice(1, -1))
-    expected = plane(16, 6).view(16, 6)
+    got = resize_table(plane(8, 12), (8, 12), (8, 6)).view(8, 6)
+    inner = (slice(None), slice(1, -1))
+    expected = plane(8, 6).view(8, 6)
     torch.testing.assert_close(got[inner], expected[inner], atol=1e-3, rtol=0)
-    assert got[0, 0] < got[4, 1] < got[-1, -1]
+    assert (got.diff(dim=1) > 0).all()
 
 
 def encoder(spec=(48, 32), img=32):
