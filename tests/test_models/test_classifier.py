@@ -1,0 +1,194 @@
+"""Classification: streams, missing modalities, frames, losses."""
+
+import ancestors
+import pytest
+import torch
+from mmengine.structures import BaseDataElement
+
+from coavt_mm.checkpoints import convert_cavmae
+from coavt_mm.errors import ConfigError
+from coavt_mm.models import ClassificationHead, CoAVTClassifier
+from coavt_mm.registry import MODELS
+
+
+def classifier(classes=5, loss='bce', **options):
+    torch.manual_seed(0)
+    backbone = dict(
+        type='JointAVEncoder',
+        embed_dims=16,
+        num_heads=2,
+        depths=(1, 1, 1),
+        spec_size=(48, 32),
+        img_size=32,
+    )
+    head = dict(
+        type='ClassificationHead', embed_dims=16, num_classes=classes, loss=loss
+    )
+    model = CoAVTClassifier(backbone, head, **options)
+    with torch.no_grad():  # streams must differ
+        for name, parameter in model.named_parameters():
+            if 'norm' in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def batch(clips=3, frames=1, audio=True, visual=True):
+    g = torch.Generator().manual_seed(0)
+    inputs = dict(
+        has_audio=torch.full((clips,), audio), has_visual=torch.full((clips,), visual)
+    )
+    if audio:
+        inputs['spectrogram'] = torch.randn(clips, 48, 32, generator=g)
+    if visual:
+        inputs['frames'] = torch.randn(clips, frames, 3, 32, 32, generator=g)
+    return inputs
+
+
+def samples(*labels):
+    made = []
+    for label in labels:
+        sample = BaseDataElement(metainfo=dict(sample_id='x'))
+        sample.gt_label = torch.tensor(label, dtype=torch.int64)
+        made.append(sample)
+    return made
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('mode', 'stream', 'missing'),
+    [
+        ('multimodal', 'AV', 'average'),
+        ('audioonly', 'A', 'own'),
+        ('videoonly', 'V', 'own'),
+        ('missingaudioonly', 'A', 'average'),
+        ('missingvideoonly', 'V', 'average'),
+    ],
+)
+def test_golden_modes_by_test_cfg(mode, stream, missing):
+    path, io = ancestors.golden('cavmae_ft_tiny')
+    converted = convert_cavmae(path, num_heads=2)
+    cfg = dict(converted.model_cfg, test_cfg=dict(stream=stream, missing=missing))
+    model = MODELS.build(cfg).eval()
+    model.load_state_dict(converted.state_dict, strict=True)
+    there = torch.ones(2, dtype=torch.bool)
+    inputs = dict(spectrogram=io['audio'], frames=io['image'][:, None])
+    got = model(dict(inputs, has_audio=there, has_visual=there))
+    expected = io['outputs'][mode].sigmoid()
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_clip_is_scored_on_what_it_has():
+    model = classifier()
+    inputs = batch(3)
+    inputs['has_audio'][1] = inputs['has_visual'][2] = False
+    got = model(inputs)
+    rows = {k: v[:1] for k, v in inputs.items()}
+    torch.testing.assert_close(got[:1], model(rows))
+    for row, stream in ((1, 'V'), (2, 'A')):
+        alone = classifier(test_cfg=dict(stream=stream))
+        other = {k: v[row : row + 1] for k, v in inputs.items()}
+        torch.testing.assert_close(got[row : row + 1], alone(other))
+
+
+def test_a_clip_with_nothing_to_test_on_is_an_error():
+    inputs = batch(2)
+    inputs['has_audio'][0] = False
+    with pytest.raises(ConfigError, match='nothing to test stream A on'):
+        classifier(test_cfg=dict(stream='A'))(inputs)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('loss', ['bce', 'ce'])
+def test_frames_are_averaged_as_probabilities(loss):
+    model = classifier(loss=loss)
+    inputs = batch(2, frames=4)
+    single = [
+        model(dict(inputs, frames=inputs['frames'][:, k : k + 1])) for k in range(4)
+    ]
+    torch.testing.assert_close(model(inputs), torch.stack(single).mean(0))
+    if loss == 'ce':
+        torch.testing.assert_close(model(inputs).sum(1), torch.ones(2))
+
+
+@torch.no_grad()
+def test_predict_adds_scores():
+    model, inputs = classifier(), batch(2)
+    given = samples([0], [])
+    got = model(inputs, given, mode='predict')
+    torch.testing.assert_close(torch.stack([s.pred_score for s in got]), model(inputs))
+    assert got[0].gt_label.tolist() == [0]
+
+
+@pytest.mark.parametrize('stream', ['AV', 'A', 'V'])
+def test_training_on_each_stream(stream):
+    model = classifier(stream=stream).train()
+    losses = model(batch(2), samples([0, 3], [1]), mode='loss')
+    assert set(losses) == {'loss_cls'}
+    losses['loss_cls'].backward()
+    used = {n.split('.')[1] for n, p in model.named_parameters() if p.grad is not None}
+    assert ('audio_blocks' in used) == (stream != 'V')
+    assert ('visual_blocks' in used) == (stream != 'A')
+
+
+def test_clips_without_the_modality_do_not_count():
+    model = classifier().train()
+    inputs, labels = batch(3), samples([0], [1], [2])
+    inputs['has_audio'][2] = False
+    got = model(inputs, labels, mode='loss')['loss_cls']
+    two = {k: v[:2] for k, v in inputs.items()}
+    torch.testing.assert_close(got, model(two, labels[:2], mode='loss')['loss_cls'])
+    silent = batch(1, audio=False)
+    nothing = model(silent, labels[:1], mode='loss')['loss_cls']
+    nothing.backward()
+    assert nothing.item() == 0
+
+
+def test_losses_by_hand():
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0]])
+    every = torch.ones(2, dtype=torch.bool)
+    head = ClassificationHead(3, 4, label_smoothing=0.1)
+    target = head.targets(samples([0, 2], []), logits)
+    assert target.tolist() == [[1, 0, 1], [0, 0, 0]]
+    smooth = 0.9 * target + 0.1 / 3
+    p = logits.sigmoid()
+    by_hand = -(smooth * p.log() + (1 - smooth) * (1 - p).log()).mean()
+    torch.testing.assert_close(head.loss(logits, target, every), by_hand)
+    head = ClassificationHead(3, 4, loss='ce', label_smoothing=0.1)
+    target = head.targets(samples([0, 2], [1]), logits)
+    assert target.tolist() == [[0.5, 0, 0.5], [0, 1, 0]]
+    by_hand = -((0.9 * target + 0.1 / 3) * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(head.loss(logits, target, every), by_hand)
+
+
+def test_soft_targets_are_taken_as_they_are():
+    head = ClassificationHead(3, 4)
+    mixed = BaseDataElement()
+    mixed.gt_score = torch.tensor([0.3, 0.7, 0.0])
+    got = head.targets([mixed], torch.zeros(1))
+    torch.testing.assert_close(got, mixed.gt_score[None])
+    with pytest.raises(ConfigError, match='no gt_label'):
+        head.targets([BaseDataElement(metainfo=dict(sample_id='y'))], torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(stream='VA'), 'stream must be'),
+        (dict(test_cfg=dict(stream='X')), 'test_cfg.stream must be'),
+        (dict(test_cfg=dict(missing='mean')), "'average' or 'own'"),
+        (dict(test_cfg=dict(frames=1)), 'unknown test_cfg frames'),
+        (dict(stream='A', test_cfg=dict(stream='V')), 'trained on A alone'),
+        (dict(loss='mse'), "'bce' or 'ce'"),
+    ],
+)
+def test_settings_that_make_no_sense(options, message):
+    with pytest.raises(ConfigError, match=message):
+        classifier(**options)
+
+
+def test_training_takes_one_frame():
+    with pytest.raises(ValueError, match="pick='random'"):
+        classifier()(batch(1, frames=2), samples([0]), mode='loss')
+    with pytest.raises(ValueError, match='mode must be'):
+        classifier()(batch(1), mode='train')

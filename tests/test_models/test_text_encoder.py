@@ -1,0 +1,68 @@
+"""The text encoder is transformers' BERT, without its pooler."""
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from coavt_mm.errors import CheckpointError, ConfigError
+from coavt_mm.models import TextEncoder
+
+SIZES = dict(
+    vocab_size=31,
+    hidden_size=15,
+    num_hidden_layers=2,
+    num_attention_heads=5,
+    intermediate_size=11,
+    max_position_embeddings=9,
+)
+
+
+def text(batch=3, length=7):
+    g = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 31, (batch, length), generator=g)
+    lengths = torch.randint(1, length + 1, (batch, 1), generator=g)
+    return ids, (torch.arange(length) < lengths).long()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('batch', [1, 3])
+def test_equals_bert(batch):
+    torch.manual_seed(0)
+    theirs = BertModel(BertConfig(**SIZES)).eval()
+    ours = TextEncoder(config=SIZES).eval()
+    state = {k: v for k, v in theirs.state_dict().items() if 'pooler' not in k}
+    ours.bert.load_state_dict(state)
+    ids, mask = text(batch)
+    expected = theirs(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(ours(ids, mask), expected, atol=1e-6, rtol=0)
+    assert ours.embed_dims == 15
+
+
+@torch.no_grad()
+def test_padding_changes_nothing():
+    model = TextEncoder(config=SIZES).eval()
+    ids, mask = text(1, 5)
+    padded = torch.nn.functional.pad(ids, (0, 3)), torch.nn.functional.pad(mask, (0, 3))
+    torch.testing.assert_close(
+        model(*padded)[:, :5][mask.bool()], model(ids, mask)[mask.bool()]
+    )
+
+
+@torch.no_grad()
+def test_pretrained_directory_and_growing_vocabulary(tmp_path):
+    theirs = BertModel(BertConfig(**SIZES)).eval()
+    theirs.save_pretrained(tmp_path)
+    ours = TextEncoder(pretrained=str(tmp_path), vocab_size=33).eval()
+    ids, mask = text()
+    expected = theirs(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(ours(ids, mask), expected, atol=1e-6, rtol=0)
+    assert ours(ids + 1, mask).shape == expected.shape  # id 31 is a new piece
+
+
+def test_what_can_not_be_built():
+    with pytest.raises(ConfigError, match='either'):
+        TextEncoder()
+    with pytest.raises(ConfigError, match='either'):
+        TextEncoder(config=SIZES, pretrained='x')
+    with pytest.raises(CheckpointError, match='no such directory'):
+        TextEncoder(pretrained='/nowhere/bert')
