@@ -33,9 +33,12 @@ DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, IndexError)
 # decoding on. Clips of the field have their key frames 1 to 10 s apart.
 SEEK_GAP = 10.0
 
-# A sound track may end this much (s) before the length that its container states:
-# encoders round up to whole packets.
+# A stream may end this much (s) before the length that its container states:
+# encoders round up to whole packets, and the last frame stays on the screen.
 LENGTH_TOLERANCE = 0.5
+
+# Containers without an index: their length is guessed from the bit rate.
+GUESSED_LENGTH = ('mp3', 'aac', 'mpeg', 'ac3')
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ def _span(container, stream) -> tuple[float, float]:
     """Start and end of a stream in s; the end is infinite where nobody states it."""
     base = stream.time_base
     start = float(stream.start_time * base) if stream.start_time is not None else 0.0
+    if container.format.name in GUESSED_LENGTH:
+        return start, math.inf
     if stream.duration is not None:
         return start, start + float(stream.duration * base)
     if 'DURATION' in stream.metadata:  # Matroska: '00:00:10.016000000'
@@ -188,19 +193,33 @@ def _upright(image: np.ndarray, rotation: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(image, round(rotation / 90) % 4))
 
 
+def _check_reached(wanted: float, end: float) -> None:
+    """Refuses to show the last frame of a picture (until `end`, s) that breaks off
+    long before the time wanted (s)."""
+    if wanted > end + LENGTH_TOLERANCE:
+        raise ValueError(
+            f'the picture breaks off at {end:.2f} s, a frame at {wanted:.2f} s was '
+            'asked for'
+        )
+
+
 def _frames_decord(source: Source, times: Sequence[float]):
     import decord
 
     handle = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
         reader = decord.VideoReader(handle, num_threads=1)
-        starts = reader.get_frame_timestamp(range(len(reader)))[:, 0]
+        spans = reader.get_frame_timestamp(range(len(reader)))
+        starts = spans[:, 0]
         picks = np.searchsorted(starts, np.asarray(times) + 1e-3, side='right') - 1
         picks = picks.clip(0)
         images = reader.get_batch(picks).asnumpy()
     except decord.DECORDError as error:
-        # its message carries a C++ stack trace behind the first line
-        raise RuntimeError(str(error).strip().splitlines()[0]) from error
+        # its message: '[clock] /source/file.cc:12: ' before the reason, and a C++
+        # stack trace on further lines
+        line = str(error).strip().splitlines()[0]
+        raise RuntimeError(line.split('.cc:')[-1]) from error
+    _check_reached(times[-1], float(spans[picks[-1], 1]))
     return list(images), starts[picks].astype(float).tolist()
 
 
@@ -232,7 +251,9 @@ def _frames_pyav(source: Source, times: Sequence[float]):
             # before the first frame of the file, its first frame is the one
             picks.append(shown or pending)
         if any(pick is None for pick in picks):
-            raise ValueError('the picture ends before the frames asked for')
+            raise ValueError('not one frame can be decoded')
+        time, frame = picks[-1]
+        _check_reached(times[-1], time + float((frame.duration or 0) * frame.time_base))
         images = [
             _upright(frame.to_ndarray(format='rgb24'), frame.rotation)
             for _, frame in picks
@@ -360,7 +381,8 @@ def _cut(samples: np.ndarray, first: float, start: float, end: float, rate: int)
     that begins late keeps its silence in front."""
     offset = round((first - start) * rate)
     samples = np.pad(samples, (offset, 0)) if offset > 0 else samples[-offset:]
-    return samples if math.isinf(end) else samples[: round((end - start) * rate)]
+    length = math.inf if math.isinf(end) else max(round((end - start) * rate), 0)
+    return samples if length > len(samples) else samples[:length]
 
 
 def _read_sound(source: Source, start: float, end: float, rate: int):
@@ -371,13 +393,15 @@ def _read_sound(source: Source, start: float, end: float, rate: int):
         stream.codec_context.thread_count = 1
         stated = _span(container, stream)[1]
         samples, first, reached = _decode_sound(container, stream, start, end, rate)
-    if not math.isinf(stated) and reached < min(end, stated) - LENGTH_TOLERANCE:
+    expected = min(end, stated) if not math.isinf(stated) else reached
+    if max(reached, start) < expected - LENGTH_TOLERANCE:
         raise ValueError(
             f'the sound breaks off at {reached:.2f} s, its container says '
             f'{stated:.2f} s'
         )
     # every channel counts the same, as in the mean that users of torchaudio take
-    mono = _cut(samples.mean(axis=0), first, start, end, rate)
+    # decoders fill the last packet up behind the stated end
+    mono = _cut(samples.mean(axis=0), first, start, min(end, stated), rate)
     return mono.astype(np.float32) if mono.size else None
 
 

@@ -49,6 +49,7 @@ class PackAVTInputs(BaseTransform):
     - sample_id (optional)
     - sample_idx (optional)
     - clip_path (optional)
+    - audio_path (optional)
     - start (optional)
     - end (optional)
     - texts (optional)
@@ -64,7 +65,8 @@ class PackAVTInputs(BaseTransform):
         has_visual = bool(results.get('has_visual'))
         if not (has_audio or has_visual or results.get('error')):
             raise ClipError(
-                f'{results.get("clip_path")}: neither sound nor picture to be had'
+                f'{results.get("clip_path") or results.get("audio_path")}: neither '
+                f'sound nor picture from {results.get("start", 0):g} s on'
             )
         inputs = dict(frames=None, waveform=None, input_ids=None, caption_lengths=None)
         if has_visual:

@@ -14,7 +14,7 @@ from coavt_mm.datasets.decoding import (
     source_name,
     with_time_limit,
 )
-from coavt_mm.errors import ClipError, ConfigError
+from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 
 
@@ -30,7 +30,8 @@ class LoadFrames(BaseTransform):
     """Decodes some of `num_frames` times sampled uniformly from the clip.
 
     The times are the centres of equal parts of [start, end). A clip whose picture
-    ends before `end` is sampled up to there.
+    ends before `end` is sampled up to there; one that ends before `start` counts as
+    none.
 
     Required Keys:
 
@@ -91,16 +92,12 @@ class LoadFrames(BaseTransform):
         info = path and with_time_limit(
             lambda: probe(path), self.timeout, source_name(path)
         )
-        results['has_visual'] = bool(info and info.has_video)
-        if not results['has_visual']:
+        shown = info and info.has_video and results['start'] < info.video_end
+        results['has_visual'] = bool(shown)
+        if not shown:
             return results
         end = info.video_end if results['end'] is None else results['end']
         end = min(end, info.video_end)
-        if results['start'] >= end:
-            raise ClipError(
-                f'{source_name(path)}: starts at {results["start"]:g} s, but its '
-                f'picture ends at {info.video_end:g} s'
-            )
         times = self._picked(sample_times(self.num_frames, results['start'], end))
         imgs, frame_times = read_frames(path, times, self.backend, self.timeout)
         results['imgs'] = imgs

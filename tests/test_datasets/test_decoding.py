@@ -1,0 +1,259 @@
+import math
+import os
+import time
+
+import numpy as np
+import pytest
+from conftest import brightness, tone
+
+from coavt_mm.datasets import decoding
+from coavt_mm.datasets.decoding import (
+    backend_order,
+    probe,
+    read_audio,
+    read_frames,
+    sample_times,
+    with_time_limit,
+)
+from coavt_mm.errors import ClipError, ConfigError
+
+BACKENDS = backend_order('decord')
+
+NO_CLIP = (
+    'truncated', 'truncated_index_first', 'truncated_mkv', 'zero_bytes', 'text',
+    'noise', 'missing', 'folder',
+)  # fmt: skip
+NO_PICTURE = ('no_picture',)
+
+
+def pitch(waveform, rate=16000):
+    """Frequency in Hz of the strongest part of a waveform (S,)."""
+    return np.abs(np.fft.rfft(waveform)).argmax() * rate / len(waveform)
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, monkeypatch):
+    """A back end by itself, without the others to fall back on."""
+    only = {request.param: decoding.BACKENDS[request.param]}
+    monkeypatch.setattr(decoding, 'BACKENDS', only)
+    return request.param
+
+
+def test_sample_times_are_the_centres():
+    assert sample_times(4, 10.0, 12.0).tolist() == [10.25, 10.75, 11.25, 11.75]
+
+
+@pytest.mark.parametrize('gop', [1, 5, 250])
+def test_frames_are_those_on_the_screen(make_clip, backend, gop):
+    path = make_clip(seconds=3.0, gop=gop)
+    times = [0.0, 0.05, 1.0, 1.99, 2.95]
+    images, begins = read_frames(path, times, backend)
+    assert np.allclose(begins, [0.0, 0.0, 1.0, 1.9, 2.9], atol=1e-3)
+    for image, index in zip(images, [0, 0, 10, 19, 29], strict=True):
+        assert image.shape == (48, 64, 3) and image.dtype == np.uint8
+        assert abs(int(image[-1, -1, 1]) - brightness(index, 30)) <= 4
+        red, green, blue = image[4, 4].astype(int)
+        assert red > 200 and green < 50 and blue < 50  # RGB, not BGR
+
+
+def test_frames_far_apart_are_found_by_seeking(make_clip, backend):
+    path = make_clip(seconds=40.0, fps=2, gop=4)
+    images, begins = read_frames(path, [1.0, 2.0, 30.0, 39.5], backend)
+    assert np.allclose(begins, [1.0, 2.0, 30.0, 39.5], atol=1e-3)
+    levels = [int(image[-1, -1, 1]) for image in images]
+    assert np.allclose(levels, [brightness(i, 80) for i in (2, 4, 60, 79)], atol=4)
+
+
+def test_back_ends_agree(make_clip):
+    path = make_clip(seconds=3.0)
+    times = sample_times(10, 0.0, 3.0)
+    first, *others = (decoding.BACKENDS[name](str(path), times) for name in BACKENDS)
+    for images, begins in others:
+        assert np.allclose(begins, first[1], atol=1e-3)
+        assert np.abs(np.subtract(images, first[0], dtype=np.int16)).max() <= 3
+
+
+def test_reads_bytes(clip, backend):
+    from_bytes = read_frames(clip.read_bytes(), [1.0], backend)
+    assert np.array_equal(from_bytes[0], read_frames(clip, [1.0], backend)[0])
+    assert np.array_equal(read_audio(clip.read_bytes()), read_audio(clip))
+
+
+@pytest.mark.parametrize('suffix, codec', [('.mkv', 'aac'), ('.mp4', 'mp3'),
+                                           ('.mkv', 'flac')])  # fmt: skip
+def test_other_containers_and_codecs(make_clip, backend, suffix, codec):
+    options = dict(sound_rate=44100) if codec == 'mp3' else {}
+    path = make_clip(suffix, codec=codec, **options)
+    images, _ = read_frames(path, [1.0], backend)
+    assert images[0].shape == (48, 64, 3)
+    assert abs(pitch(read_audio(path, 0.2, 1.8)) - 440) < 2
+
+
+def corner(image):
+    """Where the red corner of a frame lies: (row, column) in half pictures."""
+    image = image.astype(int)
+    redness = image[..., 0] - image[..., 1]
+    row, column = np.unravel_index(redness.argmax(), redness.shape)
+    return row // (image.shape[0] / 2), column // (image.shape[1] / 2)
+
+
+@pytest.mark.parametrize('name, shape, place', [
+    ('rotated', (64, 48), (0, 1)),
+    ('rotated_180', (48, 64), (1, 1)),
+    ('rotated_270', (64, 48), (1, 0)),
+])  # fmt: skip
+@pytest.mark.parametrize('first', BACKENDS)
+def test_rotated_pictures_stand_upright(horrors, first, name, shape, place):
+    (image,), _ = read_frames(horrors[name], [1.0], first)
+    assert image.shape[:2] == shape
+    assert corner(image) == place
+
+
+@pytest.mark.parametrize('name', NO_CLIP)
+def test_unreadable_pictures_are_named(horrors, backend, name):
+    with pytest.raises(ClipError, match=os.path.basename(horrors[name])):
+        read_frames(horrors[name], sample_times(10, 0.0, 4.0), backend)
+
+
+@pytest.mark.parametrize('name', NO_CLIP)
+def test_unreadable_sound_is_named(horrors, name):
+    with pytest.raises(ClipError, match=os.path.basename(horrors[name])):
+        read_audio(horrors[name])
+
+
+def test_what_remains_of_a_truncated_file_can_be_read(horrors, backend):
+    images, _ = read_frames(horrors['truncated_mkv'], [0.5, 1.0], backend)
+    assert len(images) == 2
+    assert len(read_audio(horrors['truncated_mkv'], 0.5, 1.5)) == 16000
+
+
+@pytest.mark.parametrize('name, shape', [
+    ('strange_name', (48, 64)), ('odd_size', (37, 65)), ('one_frame', (48, 64)),
+    ('no_sound', (48, 64)), ('short_sound', (48, 64)), ('rate_96k', (48, 64)),
+])  # fmt: skip
+def test_odd_but_good_pictures(horrors, backend, name, shape):
+    images, _ = (
+        read_frames(horrors[name], sample_times(3, 0.0, 2.0), backend)
+        if name != 'one_frame'
+        else read_frames(horrors[name], [0.0, 0.05], backend)
+    )
+    assert all(image.shape == (*shape, 3) for image in images)
+
+
+@pytest.mark.parametrize('name', ['six_channels', 'rate_8k', 'rate_96k',
+                                  'strange_name', 'no_picture'])  # fmt: skip
+def test_odd_but_good_sound(horrors, name):
+    waveform = read_audio(horrors[name])
+    assert waveform.dtype == np.float32 and len(waveform) == 32000
+    assert abs(pitch(waveform) - 440) < 1
+    loudness = np.sqrt(np.mean(waveform[8000:24000] ** 2))
+    # the mean of equal channels is as loud as one; AAC leaves 440 Hz out of the sixth
+    heard = 5 / 6 if name == 'six_channels' else 1
+    assert loudness == pytest.approx(heard * 0.5 / math.sqrt(2), rel=0.05)
+
+
+def test_no_sound_stream_is_none(horrors):
+    assert read_audio(horrors['no_sound']) is None
+    assert not read_audio(horrors['silent']).any()
+
+
+@pytest.mark.parametrize('name', ['short_sound', 'mkv_short_sound'])
+def test_sound_shorter_than_the_picture_is_no_error(horrors, name):
+    waveform = read_audio(horrors[name], 0.0, 2.0)
+    assert 0.69 * 16000 <= len(waveform) <= 0.77 * 16000
+    assert read_audio(horrors[name], 1.0, 2.0) is None
+
+
+def test_cut_at_the_right_place(tmp_path):
+    """A click at 3.21 s lies 0.21 s behind the start of the span [3, 4)."""
+    import soundfile
+
+    waveform = np.zeros(44100 * 5, np.float32)
+    waveform[round(3.21 * 44100)] = 0.9
+    soundfile.write(tmp_path / 'click.wav', waveform, 44100)
+    soundfile.write(tmp_path / 'click.flac', waveform, 44100)
+    for name in ('click.wav', 'click.flac'):
+        found = read_audio(tmp_path / name, 3.0, 4.0)
+        assert len(found) == 16000
+        assert abs(np.abs(found).argmax() - 0.21 * 16000) <= 2
+
+
+def test_spans_of_a_clip_equal_its_parts(make_clip):
+    path = make_clip(seconds=4.0)
+    whole = read_audio(path)
+    part = read_audio(path, 1.5, 2.5)
+    assert np.abs(part - whole[24000:40000]).max() < 1e-3
+
+
+def test_matches_the_written_waveform(make_clip):
+    found = read_audio(make_clip('.mkv', codec='flac'))
+    assert np.abs(found - tone(440.0, 2.0, 16000)).max() < 1e-3
+
+
+def test_sound_that_begins_late_keeps_its_place(clip, monkeypatch):
+    real = decoding._decode_sound
+
+    def late(*args):
+        samples, first, reached = real(*args)
+        return samples, first + 0.5, reached + 0.5
+
+    monkeypatch.setattr(decoding, '_decode_sound', late)
+    waveform = read_audio(clip, 0.0, 1.0)
+    assert len(waveform) == 16000
+    assert not waveform[:8000].any() and waveform[8000:].any()
+
+
+def test_a_cover_picture_is_no_picture(make_clip):
+    info = probe(make_clip(frames=1, cover=True))
+    assert info.has_audio and not info.has_video
+
+
+def test_probe(horrors):
+    info = probe(horrors['short_sound'])
+    assert info.has_video and info.has_audio
+    assert math.isclose(info.video_end, 2.0, abs_tol=0.01)
+    assert math.isclose(info.audio_end, 0.7, abs_tol=0.01)
+    assert not probe(horrors['no_sound']).has_audio
+    assert not probe(horrors['no_picture']).has_video
+
+
+def test_a_fifo_is_refused_at_once(tmp_path):
+    path = tmp_path / 'pipe.mp4'
+    os.mkfifo(path)
+    begin = time.monotonic()
+    for read in (probe, read_audio, lambda p: read_frames(p, [0.0])):
+        with pytest.raises(ClipError, match='not a regular file'):
+            read(path)
+    assert time.monotonic() - begin < 1.0
+
+
+def test_a_hanging_decoder_is_left_behind(clip, monkeypatch):
+    monkeypatch.setitem(decoding.BACKENDS, 'decord', lambda *_: time.sleep(5))
+    begin = time.monotonic()
+    with pytest.raises(ClipError, match='longer than 0.2 s'):
+        read_frames(clip, [0.0], 'decord', timeout=0.2)
+    assert time.monotonic() - begin < 2.0
+
+
+def test_time_limit_hands_on_values_and_errors():
+    assert with_time_limit(lambda: 7, 5.0, 'x') == 7
+    assert with_time_limit(lambda: 7, None, 'x') == 7
+    with pytest.raises(KeyError):
+        with_time_limit(lambda: {}['a'], 5.0, 'x')
+
+
+def test_falls_back_and_says_so(clip, monkeypatch):
+    def broken(source, times):
+        raise RuntimeError('no luck')
+
+    said = []
+    monkeypatch.setitem(decoding.BACKENDS, 'decord', broken)
+    monkeypatch.setattr(decoding, '_warn_once', said.append)
+    images, _ = read_frames(clip, [0.0], 'decord')
+    assert images[0].shape == (48, 64, 3)
+    assert said == [f'{clip}: read with pyav (decord: no luck)']
+
+
+def test_unknown_back_ends_are_errors():
+    with pytest.raises(ConfigError, match='decord, pyav'):
+        backend_order('decrod')
