@@ -49,8 +49,8 @@ def run_converter(convert: Callable[..., Converted], parser: ArgumentParser) -> 
     options = vars(parser.parse_args())
     source, out = options.pop('source'), options.pop('out')
     converted = convert(source, **options)
-    print(converted.report)
     save_weights(converted.state_dict, out, converted.model_cfg, f'from {source}')
+    print(converted.report)
     print(f'model = {converted.model_cfg}')
     print(f"written to {out}; use it by init_cfg=dict(type='Converted', "
           f"checkpoint='{out}')")  # fmt: skip
