@@ -232,7 +232,7 @@ class AVTDataset(BaseDataset):
             return self.pipeline(row)
         except ClipError as error:
             if self.missing == 'raise':
-                self._report_missing([row], split_missing([row])[1])
+                self._report_missing(*split_missing([row]))
             raise ClipError(f'clip {row["sample_id"]}: {error}') from error
 
     def _sample_or_another(self, index: int, seed: int | None) -> dict:

@@ -1,0 +1,64 @@
+import pytest
+
+from coavt_mm.datasets.tokenizer import build_tokenizer
+from coavt_mm.errors import DatasetMissingError
+
+
+def test_vocabulary_file(vocabulary):
+    tokenizer = build_tokenizer(str(vocabulary))
+    pieces = vocabulary.read_text().split()
+    assert len(tokenizer) == len(pieces) + 1
+    assert tokenizer.bos_token == '[DEC]' and tokenizer.bos_token_id == len(pieces)
+    assert tokenizer.pad_token_id == 0
+    ids = tokenizer('The dog barks!')['input_ids']
+    assert tokenizer.convert_ids_to_tokens(ids) == [
+        '[CLS]', 'the', 'dog', 'barks', '[UNK]', '[SEP]',
+    ]  # fmt: skip
+    text = tokenizer.decode([tokenizer.bos_token_id, *ids], skip_special_tokens=True)
+    assert text == 'the dog barks'
+
+
+def test_ids_stay_when_the_vocabulary_has_the_token(tmp_path, vocabulary):
+    pieces = vocabulary.read_text().split()
+    path = tmp_path / 'words.txt'
+    path.write_text('\n'.join(['[DEC]', *pieces]))
+    tokenizer = build_tokenizer(str(path))
+    assert len(tokenizer) == len(pieces) + 1 and tokenizer.bos_token_id == 0
+
+
+def test_directories(tmp_path, vocabulary):
+    (tmp_path / 'vocab.txt').write_text(vocabulary.read_text())
+    from_file = build_tokenizer(str(vocabulary))
+    from_folder = build_tokenizer(str(tmp_path))
+    from_folder.save_pretrained(str(tmp_path / 'saved'))
+    from_saved = build_tokenizer(str(tmp_path / 'saved'))
+    for tokenizer in (from_folder, from_saved):
+        assert len(tokenizer) == len(from_file)
+        assert tokenizer.bos_token_id == from_file.bos_token_id
+        text = 'A dog, a Cat.'
+        assert tokenizer(text)['input_ids'] == from_file(text)['input_ids']
+
+
+def test_one_per_process(vocabulary):
+    assert build_tokenizer(str(vocabulary)) is build_tokenizer(str(vocabulary))
+
+
+@pytest.mark.parametrize('name', ['/no/such/folder', 'no/such/folder', 'no_vocab.txt'])
+def test_missing(name):
+    with pytest.raises(DatasetMissingError, match=name):
+        build_tokenizer(name)
+
+
+def test_a_hub_id_that_cannot_be_reached(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("We couldn't connect\nto the hub")
+
+    monkeypatch.setattr('transformers.AutoTokenizer.from_pretrained', offline)
+    with pytest.raises(DatasetMissingError, match="bert-x: We couldn't connect$"):
+        build_tokenizer('bert-x')
+
+
+def test_another_text_file_is_no_vocabulary(tmp_path):
+    (tmp_path / 'v.txt').write_text('hello\n')
+    with pytest.raises(DatasetMissingError, match='lacks'):
+        build_tokenizer(str(tmp_path / 'v.txt'))
