@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import write_rows
+from media_files import write_rows
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from conftest import write_rows
+from media_files import write_rows
 
 from coavt_mm.datasets.manifest import (
     content_hash,

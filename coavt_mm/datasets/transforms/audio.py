@@ -3,7 +3,8 @@
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from coavt_mm.datasets.decoding import probe, read_audio, source_name, with_time_limit
+from coavt_mm.datasets.decoding import read_audio
+from coavt_mm.datasets.media import probe, source_name, with_time_limit
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 

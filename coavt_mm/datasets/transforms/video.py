@@ -6,14 +6,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
-from coavt_mm.datasets.decoding import (
-    backend_order,
-    probe,
-    read_frames,
-    sample_times,
-    source_name,
-    with_time_limit,
-)
+from coavt_mm.datasets.decoding import backend_order, read_frames, sample_times
+from coavt_mm.datasets.media import probe, source_name, with_time_limit
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import tone
+from media_files import tone, write_sound
 
 from coavt_mm.datasets.transforms import LoadAudio
 from coavt_mm.datasets.transforms.audio import peak_dbfs
@@ -14,12 +14,9 @@ def row(path, start=0.0, end=None):
 @pytest.fixture(scope='module')
 def ramp(tmp_path_factory):
     """A sound of 4 s whose level says the time: sample / rate / 10."""
-    import soundfile
-
     path = tmp_path_factory.mktemp('sound') / 'ramp.flac'
     ramp = np.arange(64000, dtype=np.float32) / 160000
-    soundfile.write(path, ramp, 16000, subtype='PCM_24')
-    return path
+    return write_sound(path, ramp, 16000)
 
 
 def begin(results):

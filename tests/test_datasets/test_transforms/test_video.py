@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import brightness
+from media_files import brightness
 
 from coavt_mm.datasets.transforms import IfVisual, LoadFrames, PackAVTInputs
 from coavt_mm.errors import ClipError, ConfigError
