@@ -149,7 +149,9 @@ def backend_order(backend: str) -> list[str]:
         name for name in BACKENDS if importlib.util.find_spec(module.get(name, name))
     ]
     if backend not in installed:
-        raise ConfigError(f"backend '{backend}' is not installed: pip install it")
+        raise ConfigError(
+            f"backend '{backend}' is not installed; there is {', '.join(installed)}"
+        )
     return [backend] + [name for name in installed if name != backend]
 
 

@@ -238,3 +238,12 @@ def test_falls_back_and_says_so(clip, monkeypatch):
 def test_unknown_back_ends_are_errors():
     with pytest.raises(ConfigError, match='decord, pyav'):
         backend_order('decrod')
+
+
+def test_back_ends_not_installed_are_errors(monkeypatch):
+    monkeypatch.setattr(
+        decoding.importlib.util, 'find_spec', lambda name: name == 'av' or None
+    )
+    with pytest.raises(ConfigError, match="'decord' is not installed; there is pyav"):
+        backend_order('decord')
+    assert backend_order('pyav') == ['pyav']
