@@ -12,21 +12,24 @@
      "labels": ["dog barking"]}     class names
 
 A sidecar ``<stem>.meta.json`` may lie beside it, with any of the keys `protocol` (str),
-`missing` (int, clips that were not to be had), `classes` (list of str) and `ceilings`.
+`missing` (int, clips that were not to be had), `classes` (list of str), `ceilings`, and
+what tools note for the reader: `hash`, `clips`, `captions` and `source`.
 """
 
 import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from coavt_mm.errors import DatasetMissingError, ManifestError
 
 TEXT_KEYS = ('captions', 'audio_captions', 'visual_captions', 'labels')
 ROW_KEYS = ('id', 'clip', 'audio', 'start', 'end', *TEXT_KEYS)
-SIDECAR_KEYS = ('protocol', 'missing', 'classes', 'ceilings')
+SIDECAR_KEYS = (
+    'protocol', 'missing', 'classes', 'ceilings', 'hash', 'clips', 'captions', 'source',
+)  # fmt: skip
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -168,6 +171,32 @@ def read_sidecar(manifest: Path) -> dict:
     except ValueError as error:
         raise ManifestError(f'{path}: {error}') from error
     return sidecar
+
+
+def write_manifest(path: Path, rows: Iterable[dict], sidecar: dict) -> str:
+    """Writes a manifest and its sidecar, to which hash and counts are added.
+
+    Args:
+        path (Path): Where to; its folder must be there.
+        rows (Iterable[dict]): Rows as in the file, paths relative to `data_root`.
+        sidecar (dict): `protocol`, `missing`, ...
+
+    Returns:
+        str: The hash of the content.
+    """
+    clips = captions = 0
+    partial = path.with_name(f'{path.name}.part')
+    with open(partial, 'w', encoding='utf-8') as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + '\n')
+            clips += 1
+            captions += sum(len(row.get(key) or ()) for key in TEXT_KEYS[:3])
+    partial.replace(path)
+    digest = content_hash(path)
+    sidecar = dict(sidecar, hash=digest, clips=clips, captions=captions)
+    text = json.dumps(sidecar, indent=1, ensure_ascii=False) + '\n'
+    path.with_name(f'{path.stem}.meta.json').write_text(text, encoding='utf-8')
+    return digest
 
 
 def read_list(path: str | Path) -> list[str]:

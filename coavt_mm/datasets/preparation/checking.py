@@ -1,0 +1,133 @@
+"""What is the matter with a clip's files?"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from coavt_mm.datasets.decoding import read_audio, read_frames
+from coavt_mm.datasets.manifest import content_hash
+from coavt_mm.datasets.media import MediaInfo, probe, with_time_limit
+from coavt_mm.datasets.transforms.audio import peak_dbfs
+from coavt_mm.errors import ClipError
+
+# Problems of a clip. The first three leave nothing to train on.
+UNUSABLE = ('missing', 'unreadable', 'too_short')
+PROBLEMS = (*UNUSABLE, 'silent', 'no_sound', 'no_picture', 'duplicate')
+
+# A file named by the id alone that is this much (s) longer than the span asked for is
+# the whole recording and not the clip cut out of it.
+CUT_TOLERANCE = 2.0
+
+# Where the frame is read that proves the picture good: share of the span. The last
+# of ten frames, of which training draws one, lies there.
+LAST_FRAME = 0.95
+
+
+@dataclass(frozen=True)
+class Task:
+    """A clip to check.
+
+    Args:
+        clip, audio (str, optional): The files.
+        start, end (float, optional): The span asked for, in s.
+        cut (bool): Whether the file's name says that it is that span alone.
+        min_seconds (float): What is shorter is too short.
+        silence_dbfs (float): A peak below this level (dB of full scale) is silence.
+        decode (bool): Whether to decode, or to read the headers alone.
+        timeout (float): Limit for one step of decoding in s.
+    """
+
+    clip: str | None
+    audio: str | None
+    start: float | None = None
+    end: float | None = None
+    cut: bool = False
+    min_seconds: float = 1.0
+    silence_dbfs: float = -60.0
+    decode: bool = True
+    timeout: float = 60.0
+
+    def key(self) -> str:
+        """Changes when a file or a setting does; a journal knows a clip by it."""
+        stats = [Path(p).stat() if p else None for p in (self.clip, self.audio)]
+        stamp = [(s.st_size, s.st_mtime_ns) if s else None for s in stats]
+        return repr((*asdict(self).values(), *stamp))
+
+
+def _span(task: Task, seconds: float) -> tuple[float, float | None]:
+    """Start and end (s) within the file; the whole file for one that was cut out."""
+    if task.cut or task.start is None:
+        return 0.0, None
+    if task.end is None:
+        return task.start, None
+    if seconds <= task.end - task.start + CUT_TOLERANCE:
+        return 0.0, None
+    return task.start, task.end
+
+
+def _inspect(path: str, task: Task) -> MediaInfo:
+    return with_time_limit(lambda: probe(path), task.timeout, path)
+
+
+def _problem_of_sound(
+    task: Task, path: str, start: float, end: float | None
+) -> str | None:
+    """The sound is decoded as a whole: a track may break off anywhere."""
+    if not task.decode:
+        return None
+    waveform = read_audio(path, start, end, timeout=task.timeout)
+    if waveform is None:
+        return 'no_sound'
+    return 'silent' if peak_dbfs(waveform) < task.silence_dbfs else None
+
+
+def _check(task: Task) -> dict:
+    shown = _inspect(task.clip, task) if task.clip else MediaInfo()
+    heard = _inspect(task.audio, task) if task.audio else shown
+    lengths = [shown.video_end if shown.has_video else 0.0]
+    if heard.has_audio and not math.isinf(heard.audio_end):
+        lengths.append(heard.audio_end)
+    seconds = max(lengths)
+    known = seconds > 0  # mp3 and the like state no length
+    start, end = _span(task, seconds)
+    result = dict(start=start, end=end, seconds=round(seconds, 3), problems=[])
+    if not (shown.has_video or heard.has_audio):
+        raise ClipError('neither sound nor picture')
+    there = min(seconds, end or math.inf) - start
+    if known and there < task.min_seconds:
+        return dict(result, problems=['too_short'], reason=f'{max(there, 0):.2f} s')
+    if not shown.has_video or shown.video_end <= start:
+        result['problems'].append('no_picture')
+    elif task.decode:
+        stop = min(shown.video_end, end or math.inf)
+        time = start + LAST_FRAME * (stop - start)
+        read_frames(task.clip, [time], timeout=task.timeout)
+    sound = 'no_sound'
+    if heard.has_audio:
+        sound = _problem_of_sound(task, task.audio or task.clip, start, end)
+    if sound:
+        result['problems'].append(sound)
+    if {'no_sound', 'no_picture'} <= set(result['problems']):
+        raise ClipError('neither sound nor picture within the span')
+    return result
+
+
+def check_clip(task: Task) -> dict:
+    """Looks at a clip's files.
+
+    Args:
+        task (Task): Files, span and settings.
+
+    Returns:
+        dict: `problems` (names of `PROBLEMS`), `start` and `end` (s) of the clip within
+        its file, `seconds` (length of the file), `hash` of the content, and `reason`
+        where there is one to give.
+    """
+    files = [Path(path) for path in (task.clip, task.audio) if path]
+    try:
+        result = _check(task)
+        sizes = [str(path.stat().st_size) for path in files]
+        hashes = [content_hash(path) for path in files]
+    except (ClipError, OSError) as error:
+        return dict(problems=['unreadable'], reason=str(error))
+    return dict(result, hash='-'.join(sizes + hashes))

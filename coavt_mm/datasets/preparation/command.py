@@ -1,0 +1,76 @@
+"""What the command lines of the prepare tools share."""
+
+import os
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+
+from coavt_mm.datasets.preparation.checking import PROBLEMS, UNUSABLE
+from coavt_mm.datasets.preparation.preparing import Splits, prepare
+from coavt_mm.datasets.preparation.report import one_line_per_split
+
+
+def make_parser(doc: str, out_dir: str) -> ArgumentParser:
+    """A parser with the options of every prepare tool.
+
+    Args:
+        doc (str): The tool's docstring; its first line is shown.
+        out_dir (str): Default of --out.
+    """
+    parser = ArgumentParser(
+        description=doc.splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        '--clips',
+        nargs='+',
+        required=True,
+        metavar='DIR',
+        help='folders with the files, searched with all below them',
+    )
+    parser.add_argument('--out', default=out_dir, help='folder for the manifests')
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='processes that check'
+    )
+    parser.add_argument(
+        '--drop',
+        nargs='+',
+        default=[],
+        choices=[name for name in PROBLEMS if name not in UNUSABLE],
+        help='leave out clips with these problems too',
+    )
+    parser.add_argument('--min-seconds', type=float, default=1.0, help='in s')
+    parser.add_argument(
+        '--silence-dbfs',
+        type=float,
+        default=-60.0,
+        help='a peak below this level is silence, dB relative to full scale',
+    )
+    parser.add_argument(
+        '--headers-only',
+        action='store_true',
+        help='do not decode: faster, but finds neither damage nor silence',
+    )
+    return parser
+
+
+def run(args: Namespace, splits: Splits, dataset: str, classes=None) -> None:
+    """Prepares as the options say, and prints what became of the list.
+
+    Args:
+        args (Namespace): Of a parser from `make_parser`.
+        splits (Mapping): Name of a split -> its listed clips.
+        dataset (str): Name of the data set.
+        classes (Sequence[str], optional): Class names, for the sidecars.
+    """
+    report = prepare(
+        splits,
+        args.clips,
+        args.out,
+        dataset=dataset,
+        classes=classes,
+        drop=args.drop,
+        workers=args.workers,
+        min_seconds=args.min_seconds,
+        silence_dbfs=args.silence_dbfs,
+        decode=not args.headers_only,
+    )
+    print(one_line_per_split(report))
+    print(f'report: {os.path.join(args.out, "report.md")} and report.json')

@@ -1,0 +1,212 @@
+"""The routine behind the prepare tools: find, check, write manifests and a report."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from coavt_mm.datasets.manifest import write_manifest
+from coavt_mm.datasets.preparation.checking import UNUSABLE, Task, check_clip
+from coavt_mm.datasets.preparation.layouts import ClipIndex
+from coavt_mm.datasets.preparation.report import write_report
+from coavt_mm.datasets.preparation.sources import ListedClip
+from coavt_mm.errors import ClipError, ConfigError
+
+Splits = Mapping[str, Sequence[ListedClip]]
+
+
+def _task(clip: ListedClip, index: ClipIndex, settings: dict) -> Task | None:
+    """What to check of a clip; None when there's no file of it."""
+    video, sound = index.find(clip)
+    if video is None and sound is None:
+        return None
+    # One span holds for both files: a cut-out sound doesn't fit a whole video.
+    if video and sound and (video.start is None) != (sound.start is None):
+        sound = None
+    return Task(
+        video and video.path,
+        sound and sound.path,
+        clip.start,
+        clip.end,
+        cut=(video or sound).start is not None,
+        **settings,
+    )
+
+
+def read_journal(path: Path) -> dict[str, dict]:
+    """Results of an earlier run; a last line that was cut off is left out."""
+    results: dict[str, dict] = {}
+    if path.is_file():
+        for line in path.read_text(encoding='utf-8').splitlines():
+            try:
+                key, result = json.loads(line)
+            except ValueError:
+                continue
+            results[key] = result
+    return results
+
+
+def _checked(tasks: Sequence[Task], workers: int) -> Iterator[dict]:
+    if workers <= 1:
+        yield from map(check_clip, tasks)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        try:
+            yield from pool.map(check_clip, tasks, chunksize=8)
+        except BrokenProcessPool as error:
+            raise ClipError(
+                'a process that checked clips was killed (out of memory, or a decoder '
+                'that crashed); start the command again, what was done is kept'
+            ) from error
+
+
+def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, dict]:
+    """Checks clips in parallel, with a progress bar; each result goes into the
+    journal at once, and what is there already isn't done again.
+
+    Args:
+        tasks (Sequence[Task]): The clips.
+        journal (Path): JSON lines [key, result].
+        workers (int): Processes.
+
+    Returns:
+        dict: Key of a task -> result of `check_clip`.
+    """
+    results = read_journal(journal)
+    todo = {task.key(): task for task in tasks}
+    todo = {key: task for key, task in todo.items() if key not in results}
+    done = _checked(list(todo.values()), workers)
+    with open(journal, 'a', encoding='utf-8') as file:
+        if file.tell():
+            file.write('\n')  # ends a line that was cut off
+        bar = tqdm(total=len(todo), desc='checking clips', unit='clip', mininterval=1.0)
+        with bar:
+            for key, result in zip(todo, done, strict=True):
+                file.write(json.dumps([key, result]) + '\n')
+                file.flush()
+                results[key] = result
+                bar.update()
+    return results
+
+
+def mark_duplicates(found: Sequence[dict]) -> None:
+    """Adds the problem 'duplicate' to results whose content and span an earlier one
+    has as well, and `duplicate_of`, its id."""
+    first: dict[tuple, str] = {}
+    for result in found:
+        if 'hash' in result:
+            same = (result['hash'], result['start'], result['end'])
+            other = first.setdefault(same, result['id'])
+            if other != result['id']:
+                result['problems'] = [*result['problems'], 'duplicate']
+                result['duplicate_of'] = other
+
+
+def manifest_row(clip: ListedClip, result: dict, root: Path) -> dict:
+    """A row of the manifest; paths below its folder `root` become relative."""
+
+    def place(path: str) -> str:
+        full = Path(os.path.abspath(path))
+        return str(full.relative_to(root) if full.is_relative_to(root) else full)
+
+    task = result['task']
+    row = dict(id=clip.clip_id, clip=task.clip and place(task.clip))
+    if task.audio:
+        row['audio'] = place(task.audio)
+    if result['start']:
+        row['start'] = result['start']
+    if result['end'] is not None:
+        row['end'] = result['end']
+    for key in ('captions', 'audio_captions', 'visual_captions', 'labels'):
+        if getattr(clip, key):
+            row[key] = getattr(clip, key)
+    return row
+
+
+def prepare(
+    splits: Splits,
+    clips: Sequence[str | Path],
+    out_dir: str | Path,
+    *,
+    dataset: str,
+    classes: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    workers: int = 1,
+    **settings,
+) -> dict:
+    """Writes ``<split>.jsonl`` with a sidecar for each split, ``report.json`` and
+    ``report.md``.
+
+    Clips that are missing, unreadable or too short are left out and counted as
+    missing in the sidecar; the other problems are reported, and left out by `drop`.
+
+    Args:
+        splits (Mapping): Name of a split -> its listed clips.
+        clips (Sequence[str | Path]): Folders with the files.
+        out_dir (str | Path): Folder to write to, `data_root` in the config.
+        dataset (str): Name for the report and the protocols.
+        classes (Sequence[str], optional): Class names, for the sidecars.
+        drop (Sequence[str]): More of `PROBLEMS` that leave a clip out.
+        workers (int): Processes.
+        **settings: Those of `Task`: min_seconds, silence_dbfs, decode, timeout.
+
+    Returns:
+        dict: The report.
+    """
+    for split, group in splits.items():
+        if not group:
+            raise ConfigError(f'the list of {split} has no clips')
+    out_dir = Path(os.path.abspath(os.path.expanduser(out_dir)))
+    index = ClipIndex(clips, (c.source for group in splits.values() for c in group))
+    tasks = {
+        split: [_task(clip, index, settings) for clip in group]
+        for split, group in splits.items()
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    there = [task for group in tasks.values() for task in group if task]
+    results = check_all(there, out_dir / 'journal.jsonl', workers)
+    unwanted = {*UNUSABLE, *drop}
+    report = dict(dataset=dataset, clips=[str(path) for path in clips], splits={})
+    for split, group in splits.items():
+        found = [
+            dict(results[task.key()], id=clip.clip_id, task=task)
+            if task
+            else dict(id=clip.clip_id, problems=['missing'])
+            for clip, task in zip(group, tasks[split], strict=True)
+        ]
+        mark_duplicates(found)
+        rows = [
+            manifest_row(clip, result, out_dir)
+            for clip, result in zip(group, found, strict=True)
+            if not unwanted & set(result['problems'])
+        ]
+        sidecar = dict(protocol=f'{dataset}-{split}', missing=len(group) - len(rows))
+        if classes:
+            sidecar['classes'] = list(classes)
+        digest = write_manifest(out_dir / f'{split}.jsonl', rows, sidecar)
+        report['splits'][split] = summarise(found, rows, digest)
+    write_report(report, out_dir)
+    return report
+
+
+def summarise(found: Sequence[dict], rows: Sequence[dict], digest: str) -> dict:
+    """What the report says of a split: counts, and each problem with its ids."""
+    problems: dict[str, dict[str, str]] = {}
+    for result in found:
+        for problem in result['problems']:
+            reason = result.get('reason', '')
+            if problem == 'duplicate':
+                reason = f'same as {result["duplicate_of"]}'
+            problems.setdefault(problem, {})[result['id']] = reason
+    missing = len(problems.get('missing', ()))
+    return dict(
+        listed=len(found),
+        found=len(found) - missing,
+        written=len(rows),
+        hash=digest,
+        problems=problems,
+    )
