@@ -134,30 +134,40 @@ class AVTDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """Reads the manifest, leaves out what is excluded or missing, and fills
         `metainfo`."""
-        path = find_manifest(self.ann_file, self.how_to_get)
-        sidecar = read_sidecar(path)
-        rows = list(iter_manifest(path, self.data_root or ''))
-        if not rows:
-            raise ManifestError(f'{path}: the manifest has no rows')
+        rows, about = self._read_rows()
         unwanted = {entry for file in self.exclude for entry in read_list(file)}
         kept = [row for row in rows if row['sample_id'] not in unwanted]
-        here, gone = split_missing(kept) if self.check_files else (kept, [])
+        here, gone = self._split_missing(kept) if self.check_files else (kept, [])
         self._report_missing(here, gone)
-        self.classes = self.classes or sidecar.get('classes')
+        self.classes = self.classes or about.get('classes')
         if self.classes:
             self._add_label_indices(here)
         self._metainfo.update(
-            protocol=self.protocol or sidecar.get('protocol') or path.stem,
-            manifest=str(path),
-            hash=content_hash(path),
-            missing=sidecar.get('missing', 0) + len(gone),
-            missing_ids=[row['sample_id'] for row in gone],
+            protocol=self.protocol or about['protocol'],
+            manifest=about['manifest'],
+            hash=about['hash'],
+            missing=about.get('missing', 0) + len(gone),
+            missing_ids=about.get('missing_ids', [])
+            + [row['sample_id'] for row in gone],
             excluded=len(rows) - len(kept),
             classes=self.classes,
-            ceilings=sidecar.get('ceilings'),
+            ceilings=about.get('ceilings'),
         )
         self._count_clips(here)
         return here
+
+    def _read_rows(self) -> tuple[list[dict], dict]:
+        """The rows, and what is known of them: the sidecar's keys, manifest, hash."""
+        path = find_manifest(self.ann_file, self.how_to_get)
+        rows = list(iter_manifest(path, self.data_root or ''))
+        if not rows:
+            raise ManifestError(f'{path}: the manifest has no rows')
+        about = dict(read_sidecar(path), manifest=str(path), hash=content_hash(path))
+        about['protocol'] = about.get('protocol') or path.stem
+        return rows, about
+
+    def _split_missing(self, rows: list[dict]) -> tuple[list[dict], list[dict]]:
+        return split_missing(rows)
 
     def _count_clips(self, rows: Iterable[dict]) -> None:
         counts = [sum(len(row[f]) for f in FIELD_STREAMS) for row in rows]
@@ -170,10 +180,40 @@ class AVTDataset(BaseDataset):
         super().full_init()
         if self._indices is not None:
             self._count_clips(self.get_data_info(i) for i in range(len(self)))
-        # Shared by the workers of a loader, whether forked or spawned: a byte for
-        # each clip found bad, and (draws, bad draws) in a slot of each worker.
-        self._bad = torch.zeros(len(self), dtype=torch.bool).share_memory_()
+        self._start_counting(torch.zeros(len(self), dtype=torch.bool))
+
+    def _start_counting(self, bad: torch.Tensor) -> None:
+        """Begins to count draws; `bad` (N,) bool says which clips are known as bad.
+
+        The counters are shared by the workers of a loader, whether forked or spawned:
+        a byte for each clip, and (draws, bad draws) in a slot of each worker.
+        """
+        self._bad = bad.share_memory_()
         self._draws = torch.zeros(WORKER_SLOTS, 2, dtype=torch.int64).share_memory_()
+
+    @force_full_init
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
+        """Keeps some of the rows, see mmengine; what is known as bad stays known."""
+        bad = self._bad_among(indices)
+        super().get_subset_(indices)
+        self._restart_with(bad)
+
+    @force_full_init
+    def get_subset(self, indices: int | Sequence[int]) -> 'AVTDataset':
+        """A data set of some of the rows, with counters of its own."""
+        subset = super().get_subset(indices)
+        subset._restart_with(self._bad_among(indices))
+        return subset
+
+    def _bad_among(self, indices: int | Sequence[int]) -> torch.Tensor:
+        if isinstance(indices, int):
+            part = slice(indices) if indices >= 0 else slice(indices, None)
+            indices = range(len(self))[part]
+        return self._bad[torch.tensor(list(indices), dtype=torch.int64)].clone()
+
+    def _restart_with(self, bad: torch.Tensor) -> None:
+        self._count_clips(self.get_data_info(i) for i in range(len(self)))
+        self._start_counting(bad)
 
     def _report_missing(self, here: list[dict], gone: list[dict]) -> None:
         if not gone and here:
@@ -229,11 +269,15 @@ class AVTDataset(BaseDataset):
         """Runs the pipeline on a row."""
         row = self.get_data_info(idx)
         try:
-            return self.pipeline(row)
+            return self.pipeline(self._opened(row))
         except ClipError as error:
             if self.missing == 'raise':
-                self._report_missing(*split_missing([row]))
+                self._report_missing(*self._split_missing([row]))
             raise ClipError(f'clip {row["sample_id"]}: {error}') from error
+
+    def _opened(self, row: dict) -> dict:
+        """The row as the pipeline takes it."""
+        return row
 
     def _sample_or_another(self, index: int, seed: int | None) -> dict:
         """Training: the clip, or the first good one of others drawn at random.

@@ -3,6 +3,7 @@
 Letters: F frames, H height, W width (pixels), S audio samples.
 """
 
+import importlib
 import importlib.util
 import io
 import logging
@@ -136,6 +137,19 @@ BACKENDS = {
 }
 
 
+@lru_cache
+def _loads(module: str) -> bool:
+    """Whether a module can be imported: torchcodec without system FFmpeg can't."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        if importlib.util.find_spec(module.split('.')[0]):
+            reason = str(error).strip().splitlines()[0]
+            _warn_once(f'{module} is installed but does not load: {reason}')
+        return False
+    return True
+
+
 def backend_order(backend: str) -> list[str]:
     """The back end asked for, then the others that are installed.
 
@@ -144,10 +158,8 @@ def backend_order(backend: str) -> list[str]:
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend '{backend}' is none of {', '.join(BACKENDS)}")
-    module = {'pyav': 'av'}
-    installed = [
-        name for name in BACKENDS if importlib.util.find_spec(module.get(name, name))
-    ]
+    module = {'pyav': 'av', 'torchcodec': 'torchcodec.decoders'}
+    installed = [name for name in BACKENDS if _loads(module.get(name, name))]
     if backend not in installed:
         raise ConfigError(
             f"backend '{backend}' is not installed; there is {', '.join(installed)}"

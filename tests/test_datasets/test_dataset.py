@@ -330,3 +330,21 @@ def test_loader_and_workers_agree(tmp_path, make_clip):
     for one, other in zip(alone + alone[2:], helped + resumed[:4], strict=True):
         for key in ('frames', 'waveform'):
             assert all(map(torch.equal, one[key], other[key]))
+
+
+@pytest.mark.parametrize(
+    'indices, bad', [([4, 2, 1], ['c2', 'c1']), (2, ['c1']), (-4, ['c2']), ([], [])]
+)
+@pytest.mark.parametrize('in_place', [True, False])
+def test_a_subset_remembers_its_bad_clips(tmp_path, clip, indices, bad, in_place):
+    dataset = AVTDataset(corpus(tmp_path, clip), pipeline=[fails_on('c1', 'c2')])
+    for index in range(6):
+        dataset[index, index]
+    subset = dataset if in_place else dataset.get_subset(indices)
+    if in_place:
+        dataset.get_subset_(indices)
+    assert subset.bad_ids == bad
+    assert subset.metainfo['clips'] == len(subset)
+    assert int(subset._draws.sum()) == 0
+    if not in_place:
+        assert dataset.bad_ids == ['c1', 'c2'] and dataset.metainfo['clips'] == 6

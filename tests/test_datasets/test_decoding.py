@@ -30,9 +30,11 @@ def pitch(waveform, rate=16000):
     return np.abs(np.fft.rfft(waveform)).argmax() * rate / len(waveform)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=decoding.BACKENDS)
 def backend(request, monkeypatch):
     """A back end by itself, without the others to fall back on."""
+    if request.param not in BACKENDS:
+        pytest.skip(f'{request.param} is not installed or does not load')
     only = {request.param: decoding.BACKENDS[request.param]}
     monkeypatch.setattr(decoding, 'BACKENDS', only)
     return request.param
@@ -241,9 +243,18 @@ def test_unknown_back_ends_are_errors():
 
 
 def test_back_ends_not_installed_are_errors(monkeypatch):
-    monkeypatch.setattr(
-        decoding.importlib.util, 'find_spec', lambda name: name == 'av' or None
-    )
+    monkeypatch.setattr(decoding, '_loads', lambda name: name == 'av')
     with pytest.raises(ConfigError, match="'decord' is not installed; there is pyav"):
         backend_order('decord')
     assert backend_order('pyav') == ['pyav']
+
+
+def test_a_back_end_that_does_not_load_is_named(monkeypatch, tmp_path):
+    """torchcodec without system FFmpeg raises when it is imported."""
+    said = []
+    (tmp_path / 'half_there.py').write_text("raise RuntimeError('no FFmpeg\\nlong')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(decoding, '_warn_once', said.append)
+    assert not decoding._loads('half_there')
+    assert not decoding._loads('nowhere_at_all.decoders')
+    assert said == ['half_there is installed but does not load: no FFmpeg']
