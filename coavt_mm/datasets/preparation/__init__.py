@@ -1,12 +1,13 @@
 """From official lists and folders of clips to manifests and reports."""
 
 from .checking import PROBLEMS, check_clip
-from .layouts import ClipIndex
+from .layouts import ClipIndex, FolderIndex
 from .preparing import prepare
 from .sources import (
     ListedClip,
     read_audiocaps,
     read_audioset,
+    read_folder_csv,
     read_valor,
     read_vggsound,
 )
@@ -14,11 +15,13 @@ from .sources import (
 __all__ = [
     'PROBLEMS',
     'ClipIndex',
+    'FolderIndex',
     'ListedClip',
     'check_clip',
     'prepare',
     'read_audiocaps',
     'read_audioset',
+    'read_folder_csv',
     'read_valor',
     'read_vggsound',
 ]

@@ -29,8 +29,9 @@ class Task:
 
     Args:
         clip, audio (str, optional): The files.
+        cut (bool, optional): Whether the files hold the span alone; None: they do
+            when they are not longer.
         start, end (float, optional): The span asked for, in s.
-        cut (bool): Whether the file's name says that it is that span alone.
         min_seconds (float): What is shorter is too short.
         silence_dbfs (float): A peak below this level (dB of full scale) is silence.
         decode (bool): Whether to decode, or to read the headers alone.
@@ -39,9 +40,9 @@ class Task:
 
     clip: str | None
     audio: str | None
+    cut: bool | None = None
     start: float | None = None
     end: float | None = None
-    cut: bool = False
     min_seconds: float = 1.0
     silence_dbfs: float = -60.0
     decode: bool = True
@@ -58,9 +59,8 @@ def _span(task: Task, seconds: float) -> tuple[float, float | None]:
     """Start and end (s) within the file; the whole file for one that was cut out."""
     if task.cut or task.start is None:
         return 0.0, None
-    if task.end is None:
-        return task.start, None
-    if seconds <= task.end - task.start + CUT_TOLERANCE:
+    fits = task.end and seconds <= task.end - task.start + CUT_TOLERANCE
+    if task.cut is None and fits:
         return 0.0, None
     return task.start, task.end
 

@@ -2,8 +2,10 @@
 
 import os
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from collections.abc import Sequence
 
 from coavt_mm.datasets.preparation.checking import PROBLEMS, UNUSABLE
+from coavt_mm.datasets.preparation.layouts import ClipIndex, FolderIndex
 from coavt_mm.datasets.preparation.preparing import Splits, prepare
 from coavt_mm.datasets.preparation.report import one_line_per_split
 
@@ -51,7 +53,13 @@ def make_parser(doc: str, out_dir: str) -> ArgumentParser:
     return parser
 
 
-def run(args: Namespace, splits: Splits, dataset: str, classes=None) -> None:
+def run(
+    args: Namespace,
+    splits: Splits,
+    dataset: str,
+    classes: Sequence[str] | None = None,
+    index: FolderIndex | None = None,
+) -> None:
     """Prepares as the options say, and prints what became of the list.
 
     Args:
@@ -59,10 +67,15 @@ def run(args: Namespace, splits: Splits, dataset: str, classes=None) -> None:
         splits (Mapping): Name of a split -> its listed clips.
         dataset (str): Name of the data set.
         classes (Sequence[str], optional): Class names, for the sidecars.
+        index (FolderIndex, optional): Where the files are. Default: they are looked
+            for by the ids of the recordings.
     """
+    if index is None:
+        wanted = (clip.source for clips in splits.values() for clip in clips)
+        index = ClipIndex(args.clips, wanted)
     report = prepare(
         splits,
-        args.clips,
+        index,
         args.out,
         dataset=dataset,
         classes=classes,

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from coavt_mm.datasets.preparation.sources import ListedClip
 from coavt_mm.errors import DatasetMissingError
@@ -25,6 +26,20 @@ class FoundFile:
 
     path: str
     start: float | None
+
+
+class Found(NamedTuple):
+    """The files of a clip.
+
+    Args:
+        clip, audio (str, optional): Video file, and separate sound file.
+        cut (bool, optional): Whether they hold the clip's span alone. None: their
+            length has to tell.
+    """
+
+    clip: str | None
+    audio: str | None
+    cut: bool | None
 
 
 def media_files(folder: str | Path) -> Iterator[str]:
@@ -81,9 +96,9 @@ class ClipIndex:
                         kind[source].append(FoundFile(path, start))
                         break
 
-    def find(self, clip: ListedClip) -> tuple[FoundFile | None, FoundFile | None]:
-        """The video and the separate sound file of a clip, None where there's none."""
-        return tuple(
+    def find(self, clip: ListedClip) -> Found | None:
+        """The files of a clip; None when there are none."""
+        video, sound = (
             min(
                 (file for file in files.get(clip.source, ()) if _fits(file, clip)),
                 key=lambda file: file.start is None,  # a name with the start is surer
@@ -91,6 +106,45 @@ class ClipIndex:
             )
             for files in (self.videos, self.sounds)
         )
+        if video is None and sound is None:
+            return None
+        # One span holds for both files: a cut-out sound doesn't fit a whole video.
+        if video and sound and (video.start is None) != (sound.start is None):
+            sound = None
+        cut = (video or sound).start is not None
+        return Found(video and video.path, sound and sound.path, cut or None)
+
+
+class FolderIndex:
+    """A user's own files by their paths, with and without suffix.
+
+    Two files that differ in their suffixes alone, a video and a sound, are one clip.
+
+    Args:
+        folders (Iterable[str | Path]): Where to look; an earlier one wins.
+    """
+
+    def __init__(self, folders: Iterable[str | Path]):
+        self.videos: dict[str, str] = {}
+        self.sounds: dict[str, str] = {}
+        for folder in folders:
+            for path in media_files(folder):
+                name, suffix = os.path.splitext(os.path.relpath(path, folder))
+                is_video = suffix.lower() in VIDEO_SUFFIXES
+                kind = self.videos if is_video else self.sounds
+                kind.setdefault(Path(name).as_posix(), path)
+
+    def names(self) -> list[str]:
+        """Names of all clips: paths below the folder, without suffix."""
+        return sorted({**self.videos, **self.sounds})
+
+    def find(self, clip: ListedClip) -> Found | None:
+        """The files of a clip; its span is one of the file."""
+        name, suffix = os.path.splitext(clip.source)
+        known = suffix.lower() in VIDEO_SUFFIXES + AUDIO_SUFFIXES
+        name = name if known else clip.source
+        video, sound = self.videos.get(name), self.sounds.get(name)
+        return Found(video, sound, False) if video or sound else None
 
 
 def _fits(file: FoundFile, clip: ListedClip) -> bool:

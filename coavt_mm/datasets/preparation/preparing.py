@@ -11,30 +11,12 @@ from tqdm import tqdm
 
 from coavt_mm.datasets.manifest import write_manifest
 from coavt_mm.datasets.preparation.checking import UNUSABLE, Task, check_clip
-from coavt_mm.datasets.preparation.layouts import ClipIndex
+from coavt_mm.datasets.preparation.layouts import ClipIndex, FolderIndex
 from coavt_mm.datasets.preparation.report import write_report
 from coavt_mm.datasets.preparation.sources import ListedClip
 from coavt_mm.errors import ClipError, ConfigError
 
 Splits = Mapping[str, Sequence[ListedClip]]
-
-
-def _task(clip: ListedClip, index: ClipIndex, settings: dict) -> Task | None:
-    """What to check of a clip; None when there's no file of it."""
-    video, sound = index.find(clip)
-    if video is None and sound is None:
-        return None
-    # One span holds for both files: a cut-out sound doesn't fit a whole video.
-    if video and sound and (video.start is None) != (sound.start is None):
-        sound = None
-    return Task(
-        video and video.path,
-        sound and sound.path,
-        clip.start,
-        clip.end,
-        cut=(video or sound).start is not None,
-        **settings,
-    )
 
 
 def read_journal(path: Path) -> dict[str, dict]:
@@ -127,9 +109,23 @@ def manifest_row(clip: ListedClip, result: dict, root: Path) -> dict:
     return row
 
 
+def _merge(
+    clips: Sequence[ListedClip], tasks: Sequence[Task | None], results: dict
+) -> list[dict]:
+    """Results in the order of the list, with `id` and `task`."""
+    found = [
+        dict(results[task.key()], id=clip.clip_id, task=task)
+        if task
+        else dict(id=clip.clip_id, problems=['missing'])
+        for clip, task in zip(clips, tasks, strict=True)
+    ]
+    mark_duplicates(found)
+    return found
+
+
 def prepare(
     splits: Splits,
-    clips: Sequence[str | Path],
+    index: ClipIndex | FolderIndex,
     out_dir: str | Path,
     *,
     dataset: str,
@@ -146,7 +142,7 @@ def prepare(
 
     Args:
         splits (Mapping): Name of a split -> its listed clips.
-        clips (Sequence[str | Path]): Folders with the files.
+        index (ClipIndex | FolderIndex): Where the files are.
         out_dir (str | Path): Folder to write to, `data_root` in the config.
         dataset (str): Name for the report and the protocols.
         classes (Sequence[str], optional): Class names, for the sidecars.
@@ -161,24 +157,20 @@ def prepare(
         if not group:
             raise ConfigError(f'the list of {split} has no clips')
     out_dir = Path(os.path.abspath(os.path.expanduser(out_dir)))
-    index = ClipIndex(clips, (c.source for group in splits.values() for c in group))
     tasks = {
-        split: [_task(clip, index, settings) for clip in group]
+        split: [
+            found and Task(*found, clip.start, clip.end, **settings)
+            for clip, found in zip(group, map(index.find, group), strict=True)
+        ]
         for split, group in splits.items()
     }
     out_dir.mkdir(parents=True, exist_ok=True)
     there = [task for group in tasks.values() for task in group if task]
     results = check_all(there, out_dir / 'journal.jsonl', workers)
     unwanted = {*UNUSABLE, *drop}
-    report = dict(dataset=dataset, clips=[str(path) for path in clips], splits={})
+    report = dict(dataset=dataset, splits={})
     for split, group in splits.items():
-        found = [
-            dict(results[task.key()], id=clip.clip_id, task=task)
-            if task
-            else dict(id=clip.clip_id, problems=['missing'])
-            for clip, task in zip(group, tasks[split], strict=True)
-        ]
-        mark_duplicates(found)
+        found = _merge(group, tasks[split], results)
         rows = [
             manifest_row(clip, result, out_dir)
             for clip, result in zip(group, found, strict=True)

@@ -47,8 +47,8 @@ def write_report(report: dict, folder: Path) -> None:
     """Writes report.json and report.md.
 
     Args:
-        report (dict): dataset, clips (folders), and for each of `splits` listed,
-            found, written, hash and problems (name -> {id: reason}).
+        report (dict): dataset, and for each of `splits` listed, found,
+            written, hash and problems (name -> {id: reason}).
         folder (Path): Where to.
     """
     text = json.dumps(report, indent=1, ensure_ascii=False)

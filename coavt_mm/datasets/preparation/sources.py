@@ -231,3 +231,62 @@ def read_valor(path: str | Path) -> list[ListedClip]:
         except ValueError as error:
             raise ManifestError(f'{path}: entry {number}: {error}') from error
     return gather(clips)
+
+
+FOLDER_COLUMNS = (
+    'clip', 'start', 'end', 'caption', 'audio_caption', 'visual_caption', 'label',
+    'split',
+)  # fmt: skip
+
+
+def _check_header(header: list[str]) -> None:
+    for name in header:
+        if name not in FOLDER_COLUMNS:
+            raise ValueError(f"unknown column '{name}'{nearest(name, FOLDER_COLUMNS)}")
+    if 'clip' not in header:
+        raise ValueError("there is no column 'clip'")
+
+
+def _own_clip(values: dict[str, str]) -> ListedClip:
+    start, end = values.get('start'), values.get('end')
+    begin = _seconds(start, 'start') if start else None
+    stop = _seconds(end, 'end') if end else None
+    if stop is not None and stop <= (begin or 0):
+        raise ValueError(f'end {end} s does not lie behind start {start or 0} s')
+    if stop is not None and begin is None:
+        begin = 0.0
+    texts = {
+        f'{key}s': [values[key].strip()]
+        for key in ('caption', 'audio_caption', 'visual_caption', 'label')
+        if values.get(key, '').strip()
+    }
+    return ListedClip(_filled(values['clip'], 'clip'), begin, stop, **texts)
+
+
+def read_folder_csv(path: str | Path) -> dict[str, list[ListedClip]]:
+    """Reads a user's own csv: a header, and a row for each text of a clip.
+
+    Args:
+        path (str | Path): With a column `clip` and any others of `FOLDER_COLUMNS`.
+
+    Returns:
+        dict: Name of a split ('all' where none is given) -> its clips.
+    """
+    header: list[str] = []
+    splits: dict[str, list[ListedClip]] = {}
+
+    def parse(row: list[str]) -> ListedClip | None:
+        if not header:
+            _check_header(row)
+            header.extend(row)
+            return None
+        values = dict(zip(header, _columns(row, len(header)), strict=True))
+        clip = _own_clip(values)
+        splits.setdefault(values.get('split') or 'all', []).append(clip)
+        return clip
+
+    for _ in iter_csv(path, parse):
+        pass
+    if not splits:
+        raise ManifestError(f'{path}: no rows')
+    return {split: gather(clips) for split, clips in splits.items()}

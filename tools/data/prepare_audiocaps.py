@@ -1,0 +1,31 @@
+"""Make manifests of AudioCaps from its csv files and folders of clips.
+
+Example: python tools/data/prepare_audiocaps.py train.csv val.csv test.csv \
+    --clips /data/audiocaps
+"""
+
+from pathlib import Path
+
+from coavt_mm.datasets.preparation import read_audiocaps
+from coavt_mm.datasets.preparation.command import make_parser, run
+from coavt_mm.engine.launch import run_tool
+
+
+def main() -> None:
+    parser = make_parser(__doc__, 'data/audiocaps')
+    parser.add_argument(
+        'csv', nargs='+', help='train.csv, val.csv, test.csv; each gives a manifest'
+    )
+    parser.add_argument(
+        '--field',
+        default='captions',
+        choices=['captions', 'audio_captions'],
+        help='match the captions with sound and picture, or with the sound alone',
+    )
+    args = parser.parse_args()
+    splits = {Path(path).stem: read_audiocaps(path, args.field) for path in args.csv}
+    run(args, splits, 'audiocaps')
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,30 @@
+"""Make manifests of AudioSet from its segments csv files and folders of clips.
+
+Example: python tools/data/prepare_audioset.py balanced_train_segments.csv \
+    eval_segments.csv --clips /data/audioset
+"""
+
+from pathlib import Path
+
+from coavt_mm.datasets.labels import class_names
+from coavt_mm.datasets.preparation import read_audioset
+from coavt_mm.datasets.preparation.command import make_parser, run
+from coavt_mm.engine.launch import run_tool
+
+
+def main() -> None:
+    parser = make_parser(__doc__, 'data/audioset')
+    parser.add_argument(
+        'csv',
+        nargs='+',
+        help='balanced_train_segments.csv, unbalanced_train_segments.csv, '
+        'eval_segments.csv; each gives a manifest, such as balanced_train.jsonl',
+    )
+    args = parser.parse_args()
+    names = [Path(path).stem.removesuffix('_segments') for path in args.csv]
+    splits = dict(zip(names, map(read_audioset, args.csv), strict=True))
+    run(args, splits, 'audioset', class_names('audioset'))
+
+
+if __name__ == '__main__':
+    run_tool(main)
