@@ -1,0 +1,257 @@
+"""Named evaluation protocols: which clips a number was measured on.
+
+A protocol resolves to a manifest on disk. Its sidecar names the protocol, the content
+hash, clips, captions and missing clips, and where the choice came from; the metrics
+print these.
+"""
+
+import csv
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coavt_mm.datasets.labels import class_names
+from coavt_mm.datasets.manifest import (
+    content_hash,
+    find_manifest,
+    iter_manifest,
+    nearest,
+    read_list,
+    read_sidecar,
+    write_manifest,
+)
+from coavt_mm.errors import ConfigError, ManifestError
+
+# '<YouTube id>', perhaps with AudioSet downloaders' Y in front and the start behind
+YOUTUBE = re.compile(r'Y?([\w-]{11})(?:_\d+(?:\.\d+)?){0,2}')
+OTHER = re.compile(r'(.+?)(?:_\d+\.\d+|_\d{6})(?:_\d+(?:\.\d+)?)?')
+
+CLIPS_PER_CLASS = 5
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What defines a protocol.
+
+    Args:
+        about (str): One line.
+        clips (int, optional): Clips that the full protocol has.
+        needs_list (bool): Whether the clips are those of a published list of ids.
+        draws (str, optional): Class list of which five clips a class are drawn.
+        modalities (Sequence[str], optional): Of VGGSounder's labels, those kept.
+    """
+
+    about: str
+    clips: int | None = None
+    needs_list: bool = False
+    draws: str | None = None
+    modalities: Sequence[str] | None = None
+
+
+PROTOCOLS = {
+    'audiocaps-official-975': Protocol('the test csv of AudioCaps 1.0', 975),
+    'audiocaps-oncescu-816': Protocol('audio retrieval, Oncescu et al.', 816, True),
+    'audiocaps-vast-729': Protocol('the clips that VAST tests on', 729, True),
+    'audiocaps-mteb-665': Protocol('the clips that MTEB tests on', 665, True),
+    'audiocaps-available': Protocol('what there is of the test csv'),
+    'vggsound-test': Protocol('the test rows of vggsound.csv'),
+    'audioset-eval': Protocol('eval_segments.csv', 20_371),
+    'vggsound-av-5': Protocol('5 test clips a class', 1545, draws='vggsound'),
+    'audioset-av-5': Protocol('5 eval clips a class', draws='audioset'),
+    'vggsounder': Protocol('all re-labels', modalities=('A', 'V', 'AV')),
+    'vggsounder-a': Protocol('re-labels one hears', modalities=('A', 'AV')),
+    'vggsounder-v': Protocol('re-labels one sees', modalities=('V', 'AV')),
+    'vggsounder-av': Protocol('re-labels one hears and sees', modalities=('AV',)),
+}
+
+
+def recording(clip_id: str) -> str:
+    """The recording that a clip is of: its id without start, end and leading Y.
+
+    An id of eleven characters is taken for a YouTube id as it is, whatever underscores
+    and digits it has.
+    """
+    for pattern in (YOUTUBE, OTHER):
+        found = pattern.fullmatch(clip_id)
+        if found:
+            return found[1]
+    return clip_id
+
+
+def read_ids(path: str | Path) -> list[str]:
+    """Ids of a list: a manifest (.jsonl), a csv with a column youtube_id, video_id or
+    id, or a text file with one id a line.
+
+    Raises:
+        ManifestError: A csv without such a column.
+    """
+    path = Path(path).expanduser()
+    if path.suffix == '.jsonl':
+        return [row['sample_id'] for row in iter_manifest(find_manifest(path))]
+    if path.suffix != '.csv':
+        return read_list(path)
+    with open(find_manifest(path), encoding='utf-8-sig', newline='') as file:
+        rows = csv.DictReader(file)
+        names = {'youtube_id', 'video_id', 'id'} & set(rows.fieldnames or ())
+        if not names:
+            raise ManifestError(f'{path}:1: no column youtube_id, video_id or id')
+        column = names.pop()
+        return list(dict.fromkeys(row[column] for row in rows))
+
+
+def _rows(path: Path) -> list[tuple[str, dict]]:
+    """(id, row as in the file) of a checked manifest."""
+    ids = [row['sample_id'] for row in iter_manifest(path)]
+    with open(path, encoding='utf-8') as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    return list(zip(ids, rows, strict=True))
+
+
+def _listed(rows: list, wanted: Sequence[str]) -> tuple[list, int]:
+    """Rows that a list names, and how many of its ids have none."""
+    exact = set(wanted)
+    # an id without a start stands for the recording, on either side
+    loose = {recording(name): name for name in wanted}
+    kept, met = [], set()
+    for name, row in rows:
+        source = recording(name)
+        entry = next((x for x in (name, source) if x in exact), None)
+        if entry is None and name == source:
+            entry = loose.get(source)
+        if entry is not None:
+            kept.append((name, row))
+            met.add(entry)
+    return kept, len(exact - met)
+
+
+def _draw(rows: list, classes: Sequence[str], seed: int) -> list:
+    """The first five clips of each class in an order drawn from the seed.
+
+    The order is that of a hash of seed and id: a clip that is missing changes one pick
+    and no other. A clip may stand for several of its classes.
+    """
+    order = sorted(
+        rows, key=lambda row: hashlib.sha256(f'{seed}:{row[0]}'.encode()).digest()
+    )
+    of_class = defaultdict(list)
+    for name, row in order:
+        for label in row.get('labels') or ():
+            of_class[label].append(name)
+    unknown = set(of_class) - set(classes)
+    if unknown:
+        label = sorted(unknown)[0]
+        raise ConfigError(f"label '{label}' is none of the {len(classes)} classes")
+    drawn = {name for names in of_class.values() for name in names[:CLIPS_PER_CLASS]}
+    return [(name, row) for name, row in rows if name in drawn]
+
+
+def _relabel(rows: list, path: Path, modalities: Sequence[str]) -> tuple[list, int]:
+    """Replaces labels by VGGSounder's of some modalities; clips without one are left
+    out. Also gives how many of its clips have no row."""
+    labels = defaultdict(list)
+    with open(find_manifest(path), encoding='utf-8', newline='') as file:
+        table = csv.DictReader(file)
+        if not {'video_id', 'label', 'modality'} <= set(table.fieldnames or ()):
+            raise ManifestError(f'{path}:1: no columns video_id, label, modality')
+        for entry in table:
+            if entry['modality'] in modalities:
+                labels[entry['video_id']].append(entry['label'])
+    kept = [(n, dict(row, labels=labels[n])) for n, row in rows if n in labels]
+    return kept, len(labels) - len(kept)
+
+
+def _missing(protocol: Protocol, known: int | None, clips: int) -> int:
+    return known or 0 if protocol.clips is None else max(protocol.clips - clips, 0)
+
+
+def _named(path: str | Path) -> str:
+    return f'{Path(path).name} ({content_hash(Path(path).expanduser())})'
+
+
+def _checked_ids(name: str, protocol: Protocol, path: str | Path) -> list[str]:
+    wanted = list(dict.fromkeys(read_ids(path)))
+    # a list of drawn clips may be any; the others are defined by their length
+    if protocol.clips and not protocol.draws and len(wanted) != protocol.clips:
+        raise ConfigError(
+            f'{name} has {protocol.clips} clips, the list {path} has {len(wanted)} ids'
+        )
+    return wanted
+
+
+def _select(
+    name: str,
+    manifest: Path,
+    ids: str | Path | None,
+    relabels: str | Path | None,
+    seed: int,
+) -> tuple[list, int, str]:
+    """Rows of a protocol, the number of its clips without a row, and words that say
+    what the choice was made by."""
+    protocol, rows = PROTOCOLS[name], _rows(manifest)
+    known = read_sidecar(manifest).get('missing')
+    if protocol.modalities:
+        if relabels is None:
+            raise ConfigError(f'{name} needs the file vggsounder.csv (--relabels)')
+        kept, missing = _relabel(rows, Path(relabels), protocol.modalities)
+        return kept, missing, f', labels of {_named(relabels)}'
+    if ids is not None:
+        kept, missing = _listed(rows, _checked_ids(name, protocol, ids))
+        return kept, missing, f', list {_named(ids)}'
+    if protocol.needs_list:
+        raise ConfigError(f'{name} needs the list of its {protocol.clips} ids (--ids)')
+    if protocol.draws:
+        kept = _draw(rows, class_names(protocol.draws), seed)
+        return kept, _missing(protocol, known, len(kept)), f', drawn with seed {seed}'
+    return rows, _missing(protocol, known, len(rows)), ''
+
+
+def make_protocol(
+    name: str,
+    manifest: str | Path,
+    out: str | Path | None = None,
+    ids: str | Path | None = None,
+    relabels: str | Path | None = None,
+    seed: int = 0,
+) -> dict:
+    """Writes the manifest of a protocol.
+
+    Args:
+        name (str): One of `PROTOCOLS`.
+        manifest (str | Path): Manifest of the whole test set, from a prepare tool.
+        out (str | Path, optional): Where to. Default: ``<name>.jsonl`` beside it.
+        ids (str | Path, optional): The list of ids, see `read_ids`.
+        relabels (str | Path, optional): vggsounder.csv.
+        seed (int): Of the draw of five clips a class.
+
+    Returns:
+        dict: The sidecar: protocol, hash, clips, captions, missing, source, classes.
+
+    Raises:
+        ConfigError: The name is unknown, a list is needed, or its length is wrong.
+    """
+    if name not in PROTOCOLS:
+        hint = nearest(name, PROTOCOLS) or f'; there is {", ".join(PROTOCOLS)}'
+        raise ConfigError(f"protocol '{name}' is unknown{hint}")
+    protocol, manifest = PROTOCOLS[name], find_manifest(manifest)
+    kept, missing, choice = _select(name, manifest, ids, relabels, seed)
+    source = f'{manifest.name} ({content_hash(manifest)}){choice}'
+    if not kept:
+        raise ConfigError(f'{name}: no clip of {manifest} belongs to it')
+    if protocol.clips and len(kept) > protocol.clips:
+        raise ConfigError(
+            f'{name} has {protocol.clips} clips, {manifest} has {len(kept)} of them'
+        )
+    sidecar = dict(protocol=name, missing=missing, source=source)
+    classes = read_sidecar(manifest).get('classes')
+    if classes:
+        sidecar['classes'] = classes
+    out = Path(out) if out else manifest.with_name(f'{name}.jsonl')
+    if out.absolute() == manifest.absolute():
+        raise ConfigError(f'{out} would overwrite the manifest it comes from')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_manifest(out, [row for _, row in kept], sidecar)
+    return read_sidecar(out)

@@ -1,0 +1,39 @@
+from media_files import write_rows
+
+from coavt_mm.datasets import AVTDataset
+from coavt_mm.datasets.leaks import find_leaks, write_exclusion_list
+
+A, B, C = 'aaaaaaaaaaa', 'b_000000030', 'Ccccccccccc'
+
+
+def test_ids_with_and_without_start_become_an_exclusion_list(tmp_path):
+    train = [f'{A}_000030', f'Y{B}', C, 'own_000010', 'ddddddddddd']
+    test = [A, f'{B}_30.000_40.000', 'c' * 11, 'own']
+    train = write_rows(
+        tmp_path / 'train.jsonl', [{'id': x, 'clip': 'x.mp4'} for x in train]
+    )
+    test = write_rows(
+        tmp_path / 'test.jsonl', [{'id': x, 'clip': 'y.mp4'} for x in test]
+    )
+    leaks = find_leaks(train, test)
+    assert leaks == {
+        f'{A}_000030': A, f'Y{B}': f'{B}_30.000_40.000', 'own_000010': 'own'
+    }  # fmt: skip
+    write_exclusion_list(tmp_path / 'lists/leak.txt', leaks, train, test)
+    dataset = AVTDataset(str(train), exclude=str(tmp_path / 'lists/leak.txt'))
+    kept = [dataset.get_data_info(i)['sample_id'] for i in range(len(dataset))]
+    assert kept == [C, 'ddddddddddd']
+    assert dataset.metainfo['excluded'] == 3
+
+
+def test_content(tmp_path):
+    for name, content in (('a', b'same'), ('b', b'same'), ('c', b'else'), ('d', b'x')):
+        (tmp_path / name).write_bytes(content)
+    train = write_rows(
+        tmp_path / 'train.jsonl', [{'id': f'train {x}', 'clip': x} for x in 'acd']
+    )
+    test = write_rows(
+        tmp_path / 'test.jsonl', [{'id': f'test {x}', 'clip': x} for x in ('b', 'no')]
+    )
+    assert find_leaks(train, test) == {}
+    assert find_leaks(train, test, content=True) == {'train a': 'test b'}
