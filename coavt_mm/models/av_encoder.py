@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 
 from .layers import STREAMS, EncoderBlock, sincos_table, stream_norms
@@ -73,8 +74,9 @@ class JointAVEncoder(BaseModule):
         img_size (int): Side of the square picture, in pixels. Defaults to 224.
         patch_size (int): Side of a patch, in pixels, frames and mel bins. Defaults
             to 16.
-        mask_ratio (float): Share of the audio and of the visual tokens that is
-            dropped at random in training, to save time and memory. Defaults to 0.
+        mask_ratio (Sequence[float]): Shares of the audio and of the visual tokens that
+            are dropped at random in training, to save time and memory. Defaults to
+            (0, 0).
         with_cp (bool): Recompute activations in the backward pass instead of
             keeping them. Defaults to False.
         one_pass (bool): An ablation: in training E_A and E_V are cut out of the one
@@ -93,14 +95,17 @@ class JointAVEncoder(BaseModule):
         spec_size: Sequence[int] = (1024, 128),
         img_size: int = 224,
         patch_size: int = 16,
-        mask_ratio: float = 0.0,
+        mask_ratio: Sequence[float] = (0.0, 0.0),
         with_cp: bool = False,
         one_pass: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        if not 0 <= mask_ratio < 1:
-            raise ValueError(f'mask_ratio must lie in [0, 1), got {mask_ratio}')
+        if len(mask_ratio) != 2 or not all(0 <= share < 1 for share in mask_ratio):
+            raise ConfigError(
+                'JointAVEncoder: mask_ratio must be two shares in [0, 1), of the audio '
+                f'and the visual tokens, got {mask_ratio}'
+            )
         if embed_dims % num_heads:
             raise ValueError(
                 f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}'
@@ -207,11 +212,11 @@ class JointAVEncoder(BaseModule):
     def _audio_trunk(self, spectrogram: Tensor) -> Tensor:
         # (B, L, M) -> (B, 1, M, L)
         tokens = self.audio_embed(spectrogram.transpose(1, 2).unsqueeze(1))
-        return self._run(self.audio_blocks, self._mask(tokens), 'A')
+        return self._run(self.audio_blocks, self._mask(tokens, self.mask_ratio[0]), 'A')
 
     def _visual_trunk(self, frames: Tensor) -> Tensor:
-        tokens = self.visual_embed(frames)
-        return self._run(self.visual_blocks, self._mask(tokens), 'V')
+        tokens = self._mask(self.visual_embed(frames), self.mask_ratio[1])
+        return self._run(self.visual_blocks, tokens, 'V')
 
     def _join(self, tokens: Tensor, stream: str) -> Tensor:
         stream = 'AV' if self.one_pass else stream
@@ -225,9 +230,9 @@ class JointAVEncoder(BaseModule):
                 x = block(x, stream)
         return x
 
-    def _mask(self, tokens: Tensor) -> Tensor:
-        if not self.training or self.mask_ratio == 0:
+    def _mask(self, tokens: Tensor, ratio: float) -> Tensor:
+        if not self.training or ratio == 0:
             return tokens
-        keep = max(1, round(tokens.shape[1] * (1 - self.mask_ratio)))
+        keep = max(1, round(tokens.shape[1] * (1 - ratio)))
         order = torch.rand(tokens.shape[:2], device=tokens.device).argsort(1)[:, :keep]
         return tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))

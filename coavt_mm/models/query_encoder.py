@@ -180,6 +180,8 @@ class QueryEncoder(BaseModule):
         vocab_size (int): Word pieces, [DEC] included. Defaults to 30523.
         max_tokens (int): Longest text, in tokens. Defaults to 512.
         dropout (float): Dropout rate. Defaults to 0.1.
+        init_std (float): Spread of the initial weights; BERT's 0.02 suits width 768, a
+            narrow encoder wants about 1 / sqrt(D). Defaults to 0.02.
         init_cfg (dict, optional): mmengine's initialisation config.
     """
 
@@ -195,6 +197,7 @@ class QueryEncoder(BaseModule):
         vocab_size: int = 30523,
         max_tokens: int = 512,
         dropout: float = 0.1,
+        init_std: float = 0.02,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -214,7 +217,7 @@ class QueryEncoder(BaseModule):
             )
             for i in range(depth)
         )
-        self._reset_parameters()
+        self._reset_parameters(init_std)
 
     def project_context(self, tokens: Tensor) -> list[KeyValue | None]:
         """Cross-attention keys and values of AV tokens (B, N, context_dims).
@@ -310,11 +313,11 @@ class QueryEncoder(BaseModule):
         x = self.word_embeddings(input_ids) + self.position_embeddings(positions)
         return F.dropout(self.norm(x), self.dropout, self.training)
 
-    def _reset_parameters(self) -> None:
+    def _reset_parameters(self, std: float) -> None:
         nn.init.normal_(self.query_tokens, std=0.02)
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=std)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
         with torch.no_grad():

@@ -3,7 +3,7 @@
 import os
 
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from coavt_mm.errors import CheckpointError, ConfigError
@@ -17,6 +17,10 @@ class TextEncoder(BaseModule):
     Args:
         config (dict, optional): Arguments of transformers' ``BertConfig``, for a
             randomly initialised model.
+        spread (bool): With ``config``: start with captions far apart. BERT's own
+            N(0, 0.02) gives all captions nearly the same [CLS] state, on which
+            contrastive training without pre-trained text weights idles for long; this
+            lets [CLS] begin as a bag of random words instead. Defaults to False.
         pretrained (str, optional): Local directory or hub id of BERT weights. Give
             either this or ``config``.
         vocab_size (int, optional): Grow the vocabulary of pre-trained weights to
@@ -31,6 +35,7 @@ class TextEncoder(BaseModule):
     def __init__(
         self,
         config: dict | None = None,
+        spread: bool = False,
         pretrained: str | None = None,
         vocab_size: int | None = None,
         init_cfg: dict | None = None,
@@ -41,6 +46,8 @@ class TextEncoder(BaseModule):
         if config is not None:
             bert_cfg = BertConfig(**config)
             self.bert = BertModel(bert_cfg, add_pooling_layer=False)
+            if spread:
+                _spread(self.bert)
         else:
             self.bert = _load_bert(pretrained)
         if vocab_size is not None:
@@ -64,6 +71,17 @@ class TextEncoder(BaseModule):
         return self.bert(
             input_ids=input_ids, attention_mask=attention_mask
         ).last_hidden_state
+
+
+def _spread(bert: BertModel) -> None:
+    embeddings = bert.embeddings
+    nn.init.normal_(embeddings.word_embeddings.weight, std=1.0)
+    nn.init.normal_(embeddings.position_embeddings.weight, std=0.1)
+    nn.init.zeros_(embeddings.token_type_embeddings.weight)
+    for layer in bert.encoder.layer:
+        # attention must outweigh the residual for [CLS] to hear the words
+        nn.init.normal_(layer.attention.self.value.weight, std=0.2)
+        nn.init.normal_(layer.attention.output.dense.weight, std=0.2)
 
 
 def _load_bert(path: str) -> BertModel:

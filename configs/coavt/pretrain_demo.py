@@ -13,8 +13,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-max_iters = 300
-warmup_iters = 30
+max_iters = 450
+warmup_iters = 20
 
 optim_wrapper = dict(
     _delete_=True,
@@ -33,9 +33,9 @@ param_scheduler = [
         end=max_iters,
     ),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=100)
+train_cfg = dict(max_iters=max_iters, val_interval=150)
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=100),
+    checkpoint=dict(interval=150),
 )
 log_processor = dict(window_size=10)

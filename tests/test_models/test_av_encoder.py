@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from coavt_mm.errors import ConfigError
 from coavt_mm.models import JointAVEncoder
 
 
@@ -101,11 +102,11 @@ def test_one_pass_cuts_in_training_and_never_leaks_at_test():
 
 
 def test_masking_drops_tokens_in_training_only():
-    model = encoder(mask_ratio=0.5)
+    model = encoder(mask_ratio=(0.5, 0.5))
     shapes = {s: x.shape[1] for s, x in model.train()(*batch()).items()}
     assert shapes == {'AV': 3 + 2, 'A': 3, 'V': 2}
     assert model.eval()(*batch())['AV'].shape[1] == 6 + 4
-    assert encoder(mask_ratio=0.99).train()(*batch())['V'].shape[1] == 1
+    assert encoder(mask_ratio=(0, 0.99)).train()(*batch())['V'].shape[1] == 1
 
 
 def test_recomputing_activations_changes_no_gradient():
@@ -120,14 +121,15 @@ def test_recomputing_activations_changes_no_gradient():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(mask_ratio=1.0), 'mask_ratio'),
+        (dict(mask_ratio=(0.0, 1.0)), 'mask_ratio'),
+        (dict(mask_ratio=(0.5,)), 'mask_ratio'),
         (dict(num_heads=3), 'multiple of num_heads'),
         (dict(spec_size=(50, 32)), 'multiple of the patch size'),
         (dict(embed_dims=18), 'multiple of 4'),
     ],
 )
 def test_impossible_sizes(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, ConfigError), match=message):
         encoder(**options)
 
 

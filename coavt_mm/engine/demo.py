@@ -1,0 +1,177 @@
+"""The main job in miniature: render clips, pre-train, evaluate, report."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from mmengine.config import ConfigDict
+
+from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
+from coavt_mm.errors import CoAVTError
+from coavt_mm.evaluation.report import markdown_table
+from coavt_mm.visualization.plots import read_scalars, save_figure, training_figure
+
+from .launch import load_config
+
+ROOT = Path(__file__).parents[2]
+TRAIN_CONFIG = 'configs/coavt/pretrain_demo.py'
+TEST_CONFIG = 'configs/coavt/retrieval_demo.py'
+
+
+class MemoryWatch(threading.Thread):
+    """Keeps the largest memory of this process and all its children, in MB.
+
+    Shared pages are divided among those that share them (PSS), so that forked data
+    workers are not counted twice.
+
+    Args:
+        interval (float): Time between two looks, in s.
+    """
+
+    def __init__(self, interval: float = 0.5):
+        super().__init__(daemon=True)
+        self.interval, self.peak_mb = interval, 0.0
+        self._stop_event = threading.Event()
+
+    def run(self) -> None:
+        """Look until stopped."""
+        while not self._stop_event.wait(self.interval):
+            self.peak_mb = max(self.peak_mb, _tree_memory_mb())
+
+    def stop(self) -> float:
+        """Stop looking and return the peak in MB."""
+        self._stop_event.set()
+        self.join()
+        return self.peak_mb
+
+
+def _tree_memory_mb() -> float:
+    me = psutil.Process()
+    total = 0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it has ended since it was listed
+    return total / 2**20
+
+
+def run_demo(
+    work_dir: str, workers: int, cfg_options: Sequence[str] = (), settings=None
+) -> dict:
+    """Run all stages and write ``results.json``, ``results.md`` and the plots.
+
+    Args:
+        work_dir (str): Where results, logs and checkpoints go.
+        workers (int): Processes that render.
+        cfg_options (Sequence[str]): KEY=VALUE settings for training and evaluation.
+        settings (Settings, optional): Of the demo clips; default the config's data.
+
+    Returns:
+        dict: What ``results.json`` holds.
+    """
+    out = Path(work_dir)
+    options = ['--cfg-options', *cfg_options] if cfg_options else []
+    cfg = load_config(str(ROOT / TRAIN_CONFIG), _parsed(cfg_options))
+    watch, seconds = MemoryWatch(), {}
+    watch.start()
+    with _timed(seconds, 'render'):
+        data_root = cfg.train_dataloader.dataset.data_root
+        make_sounding_shapes(data_root, settings or Settings(), workers)
+    with _timed(seconds, 'train'):
+        _run('tools/train.py', TRAIN_CONFIG, '--work-dir', str(out / 'train'), *options)
+    with _timed(seconds, 'evaluate'):
+        places = [
+            f'test_evaluator.0.out_dir={out}',
+            f'test_evaluator.1.out_file={out / "captions.json"}',
+        ]
+        _run(
+            'tools/test.py',
+            TEST_CONFIG,
+            str(find_checkpoint(out / 'train')),
+            *('--work-dir', str(out / 'test'), '--cfg-options', *cfg_options, *places),
+        )
+    return _write_results(out, cfg, seconds, watch.stop())
+
+
+def find_checkpoint(train_dir: Path) -> Path:
+    """The best checkpoint by validation R@1, else the last one.
+
+    Raises:
+        CoAVTError: If training left none.
+    """
+    found = sorted(train_dir.glob('best_*.pth'), key=os.path.getmtime)
+    found = found or sorted(train_dir.glob('iter_*.pth'), key=os.path.getmtime)
+    if not found:
+        raise CoAVTError(f'{train_dir}: training left no checkpoint; see its log')
+    return found[-1]
+
+
+def _parsed(cfg_options: Sequence[str]) -> dict:
+    from argparse import ArgumentParser
+
+    from mmengine.config import DictAction
+
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
+    return parser.parse_args(['--cfg-options', *cfg_options]).cfg_options
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    print(f'\n=== {stage} ===', flush=True)
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 1)
+
+
+def _run(*command: str) -> None:
+    """Run a tool as a user would; its messages go to the terminal."""
+    code = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
+    if code:
+        raise CoAVTError(f'`python {" ".join(command)}` ended with status {code}')
+
+
+def _write_results(
+    out: Path, cfg: ConfigDict, seconds: dict[str, float], peak_mb: float
+) -> dict:
+    retrieval = json.loads((out / 'retrieval.json').read_text())
+    captions = json.loads((out / 'captions.json').read_text())['shares']
+    results = dict(
+        retrieval,
+        caption_attribute_accuracy=captions['greedy/all'],
+        caption_attribute_accuracy_beam=captions['beam/all'],
+        alignment_weights=dict(cfg.model.contrastive_head.streams),
+        wall_seconds=dict(seconds, total=round(sum(seconds.values()), 1)),
+        peak_memory_mb=round(peak_mb),
+    )
+    (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    table = markdown_table(retrieval) + _summary(results)
+    (out / 'results.md').write_text(table)
+    scalars = sorted((out / 'train').glob('*/vis_data/scalars.json'))[-1]
+    save_figure(training_figure(read_scalars(scalars)), out / 'training.png')
+    print(f'\n{table}\nResults, tables and plots: {out}')
+    return results
+
+
+def _summary(results: dict) -> str:
+    untrained = [s for s, w in results['alignment_weights'].items() if not w]
+    lines = [
+        '',
+        'Attributes named rightly in captions: '
+        f'{100 * results["caption_attribute_accuracy"]:.1f} % (greedy), '
+        f'{100 * results["caption_attribute_accuracy_beam"]:.1f} % (beam)',
+        'Time: '
+        + ', '.join(f'{k} {v:.0f} s' for k, v in results['wall_seconds'].items()),
+        f'Peak memory: {results["peak_memory_mb"]} MB',
+    ]
+    if untrained:
+        lines.insert(1, f'Alignments switched off in training: {", ".join(untrained)}')
+    return '\n'.join(lines) + '\n'
