@@ -1,13 +1,40 @@
 """Samplers whose stream can be continued from any position."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Dataset, Sampler
 
+from coavt_mm.errors import ConfigError
 from coavt_mm.registry import DATA_SAMPLERS
+
+
+def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:
+    """Weights that draw rare classes as often as common ones.
+
+    The weight of a sample is the sum over its labels of 1 / (samples with the label).
+
+    Args:
+        labels (Sequence[Sequence[str]]): Labels of each of N samples.
+
+    Returns:
+        Tensor: (N,) float64.
+
+    Raises:
+        ConfigError: A sample has no labels, and would never be drawn.
+    """
+    counts = Counter(label for names in labels for label in set(names))
+    weights = [sum(1 / counts[label] for label in set(names)) for names in labels]
+    bare = weights.count(0)
+    if bare:
+        raise ConfigError(
+            f'balanced=True needs labels; {bare} of {len(weights)} samples have none, '
+            f'the first is number {weights.index(0)}'
+        )
+    return torch.tensor(weights, dtype=torch.float64)
 
 
 @DATA_SAMPLERS.register_module()
@@ -20,6 +47,9 @@ class ResumableSampler(Sampler):
     within an epoch. The seed belongs to the global position, so a sample's random
     choices depend neither on the worker nor on the rank that makes it.
 
+    With `balanced` an epoch is as many draws with replacement as there are samples,
+    with the weights of `balanced_weights`.
+
     Args:
         dataset (Dataset): The data set.
         shuffle (bool): Draw a new permutation each epoch, else keep the order.
@@ -27,6 +57,7 @@ class ResumableSampler(Sampler):
             ranks; None draws one.
         start (int): Global position (samples over all ranks) at which to begin; a
             resumed loop sets the attribute of this name before it iterates.
+        balanced (bool): Draw class-balanced; the data set's rows need `labels`.
     """
 
     def __init__(
@@ -35,17 +66,29 @@ class ResumableSampler(Sampler):
         shuffle: bool = True,
         seed: int | None = None,
         start: int = 0,
+        balanced: bool = False,
     ):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start = start
+        self.weights = None
+        if balanced:
+            if not shuffle:
+                raise ConfigError('balanced=True draws at random; set shuffle=True')
+            self.weights = balanced_weights(
+                [dataset.get_data_info(i)['labels'] for i in range(self.size)]
+            )
 
     def _order(self, epoch: int) -> torch.Tensor:
         if not self.shuffle:
             return torch.arange(self.size)
         generator = torch.Generator().manual_seed(self.seed + epoch)
+        if self.weights is not None:
+            return torch.multinomial(
+                self.weights, self.size, replacement=True, generator=generator
+            )
         return torch.randperm(self.size, generator=generator)
 
     def sample_seed(self, position: int) -> int:

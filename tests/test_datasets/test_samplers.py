@@ -1,10 +1,12 @@
+from collections import Counter
 from itertools import islice
 
 import pytest
 from mmengine.registry import DATA_SAMPLERS
 
 from coavt_mm.datasets import samplers
-from coavt_mm.datasets.samplers import ResumableSampler
+from coavt_mm.datasets.samplers import ResumableSampler, balanced_weights
+from coavt_mm.errors import ConfigError
 
 
 def take(sampler, count):
@@ -76,3 +78,53 @@ def test_mmengine_builds_it_as_its_loader_does():
         default_args=dict(dataset=range(6), seed=4),
     )
     assert isinstance(sampler, ResumableSampler) and sampler.seed == 4
+
+
+class Labelled:
+    """A data set of labels alone."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def get_data_info(self, index):
+        return dict(labels=self.labels[index])
+
+
+SKEWED = Labelled([['dog']] * 90 + [['cat']] * 9 + [['cat', 'owl']])
+
+
+def test_balanced_weights():
+    weights = balanced_weights([['a'], ['a', 'b'], ['a', 'a'], ['b', 'c']])
+    assert weights.tolist() == pytest.approx([1 / 3, 1 / 3 + 1 / 2, 1 / 3, 1 / 2 + 1])
+    with pytest.raises(ConfigError, match='1 of 2 samples have none, .* number 1'):
+        balanced_weights([['a'], []])
+
+
+def test_balanced_draws_follow_the_weights():
+    drawn = take(ResumableSampler(SKEWED, seed=0, balanced=True), 30 * 100)
+    counts = Counter(SKEWED.labels[index][-1] for index, _ in drawn)
+    # dogs and cats weigh 1 each in all; the owl 1 and its share of the cats, 0.1
+    assert counts['dog'] == pytest.approx(1000, abs=120)
+    assert counts['cat'] == pytest.approx(900, abs=120)
+    assert counts['owl'] == pytest.approx(1100, abs=120)
+
+
+@pytest.mark.parametrize('start', [1, 99, 100, 257])
+def test_balanced_draws_continue_and_are_shared_by_ranks(monkeypatch, start):
+    options = dict(seed=5, balanced=True)
+    whole = take(ResumableSampler(SKEWED, **options), start + 40)
+    assert take(ResumableSampler(SKEWED, start=start, **options), 40) == whole[start:]
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr(samplers, 'get_dist_info', lambda rank=rank: (rank, 2))
+        parts.append(take(ResumableSampler(SKEWED, start=start, **options), 20))
+    together = [sample for group in zip(*parts, strict=True) for sample in group]
+    assert together == whole[start:]
+
+
+def test_balanced_needs_shuffling():
+    with pytest.raises(ConfigError, match='shuffle=True'):
+        ResumableSampler(SKEWED, shuffle=False, balanced=True)
