@@ -1,0 +1,129 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from coavt_mm.errors import ConfigError
+from coavt_mm.models import ContrastiveHead, LanguageModelingHead, MatchingHead
+from coavt_mm.models.layers import draw_negatives
+
+
+def _contrastive(batch=5, **options):
+    torch.manual_seed(0)
+    head = ContrastiveHead(embed_dims=6, text_dims=4, proj_dims=3, **options)
+    feats = head.project_queries(torch.randn(batch, 2, 6))
+    text = head.project_text(torch.randn(batch, 7, 4))
+    return head, feats, text, head.similarity(feats, text, feats, text)
+
+
+@pytest.mark.parametrize('batch', [1, 5])
+@pytest.mark.parametrize('smoothing', [0.0, 0.1])
+def test_contrastive_loss_is_smoothed_cross_entropy(batch, smoothing):
+    head, feats, text, similarity = _contrastive(batch, label_smoothing=smoothing)
+    every = torch.ones(batch, dtype=torch.bool)
+    loss = head.loss(similarity, torch.eye(batch, dtype=torch.bool), every, every)
+    scores = torch.stack([(feats @ t).amax(1) for t in text], 1) / 0.07  # (clip, text)
+    labels = torch.arange(batch)
+    expected = (
+        F.cross_entropy(scores, labels, label_smoothing=smoothing)
+        + F.cross_entropy(scores.t(), labels, label_smoothing=smoothing)
+    ) / 2
+    torch.testing.assert_close(loss, expected)
+
+
+def test_samples_that_are_out_change_nothing():
+    head, feats, text, similarity = _contrastive(5)
+    valid = torch.tensor([True, False, True, True, False])
+    loss = head.loss(similarity, torch.eye(5, dtype=torch.bool), valid, valid)
+    few = head.similarity(feats[valid], text[valid], feats[valid], text[valid])
+    every = torch.ones(3, dtype=torch.bool)
+    expected = head.loss(few, torch.eye(3, dtype=torch.bool), every, every)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_no_sample_takes_part():
+    head, _, _, similarity = _contrastive(3)
+    nobody = torch.zeros(3, dtype=torch.bool)
+    loss = head.loss(similarity, torch.eye(3, dtype=torch.bool), nobody, nobody)
+    loss.backward()
+    assert loss == 0
+    assert all(p.grad.isfinite().all() for p in head.parameters())
+
+
+def test_duplicates_share_the_target():
+    """Two clips with one caption: the loss is least when both get half the mass."""
+    head = ContrastiveHead(label_smoothing=0.0)
+    same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    every = torch.ones(3, dtype=torch.bool)
+
+    def loss(logits):
+        logits = torch.tensor(logits)
+        return head.loss((logits, logits.t()), same, every, every).item()
+
+    even = [[9.0, 9.0, 0.0], [9.0, 9.0, 0.0], [0.0, 0.0, 9.0]]
+    own = [[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]]
+    assert loss(even) < loss(own)
+    # rows 1 and 2: ln 2 each; row 3: nothing
+    assert loss(even) == pytest.approx(2 / 3 * torch.tensor(2.0).log().item(), abs=1e-3)
+
+
+def test_negatives_are_hard_and_never_the_same():
+    torch.manual_seed(0)
+    similarity = torch.tensor([[9.0, 5.0, 0.0, 7.0]]).repeat(400, 1)
+    allowed = torch.tensor([[False, True, True, True]]).repeat(400, 1)
+    index, found = draw_negatives(similarity, allowed)
+    counts = torch.bincount(index, minlength=4).float() / 400
+    assert found.all()
+    assert counts[0] == 0
+    expected = torch.tensor([5.0, 0.0, 7.0]).softmax(0)
+    torch.testing.assert_close(counts[1:], expected, atol=0.06, rtol=0)
+
+
+def test_negatives_without_similarity_are_drawn_evenly():
+    torch.manual_seed(0)
+    allowed = torch.tensor([[False, True, True]]).repeat(400, 1)
+    index, _ = draw_negatives(None, allowed)
+    assert 150 < (index == 1).sum() < 250
+
+
+def test_no_candidate():
+    allowed = torch.tensor([[False, False], [True, False]])
+    index, found = draw_negatives(torch.zeros(2, 2), allowed)
+    assert index.tolist() == [0, 0]
+    assert found.tolist() == [False, True]
+
+
+def test_matching_counts_only_valid_pairs():
+    head = MatchingHead(embed_dims=4)
+    logits = torch.tensor([[0.0, 2.0], [0.0, 2.0], [3.0, 0.0]])
+    labels = torch.tensor([1, 0, 0])
+    loss, accuracy = head.loss(logits, labels, torch.tensor([True, False, True]))
+    torch.testing.assert_close(loss, F.cross_entropy(logits[[0, 2]], labels[[0, 2]]))
+    assert accuracy == 1
+
+
+def test_language_loss_ignores_padding_and_left_out_clips():
+    head = LanguageModelingHead(embed_dims=4, vocab_size=9, dec_token_id=8)
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5, 9)
+    ids = torch.tensor([[2, 4, 5, 3, 0], [2, 6, 3, 0, 0], [2, 7, 7, 7, 3]])
+    mask = (ids > 0).long()
+    loss = head.loss(logits, ids, mask, torch.tensor([True, True, False]))
+    tokens = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    expected = torch.stack(
+        [
+            F.cross_entropy(logits[b, t], ids[b, t + 1], label_smoothing=0.1)
+            for b, t in tokens
+        ]
+    ).mean()
+    torch.testing.assert_close(loss, expected)
+    assert head.start(ids)[:, 0].tolist() == [8, 8, 8]
+    assert ids[0, 0] == 2  # the caller's ids stay
+
+
+@pytest.mark.parametrize('head', [ContrastiveHead, MatchingHead, LanguageModelingHead])
+def test_streams_are_checked(head):
+    with pytest.raises(ConfigError, match="unknown stream 'VA'"):
+        head(streams=dict(VA=1.0))
+    with pytest.raises(ConfigError, match='negative'):
+        head(streams=dict(AV=-1.0))
+    assert head(streams=dict(AV=2, A=0)).streams == dict(AV=2.0)
