@@ -58,7 +58,7 @@ def test_beams_wide_enough_find_the_best_caption(model):
     """With as many beams as prefixes, beam search is exhaustive search."""
     state = _state(model, 2)
     got = generate(
-        model.query_encoder, model.lm_head, state, num_beams=VOCAB, max_tokens=3
+        model.query_encoder, model.lm_head, state, num_beams=VOCAB**2, max_tokens=3
     )
     for b in range(2):
         one, scored = _one(state, b), []
