@@ -3,6 +3,14 @@
 from . import transforms  # noqa: F401  registers them
 from .dataset import AVTDataset
 from .samplers import ResumableSampler
+from .shards.dataset import AVTShardDataset
+from .shards.sampler import ShardSampler
 from .tokenizer import build_tokenizer
 
-__all__ = ['AVTDataset', 'ResumableSampler', 'build_tokenizer']
+__all__ = [
+    'AVTDataset',
+    'AVTShardDataset',
+    'ResumableSampler',
+    'ShardSampler',
+    'build_tokenizer',
+]

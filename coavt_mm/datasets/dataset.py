@@ -218,16 +218,19 @@ class AVTDataset(BaseDataset):
     def _report_missing(self, here: list[dict], gone: list[dict]) -> None:
         if not gone and here:
             return
-        ids = ', '.join(row['sample_id'] for row in gone[:20])
-        more = f' and {len(gone) - 20} more' if len(gone) > 20 else ''
-        message = (
-            f'{self.ann_file}: {len(gone)} of {len(gone) + len(here)} clips are not on '
-            f'disk under {self.data_root or "the working directory"}: {ids}{more}'
-        )
+        message = self._describe_missing(len(here) + len(gone), gone)
         if self.missing == 'raise' or not here:
             hint = self.how_to_get or "set missing='skip' to go on without them"
             raise DatasetMissingError(f'{message}; {hint}')
         print_log(message, logger='current', level=logging.WARNING)
+
+    def _describe_missing(self, total: int, gone: list[dict]) -> str:
+        ids = ', '.join(row['sample_id'] for row in gone[:20])
+        more = f' and {len(gone) - 20} more' if len(gone) > 20 else ''
+        return (
+            f'{self.ann_file}: {len(gone)} of {total} clips are not on disk under '
+            f'{self.data_root or "the working directory"}: {ids}{more}'
+        )
 
     def _add_label_indices(self, rows: list[dict]) -> None:
         index_of = {name: index for index, name in enumerate(self.classes)}

@@ -2,6 +2,7 @@
 
 from .audio import LoadAudio
 from .packing import PackAVTInputs
+from .shards import LoadShardAudio, LoadShardFrames
 from .text import AllCaptions, PickCaption, TokenizeText
 from .video import IfVisual, LoadFrames
 
@@ -10,6 +11,8 @@ __all__ = [
     'IfVisual',
     'LoadAudio',
     'LoadFrames',
+    'LoadShardAudio',
+    'LoadShardFrames',
     'PackAVTInputs',
     'PickCaption',
     'TokenizeText',

@@ -1,5 +1,7 @@
 """From a sound track to a waveform. Letter: S audio samples."""
 
+from collections.abc import Callable
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -57,13 +59,14 @@ class LoadAudio(BaseTransform):
         self.silence_dbfs = silence_dbfs
         self.timeout = timeout
 
-    def _window(self, path: str, start: float, end: float | None):
+    def _window(
+        self, start: float, end: float | None, track_end: Callable[[], float | None]
+    ) -> tuple[float, float | None]:
         """The span (s) to decode: no more than is kept."""
         if self.crop == 'start':
             stop = start + self.seconds
             return start, stop if end is None else min(stop, end)
-        info = with_time_limit(lambda: probe(path), self.timeout, source_name(path))
-        stop = min(x for x in (end, info.audio_end, np.inf) if x is not None)
+        stop = min(x for x in (end, track_end(), np.inf) if x is not None)
         spare = stop - start - self.seconds
         if spare <= 0 or np.isinf(spare):
             return start, min(stop, start + self.seconds)
@@ -74,15 +77,19 @@ class LoadAudio(BaseTransform):
         path = results['audio_path']
         if path is None:
             return None
-        span: tuple[float, float] = self._window(path, results['start'], results['end'])
-        waveform = read_audio(path, *span, self.sample_rate, self.timeout)
-        if waveform is None or self.silence_dbfs is None:
-            return waveform
-        return waveform if peak_dbfs(waveform) >= self.silence_dbfs else None
+
+        def track_end() -> float | None:
+            limit = self.timeout, source_name(path)
+            return with_time_limit(lambda: probe(path), *limit).audio_end
+
+        span = self._window(results['start'], results['end'], track_end)
+        return read_audio(path, *span, self.sample_rate, self.timeout)
 
     def transform(self, results: dict) -> dict:
         """Reads the sound, or flags that there is none."""
         waveform = self._read(results)
+        if waveform is not None and self.silence_dbfs is not None:
+            waveform = waveform if peak_dbfs(waveform) >= self.silence_dbfs else None
         results['has_audio'] = waveform is not None
         results['sample_rate'] = self.sample_rate
         results['audio_samples'] = 0

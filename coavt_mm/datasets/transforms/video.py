@@ -93,7 +93,12 @@ class LoadFrames(BaseTransform):
         end = info.video_end if results['end'] is None else results['end']
         end = min(end, info.video_end)
         times = self._picked(sample_times(self.num_frames, results['start'], end))
-        imgs, frame_times = read_frames(path, times, self.backend, self.timeout)
+        return self._shown(
+            results, *read_frames(path, times, self.backend, self.timeout)
+        )
+
+    @staticmethod
+    def _shown(results: dict, imgs: list[np.ndarray], frame_times: list[float]) -> dict:
         results['imgs'] = imgs
         results['img_shape'] = results['original_shape'] = imgs[0].shape[:2]
         results['num_clips'], results['clip_len'] = 1, len(imgs)

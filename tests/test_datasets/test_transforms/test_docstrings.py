@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from coavt_mm.datasets import transforms
+from coavt_mm.datasets.shards.archive import pack_sample, unpack_piece
 
 
 class Recorder(dict):
@@ -46,6 +47,14 @@ def promised(transform, title):
     return always, {key for key, _ in entries}
 
 
+def shard_sample():
+    image, waveform = np.zeros((4, 4, 3), np.uint8), np.zeros(9, np.float32)
+    piece = pack_sample(
+        'k', {}, [image], waveform, sample_rate=16000, quality=90, codec='flac'
+    )
+    return dict(members=unpack_piece(piece), frame_times=[0.0], seconds=9 / 16000)
+
+
 @pytest.fixture
 def content(clip):
     return dict(
@@ -70,6 +79,7 @@ def content(clip):
         audio_samples=9,
         frame_times=[0.0],
         error='broken',
+        shard_sample=shard_sample(),
     )
 
 
@@ -77,6 +87,8 @@ CASES = {
     'LoadFrames': [{}, dict(clip_path=None)],
     'IfVisual': [{}],
     'LoadAudio': [{}, dict(audio_path=None)],
+    'LoadShardAudio': [{}, dict(shard_sample=None)],
+    'LoadShardFrames': [{}, dict(shard_sample=None)],
     'PickCaption': [{}, dict(captions=[]), dict(captions=[], audio_captions=[])],
     'AllCaptions': [{}, dict(captions=[])],
     'TokenizeText': [{}],
@@ -91,6 +103,7 @@ OPTIONS = {
     'PickCaption': dict(fields=FIELDS, templates=['a {}']),
     'AllCaptions': dict(fields=list(FIELDS), templates=['a {}']),
     'LoadAudio': dict(seconds=1.0),
+    'LoadShardFrames': dict(num_frames=1),
 }
 
 

@@ -1,0 +1,1 @@
+"""Shards: clips decoded once and packed into tar files."""

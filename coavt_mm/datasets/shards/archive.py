@@ -1,0 +1,131 @@
+"""The bytes of a sample in a shard: a piece of a tar file.
+
+Written are plain WebDataset archives: ``<key>.00.jpg``, ``<key>.01.jpg``, ...,
+``<key>.flac`` (or ``.opus``) and ``<key>.json`` behind each other. A sample's piece
+is a tar file of its own but for the end mark, so it can be read alone.
+
+Letters: F frames, H height, W width (pixels), S audio samples.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+
+import av
+import cv2
+import mmcv
+import numpy as np
+
+from coavt_mm.errors import ClipError
+
+END_OF_TAR = bytes(1024)
+SOUND_CODECS = {'flac': ('flac', 'flac', 's16'), 'opus': ('ogg', 'libopus', 'flt')}
+
+
+def shrink(image: np.ndarray, short_side: int) -> np.ndarray:
+    """Scales an (H, W, 3) image down to a short side in pixels; never up."""
+    height, width = image.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return image
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return mmcv.imresize(image, size, interpolation='area')
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """JPEG of an (H, W, 3) uint8 RGB image; quality 1 to 100."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    return cv2.imencode('.jpg', image[..., ::-1], options)[1].tobytes()
+
+
+def decode_jpeg(content: bytes) -> np.ndarray:
+    """The (H, W, 3) uint8 RGB image of a JPEG.
+
+    Raises:
+        ClipError: It can't be decoded.
+    """
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ClipError('a JPEG of the shard cannot be decoded')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def encode_sound(waveform: np.ndarray, rate: int, codec: str) -> bytes:
+    """Encodes a mono waveform.
+
+    Args:
+        waveform (np.ndarray): (S,) float32; what lies outside of [-1, 1] is clipped.
+        rate (int): Sample rate in Hz; Opus takes 8, 12, 16, 24 or 48 kHz.
+        codec (str): 'flac' (lossless, 16 bit) or 'opus'.
+    """
+    container_format, encoder, sample_format = SOUND_CODECS[codec]
+    # decoders give nothing for less than one Opus packet; readers know the length
+    spare = max(round(0.02 * rate) - len(waveform), 0)
+    waveform = np.pad(waveform, (0, spare)).clip(-1, 1)
+    if sample_format == 's16':
+        waveform = (waveform * 32767).round().astype(np.int16)
+    buffer = io.BytesIO()
+    with av.open(buffer, 'w', format=container_format) as container:
+        stream = container.add_stream(encoder, rate=rate, layout='mono')
+        stream.codec_context.format = sample_format
+        frame = av.AudioFrame.from_ndarray(waveform[None], sample_format, 'mono')
+        frame.sample_rate, frame.pts = rate, 0
+        for part in (frame, None):
+            container.mux(stream.encode(part))
+    return buffer.getvalue()
+
+
+def pack_piece(key: str, members: dict[str, bytes]) -> bytes:
+    """The piece of a tar file with a sample's members, name without key -> content."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode='w', format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(f'{key}.{name}')
+            info.size, info.mode = len(content), 0o644
+            tar.addfile(info, io.BytesIO(content))
+        end = tar.offset
+    return buffer.getvalue()[:end]
+
+
+def unpack_piece(piece: bytes) -> dict[str, bytes]:
+    """The members of a sample's piece, name without key -> content.
+
+    Raises:
+        tarfile.TarError: It is damaged.
+    """
+    with tarfile.open(fileobj=io.BytesIO(piece + END_OF_TAR), mode='r:') as tar:
+        return {
+            info.name.split('.', 1)[1]: tar.extractfile(info).read() for info in tar
+        }
+
+
+def pack_sample(
+    key: str,
+    about: dict,
+    images: Sequence[np.ndarray],
+    waveform: np.ndarray | None,
+    *,
+    sample_rate: int,
+    quality: int,
+    codec: str,
+) -> bytes:
+    """The piece of a tar file for a clip.
+
+    Args:
+        key (str): Name of the members in front of the first dot.
+        about (dict): What goes into the JSON.
+        images (Sequence[np.ndarray]): F arrays (H, W, 3) uint8 RGB.
+        waveform (np.ndarray, optional): (S,) float32.
+        sample_rate (int): Rate of the waveform in Hz.
+        quality (int): JPEG quality, 1 to 100.
+        codec (str): 'flac' or 'opus'.
+    """
+    members = {
+        f'{index:02d}.jpg': encode_jpeg(image, quality)
+        for index, image in enumerate(images)
+    }
+    if waveform is not None:
+        members[codec] = encode_sound(waveform, sample_rate, codec)
+    members['json'] = json.dumps(about, ensure_ascii=False).encode()
+    return pack_piece(key, members)

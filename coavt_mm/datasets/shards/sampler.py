@@ -1,0 +1,50 @@
+"""An order of samples that reads shards one after the other."""
+
+import torch
+
+from coavt_mm.datasets.samplers import ResumableSampler
+from coavt_mm.datasets.shards.dataset import AVTShardDataset
+from coavt_mm.registry import DATA_SAMPLERS
+
+
+@DATA_SAMPLERS.register_module()
+class ShardSampler(ResumableSampler):
+    """`ResumableSampler` with permutations that stay within a few shards at a time.
+
+    Shards are shuffled; the samples of each `buffer` shards in turn are shuffled
+    among each other. All ranks and workers read the same few shards at a time, so
+    the page cache (or `cache_dir`) serves them; from an object store, range requests
+    hit few objects. With `buffer` as large as the number of shards it is a permutation
+    of all samples.
+
+    Args:
+        dataset (AVTShardDataset): The data set.
+        shuffle (bool): Whether to shuffle at all.
+        seed (int, optional): See `ResumableSampler`.
+        start (int): See `ResumableSampler`.
+        buffer (int): Shards that are mixed with each other.
+    """
+
+    def __init__(
+        self,
+        dataset: AVTShardDataset,
+        shuffle: bool = True,
+        seed: int | None = None,
+        start: int = 0,
+        buffer: int = 16,
+    ):
+        super().__init__(dataset, shuffle, seed, start)
+        numbers = dataset.shard_numbers
+        self.members = [(numbers == n).nonzero()[:, 0] for n in numbers.unique()]
+        self.buffer = buffer
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        if not self.shuffle:
+            return torch.arange(self.size)
+        generator = torch.Generator().manual_seed(self.seed + epoch)
+        shards = torch.randperm(len(self.members), generator=generator).tolist()
+        parts = []
+        for first in range(0, len(shards), self.buffer):
+            mixed = torch.cat([self.members[n] for n in shards[first:][: self.buffer]])
+            parts.append(mixed[torch.randperm(len(mixed), generator=generator)])
+        return torch.cat(parts)

@@ -1,0 +1,58 @@
+import tarfile
+
+import numpy as np
+import pytest
+
+from coavt_mm.datasets.shards.archive import (
+    END_OF_TAR,
+    decode_jpeg,
+    encode_jpeg,
+    pack_piece,
+    shrink,
+    unpack_piece,
+)
+from coavt_mm.errors import ClipError
+
+
+@pytest.mark.parametrize(
+    'size, expected', [((48, 64), (24, 32)), ((65, 37), (42, 24)), ((9, 99), (9, 99))]
+)
+def test_shrink_keeps_the_shape_and_never_enlarges(size, expected):
+    assert shrink(np.zeros((*size, 3), np.uint8), 24).shape == (*expected, 3)
+
+
+def test_jpeg_keeps_the_colours_in_place():
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[:, :24] = (200, 30, 30)
+    image[:, 24:] = (30, 30, 200)
+    found = decode_jpeg(encode_jpeg(image, 95)).astype(int)
+    assert np.abs(found - image)[:, 2:20].max() <= 6
+    assert np.abs(found - image)[:, 28:].max() <= 6
+
+
+def test_a_broken_jpeg_is_named():
+    with pytest.raises(ClipError, match='JPEG'):
+        decode_jpeg(b'no picture at all')
+
+
+def test_pieces_are_a_tar_file_together_and_alone(tmp_path):
+    content = [{'00.jpg': b'a' * 700, 'json': b'{}'}, {'flac': b'', 'json': b'{"b":1}'}]
+    pieces = [pack_piece(f'{i:08d}', members) for i, members in enumerate(content)]
+    assert [unpack_piece(piece) for piece in pieces] == content
+    path = tmp_path / 'x.tar'
+    path.write_bytes(b''.join(pieces) + END_OF_TAR)
+    with tarfile.open(path) as tar:
+        assert len(tar.getnames()) == 4
+    webdataset = pytest.importorskip('webdataset')
+    found = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    assert [sample['__key__'] for sample in found] == ['00000000', '00000001']
+    assert found[0]['00.jpg'] == b'a' * 700 and found[1]['json'] == b'{"b":1}'
+
+
+def test_what_is_no_piece_does_not_unpack():
+    with pytest.raises(tarfile.TarError):
+        unpack_piece(pack_piece('k', {'json': b'x' * 900})[100:])
+
+
+def test_pieces_do_not_depend_on_the_clock():
+    assert pack_piece('k', {'json': b'x'}) == pack_piece('k', {'json': b'x'})

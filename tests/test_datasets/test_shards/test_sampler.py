@@ -1,0 +1,125 @@
+from itertools import islice
+
+import pytest
+import torch
+from media_files import write_rows
+from mmengine.dist import get_dist_info
+from mmengine.runner import Runner
+from ranks import run_two_ranks
+
+from coavt_mm.datasets import ShardSampler
+from coavt_mm.datasets.shards.making import Settings, make_shards
+
+
+class Numbered:
+    """Stands for a data set of samples in shards of unlike sizes."""
+
+    shard_numbers = torch.tensor([0] * 5 + [1] * 3 + [2] * 6 + [3] * 1 + [4] * 4)
+
+    def __len__(self):
+        return len(self.shard_numbers)
+
+
+def take(count, **options):
+    sampler = ShardSampler(Numbered(), **dict(dict(seed=1), **options))
+    return [index for index, _ in islice(iter(sampler), count)]
+
+
+@pytest.mark.parametrize('buffer', [1, 2, 3, 100])
+def test_every_epoch_has_every_sample_once_in_another_order(buffer):
+    drawn = take(57, buffer=buffer)
+    epochs = [drawn[:19], drawn[19:38], drawn[38:]]
+    assert all(sorted(epoch) == list(range(19)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert take(57, buffer=buffer) == drawn != take(57, buffer=buffer, seed=2)
+
+
+@pytest.mark.parametrize('buffer, at_once', [(1, 1), (2, 2)])
+def test_few_shards_are_open_at_a_time(buffer, at_once):
+    shards = Numbered.shard_numbers[take(19, buffer=buffer)].tolist()
+    changes = sum(a != b for a, b in zip(shards, shards[1:], strict=False))
+    assert (changes == 4) == (buffer == 1)
+    first = [shards.index(n) for n in range(5)]
+    last = [18 - shards[::-1].index(n) for n in range(5)]
+    for position in range(19):
+        live = sum(f <= position <= e for f, e in zip(first, last, strict=True))
+        assert live <= at_once
+
+
+def test_shards_are_shuffled():
+    orders = {tuple(Numbered.shard_numbers[take(19, seed=s)].tolist()) for s in (0, 1)}
+    assert len(orders) == 2
+    assert take(19, shuffle=False) == list(range(19))
+
+
+@pytest.mark.parametrize('start', [1, 18, 19, 45])
+def test_continues_anywhere(start):
+    assert take(10, start=start, buffer=2) == take(start + 10, buffer=2)[start:]
+
+
+def rank_worker(rank, folder, kind, sampler, out):
+    """What one of two ranks sees in an epoch with two workers, and its bad clips."""
+    loading = dict(
+        AVTDataset=['LoadFrames', 'LoadAudio'],
+        AVTShardDataset=['LoadShardFrames', 'LoadShardAudio'],
+    )[kind]
+    files = dict(AVTDataset='m.jsonl', AVTShardDataset='index.jsonl')
+    pipeline = [dict(type=loading[0], num_frames=2), dict(type=loading[1], seconds=0.1),
+                dict(type='PickCaption'), dict(type='PackAVTInputs')]  # fmt: skip
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=dict(type=f'coavt_mm.{kind}', ann_file=f'{folder}/{files[kind]}',
+                         pipeline=pipeline, max_bad_share=0.9),
+            sampler=dict(type=f'coavt_mm.{sampler}', seed=0),
+            batch_size=2, num_workers=2,
+        ),
+        seed=0,
+    )  # fmt: skip
+    assert get_dist_info() == (rank, 2)
+    seen = [
+        sample.sample_id
+        for batch, _ in zip(loader, range(7), strict=False)
+        for sample in batch['data_samples']
+    ]
+    torch.save((seen, loader.dataset.bad_ids), f'{out}.{rank}')
+
+
+@pytest.mark.parametrize(
+    'kind, sampler',
+    [('AVTDataset', 'ResumableSampler'), ('AVTShardDataset', 'ShardSampler')],
+)
+def test_two_ranks_with_two_workers_see_every_sample_once(
+    tmp_path, clip, kind, sampler
+):
+    """28 samples in all: 7 batches of 2 on each rank; one clip is bad."""
+    rows = [{'id': f'c{i}', 'clip': str(clip), 'captions': ['x']} for i in range(28)]
+    make_corpus(tmp_path, rows)
+    damage(tmp_path, rows, kind)
+    run_two_ranks(rank_worker, str(tmp_path), kind, sampler, str(tmp_path / 'seen'))
+    (one, bad_one), (two, bad_two) = (
+        torch.load(tmp_path / f'seen.{rank}') for rank in range(2)
+    )
+    assert len(one) == len(two) == 14
+    # the bad clip's place was taken by another clip, and it is counted where drawn
+    assert sorted(bad_one + bad_two) == ['c20']
+    missing = {f'c{i}' for i in range(28)} - set(one) - set(two)
+    assert missing == {'c20'} and len(set(one + two)) == 27
+
+
+def make_corpus(folder, rows):
+    manifest = write_rows(folder / 'm.jsonl', rows)
+    settings = Settings(num_frames=2, short_side=24, seconds=0.1)
+    make_shards(manifest, folder, settings=settings, per_shard=5)
+
+
+def damage(folder, rows, kind):
+    """Makes the clip c20 unreadable, in its file or in its shard."""
+    if kind == 'AVTDataset':
+        (folder / 'broken.mp4').write_text('no film')
+        rows[20]['clip'] = str(folder / 'broken.mp4')
+        write_rows(folder / 'm.jsonl', rows)
+        return
+    path = folder / 'shard-000004.tar'
+    content = bytearray(path.read_bytes())
+    content[600] ^= 1
+    path.write_bytes(content)
