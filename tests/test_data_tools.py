@@ -1,0 +1,216 @@
+"""From the official csv and json files to one training step, as a user would go."""
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from coavt_mm.datasets.manifest import content_hash
+from coavt_mm.engine import launch
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / 'configs/coavt/pretrain_vggsound.py'
+IDS = ('--aaaa_aaa0', 'baaaaaaaa-1', 'Yaaaaaaaaa2', 'daaaaaaaaa3')
+
+TINY = f"""
+_base_ = [{str(CONFIG)!r}]
+pieces = len(open({{vocabulary!r}}).read().split())
+width = 16
+model = dict(
+    data_preprocessor=dict(spec_frames=64),
+    av_encoder=dict(
+        embed_dims=width, num_heads=2, depths=(1, 1, 1), spec_size=(64, 128)),
+    text_encoder=dict(config=dict(
+        vocab_size=pieces + 1, hidden_size=width, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=width, max_position_embeddings=40)),
+    query_encoder=dict(
+        num_queries=3, embed_dims=width, num_heads=2, depth=2, hidden_dims=width,
+        context_dims=width, vocab_size=pieces + 1),
+    contrastive_head=dict(embed_dims=width, text_dims=width, proj_dims=8),
+    matching_head=dict(embed_dims=width),
+    lm_head=dict(embed_dims=width, vocab_size=pieces + 1, dec_token_id=pieces,
+                 end_token_id=3),
+    tokenizer={{vocabulary!r}},
+)
+train_dataloader = dict(
+    batch_size=3, num_workers=0, persistent_workers=False, pin_memory=False)
+val_dataloader = dict(
+    batch_size=3, num_workers=0, persistent_workers=False, pin_memory=False)
+train_cfg = dict(max_iters=1, val_interval=1)
+param_scheduler = None
+"""
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """Runs a tool of tools/data in this process."""
+
+    def run(name, *arguments):
+        path = ROOT / f'tools/data/{name}.py'
+        monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
+        runpy.run_path(str(path), run_name='__main__')
+
+    return run
+
+
+@pytest.fixture
+def train(tmp_path, vocabulary):
+    """Trains a tiny CoAVT for one step; returns its checkpoint."""
+
+    def run(data_root, ann_file='train.jsonl', *more):
+        config = tmp_path / 'tiny.py'
+        config.write_text(TINY.replace('{{', '{').replace('}}', '}').replace(
+            '{vocabulary!r}', repr(str(vocabulary))))  # fmt: skip
+        work = tmp_path / 'work'
+        tokens = [
+            f'{loader}_dataloader.dataset.pipeline.4.tokenizer={vocabulary}'
+            for loader in ('train', 'val')
+        ]
+        launch.train([
+            str(config), '--work-dir', str(work), '--cfg-options', *tokens,
+            f'train_dataloader.dataset.data_root={data_root}',
+            f'train_dataloader.dataset.ann_file={ann_file}',
+            f'val_dataloader.dataset.data_root={data_root}', *more,
+        ])  # fmt: skip
+        return torch.load(work / 'iter_1.pth', weights_only=False)
+
+    return run
+
+
+def log(folder):
+    return next((folder / 'work').rglob('*.log')).read_text()
+
+
+def put(folder, make_clip, *names):
+    """Clips of 0.6 s under the given names."""
+    for i, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options = dict(seconds=0.6, sound_seconds=0.6, frequency=300.0 + 100 * i)
+        if path.suffix in ('.wav', '.flac'):
+            codec = {'.wav': 'pcm_s16le', '.flac': 'flac'}[path.suffix]
+            options.update(picture=False, codec=codec)
+        shutil.copy(make_clip(path.suffix, **options), path)
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_vggsound(tool, train, tmp_path, make_clip, capsys):
+    clips, out = tmp_path / 'clips', tmp_path / 'vggsound'
+    names = [f'{IDS[0]}_000030.mp4', f'x/{IDS[1]}_30000.mp4', f'Y{IDS[2]}_30.mp4']
+    put(clips, make_clip, *names, f'{IDS[3]}_000007.mp4')
+    (tmp_path / 'vggsound.csv').write_text(
+        f'{IDS[0]},30,"bird chirping, tweeting",train\n'
+        f'{IDS[1]},30,basketball bounce,train\n'
+        f'{IDS[2]},30,ambulance siren,train\n'
+        f'{IDS[3]},7,ambulance siren,test\n'
+        f'{IDS[3]},8,ambulance siren,test\n'
+    )
+    options = ('--clips', clips, '--min-seconds', 0.5, '--out', out, '--workers', 1)
+    tool('prepare_vggsound', tmp_path / 'vggsound.csv', *options)
+    printed = capsys.readouterr().out
+    assert 'train: 3 of 3 clips written' in printed
+    assert 'test: 1 of 2 clips written (1 missing)' in printed
+    assert [row['id'] for row in rows(out / 'train.jsonl')] == [
+        f'{name}_000030' for name in IDS[:3]
+    ]
+    tool('check_leak', out / 'train.jsonl', out / 'test.jsonl')
+    assert '0 clips of' in capsys.readouterr().out
+    tool('make_protocol', 'vggsound-av-5', out / 'test.jsonl')
+    assert train(out)['message_hub'] is not None
+    text = log(tmp_path)
+    for word in ('vggsound-test', content_hash(out / 'test.jsonl'), 'loss_matching_AV'):
+        assert word in text
+
+
+LAYOUTS = {
+    'prepare_audioset': (
+        'balanced_train_segments.csv',
+        'balanced_train.jsonl',
+        '# Segments csv created\n# num_ytids=3\n# YTID, start_seconds, ...\n'
+        + ''.join(
+            f'{name}, 30.000, 40.000, "/m/09x0r,/m/05zppz"\n' for name in IDS[:3]
+        ),
+        [f'Y{name}.mp4' for name in IDS[:3]],
+    ),
+    'prepare_audiocaps': (
+        'train.csv',
+        'train.jsonl',
+        'audiocap_id,youtube_id,start_time,caption\n'
+        + ''.join(
+            f'9{i},{name},30,"A dog barks, number {i}"\n'
+            for i, name in enumerate(IDS[:3])
+        ),
+        [f'video/{name}.mp4' for name in IDS[:3]]
+        + [f'wav/{name}.wav' for name in IDS[:2]],
+    ),
+    'prepare_valor': (
+        'desc_train.json',
+        'train.jsonl',
+        json.dumps([
+            {'video_id': f'{name}_30.000_40.000', 'desc': f'the dog {i}'}
+            for i, name in enumerate(IDS[:3])
+        ]),
+        [f'{name}_30.000_40.000.mp4' for name in IDS[:3]],
+    ),
+    'prepare_folder': (
+        'texts.csv',
+        'all.jsonl',
+        'clip,caption,label\na.mp4,the dog,dog\nsub/b.mkv,,dog\nc,it barks,\n',
+        ['a.mp4', 'sub/b.mkv', 'c.webm', 'c.flac'],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', list(LAYOUTS))
+def test_other_layouts(tool, train, tmp_path, make_clip, name):
+    list_name, manifest, text, clips = LAYOUTS[name]
+    if name == 'prepare_folder':
+        clips = [clip.replace('.webm', '.mp4') for clip in clips]
+    put(tmp_path / 'clips', make_clip, *clips)
+    (tmp_path / list_name).write_text(text)
+    given = ['--csv'] if name == 'prepare_folder' else []
+    tool(
+        name, *given, tmp_path / list_name, '--clips', tmp_path / 'clips',
+        '--out', tmp_path, '--min-seconds', 0.5, '--workers', 1,
+    )  # fmt: skip
+    written = rows(tmp_path / manifest)
+    assert len(written) == 3
+    assert sum('audio' in row for row in written) == sum(
+        Path(clip).suffix in ('.wav', '.flac') for clip in clips
+    )
+    checkpoint = train(
+        tmp_path, manifest, f'val_dataloader.dataset.ann_file={manifest}'
+    )
+    assert checkpoint['meta']['iter'] == 1
+    for key, value in checkpoint['state_dict'].items():
+        assert torch.isfinite(value).all(), key
+
+
+def test_training_without_data_is_one_line(tmp_path, vocabulary):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools/train.py'), str(CONFIG),
+         '--work-dir', str(tmp_path / 'work'), '--cfg-options',
+         f'model.tokenizer={vocabulary}',
+         f'train_dataloader.dataset.pipeline.4.tokenizer={vocabulary}',
+         'model.av_encoder.depths=(1,1,1)', 'model.query_encoder.depth=2'],
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith('Error: ')]
+    assert len(errors) == 1
+    assert 'train.jsonl is missing; looked for' in errors[0]
+    assert 'prepare_vggsound.py' in errors[0]
+    assert 'Traceback' not in done.stderr
