@@ -207,7 +207,11 @@ class CoAVT(BaseModel):
     ) -> tuple[Tensor, Tensor]:
         """One positive and two hard negatives a sample: wrong clip, wrong text."""
         allowed = ~same & gather_with_grad(valid)
-        to_clip, to_text = similarity[::-1] if similarity else (None, None)
+        to_clip = to_text = None
+        if similarity is not None:
+            hardness = self.matching_head.hardness
+            to_clip = hardness * similarity.text_to_clip
+            to_text = hardness * similarity.clip_to_text
         clip_index, found = draw_negatives(to_clip, allowed)
         text_index, _ = draw_negatives(to_text, allowed)
         all_text = [gather_padded(part) for part in text]

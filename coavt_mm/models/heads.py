@@ -154,6 +154,10 @@ class MatchingHead(BaseModule):
         embed_dims (int): Width D of the query outputs. Defaults to 768.
         streams (dict[str, float]): Weight of each stream. Defaults to
             ``dict(AV=1)``.
+        hardness (float): Negatives are drawn with softmax(hardness * similarity / its
+            temperature) as probabilities: 1 is BLIP-2, 0 draws evenly. Without
+            pre-trained text weights hard negatives alone teach nothing for long.
+            Defaults to 1.
         init_cfg (dict, optional): mmengine's initialisation config.
     """
 
@@ -161,11 +165,15 @@ class MatchingHead(BaseModule):
         self,
         embed_dims: int = 768,
         streams: dict[str, float] | None = None,
+        hardness: float = 1.0,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
+        if hardness < 0:
+            raise ConfigError(f'MatchingHead: hardness is negative: {hardness}')
         streams = {'AV': 1.0} if streams is None else streams
         self.streams = checked_streams('MatchingHead', streams)
+        self.hardness = hardness
         self.fc = nn.Linear(embed_dims, 2)
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -54,7 +54,10 @@ model = dict(
         streams=dict(AV=1.0, A=1.0, V=1.0),
     ),
     matching_head=dict(
-        type='MatchingHead', embed_dims=width, streams=dict(AV=1.0, A=0.0, V=0.0)
+        type='MatchingHead',
+        embed_dims=width,
+        streams=dict(AV=1.0, A=0.0, V=0.0),
+        hardness=0.1,  # from scratch, BLIP-2's hard negatives teach nothing for long
     ),
     lm_head=dict(
         type='LanguageModelingHead',
