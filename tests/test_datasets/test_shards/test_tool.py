@@ -1,6 +1,6 @@
 """The command, and the configs: raw files and shards by one `_base_` line."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -10,42 +10,48 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 
+from coavt_mm.datasets.shards.making import make_shards
 from coavt_mm.registry import DATA_SAMPLERS, DATASETS, MODELS
 
 ROOT = Path(__file__).parents[3]
 TOOL = ROOT / 'tools' / 'data' / 'make_shards.py'
 
 
-def command(*args):
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, args)],
-        capture_output=True, text=True, check=False, env={'PYTHONPATH': str(ROOT)},
-    )  # fmt: skip
+def command(monkeypatch, *args):
+    """Runs the command here; returns its exit status."""
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
+    try:
+        runpy.run_path(str(TOOL), run_name='__main__')
+    except SystemExit as stop:
+        return stop.code
+    return 0
 
 
-def test_the_command(corpus, tmp_path):
+def test_the_command(corpus, tmp_path, monkeypatch, capsys):
     args = (corpus, tmp_path, '--per-shard', 5, '--workers', 1, '--short-side', 24)
-    made = command(*args)
-    assert made.returncode == 0, made.stderr
-    assert '3/3 shards, 11 clips, 1 failed, ' in made.stdout
-    assert '0:00:00 left' in made.stdout
-    assert 'failed: broken: ' in made.stdout
+    assert command(monkeypatch, *args) == 0
+    said = capsys.readouterr().out
+    assert '3/3 shards, 11 clips, 1 failed, ' in said and '0:00:00 left' in said
+    assert 'failed: broken: ' in said
     (tmp_path / 'shard-000001.tar').write_bytes(b'x')
-    checked = command('--verify', tmp_path)
-    assert checked.returncode == 1 and 'shard-000001.tar: 1 bytes' in checked.stdout
+    assert command(monkeypatch, '--verify', tmp_path) == 1
+    assert 'shard-000001.tar: 1 bytes' in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
+    assert command(monkeypatch, tmp_path / 'none.jsonl', tmp_path) == 1
+    assert capsys.readouterr().err.startswith('Error: manifest none.jsonl is missing')
 
 
 @pytest.mark.parametrize('name', ['vggsound', 'sounding_shapes'])
-def test_one_base_line_changes_files_to_shards(
-    name, corpus, clip, made, vocabulary, tmp_path
-):
+def test_one_base_line_changes_files_to_shards(name, clip, vocabulary, tmp_path):
     """Both configs give the same keys, and batches that a preprocessor takes alike."""
     manifest = tmp_path / 'm.jsonl'
     write_rows(manifest, [
         {'id': f'c{i}', 'clip': str(clip), 'labels': ['dog'], 'captions': ['a dog'],
          'audio_captions': ['barks'], 'visual_captions': ['the dog']} for i in range(4)
     ])  # fmt: skip
-    command(manifest, tmp_path, '--workers', 1)
+    make_shards(manifest, tmp_path)
     batches = []
     for suffix, ann_file in (('', manifest), ('_shards', tmp_path / 'index.jsonl')):
         folder = ROOT / 'configs' / '_base_' / 'datasets'
