@@ -1,6 +1,7 @@
 """What is the matter with a clip's files?"""
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +22,14 @@ CUT_TOLERANCE = 2.0
 # Where the frame is read that proves the picture good: share of the span. The last
 # of ten frames, of which training draws one, lies there.
 LAST_FRAME = 0.95
+
+
+def _stamp(path: str | None) -> tuple[int, int] | None:
+    """Size (bytes) and time of change (ns); None for a link that leads nowhere."""
+    if path is None or not os.path.exists(path):
+        return None
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,8 @@ class Task:
 
     def key(self) -> str:
         """Changes when a file or a setting does; a journal knows a clip by it."""
-        stats = [Path(p).stat() if p else None for p in (self.clip, self.audio)]
-        stamp = [(s.st_size, s.st_mtime_ns) if s else None for s in stats]
-        return repr((*asdict(self).values(), *stamp))
+        stamps = (_stamp(path) for path in (self.clip, self.audio))
+        return repr((*asdict(self).values(), *stamps))
 
 
 def _span(task: Task, seconds: float) -> tuple[float, float | None]:

@@ -14,7 +14,7 @@ from coavt_mm.datasets.preparation.checking import UNUSABLE, Task, check_clip
 from coavt_mm.datasets.preparation.layouts import ClipIndex, FolderIndex
 from coavt_mm.datasets.preparation.report import write_report
 from coavt_mm.datasets.preparation.sources import ListedClip
-from coavt_mm.errors import ClipError, ConfigError
+from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError
 
 Splits = Mapping[str, Sequence[ListedClip]]
 
@@ -109,6 +109,28 @@ def manifest_row(clip: ListedClip, result: dict, root: Path) -> dict:
     return row
 
 
+def _find(
+    splits: Splits, index: ClipIndex | FolderIndex, dataset: str, settings: dict
+) -> dict[str, list[Task | None]]:
+    """What to check of each clip of each split; None where there's no file."""
+    tasks: dict[str, list[Task | None]] = {}
+    for split, group in splits.items():
+        if not group:
+            raise ConfigError(f'the list of {split} has no clips')
+        tasks[split] = [
+            found and Task(*found, clip.start, clip.end, **settings)
+            for clip, found in zip(group, map(index.find, group), strict=True)
+        ]
+    if not any(task for group in tasks.values() for task in group):
+        first = next(iter(splits.values()))[0]
+        raise DatasetMissingError(
+            f'{dataset}: not one of the listed clips is in the folders given; a file '
+            f"of '{first.source}' is known by names such as {first.source}.mp4 and "
+            f'{first.clip_id}.mp4, in any folder below'
+        )
+    return tasks
+
+
 def _merge(
     clips: Sequence[ListedClip], tasks: Sequence[Task | None], results: dict
 ) -> list[dict]:
@@ -152,18 +174,13 @@ def prepare(
 
     Returns:
         dict: The report.
+
+    Raises:
+        ConfigError: A list is empty.
+        DatasetMissingError: Not one clip was found.
     """
-    for split, group in splits.items():
-        if not group:
-            raise ConfigError(f'the list of {split} has no clips')
+    tasks = _find(splits, index, dataset, settings)
     out_dir = Path(os.path.abspath(os.path.expanduser(out_dir)))
-    tasks = {
-        split: [
-            found and Task(*found, clip.start, clip.end, **settings)
-            for clip, found in zip(group, map(index.find, group), strict=True)
-        ]
-        for split, group in splits.items()
-    }
     out_dir.mkdir(parents=True, exist_ok=True)
     there = [task for group in tasks.values() for task in group if task]
     results = check_all(there, out_dir / 'journal.jsonl', workers)

@@ -6,7 +6,7 @@ import pytest
 from coavt_mm.datasets import AVTDataset
 from coavt_mm.datasets.manifest import content_hash
 from coavt_mm.datasets.preparation import FolderIndex, ListedClip, prepare, preparing
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import ConfigError, DatasetMissingError
 
 
 @pytest.fixture
@@ -89,3 +89,16 @@ def test_resumes_after_an_interruption(corpus, tmp_path, monkeypatch):
 def test_an_empty_list(corpus, tmp_path):
     with pytest.raises(ConfigError, match='all has no clips'):
         run(corpus, tmp_path, names='')
+
+
+def test_nothing_found(corpus, tmp_path):
+    with pytest.raises(DatasetMissingError, match='names such as x.mp4'):
+        run(corpus, tmp_path, names='xyz')
+    assert not (tmp_path / 'all.jsonl').exists()
+
+
+def test_a_link_that_leads_nowhere(corpus, tmp_path):
+    (corpus / 'e.mp4').symlink_to(tmp_path / 'gone.mp4')
+    assert set(run(corpus, tmp_path)['splits']['all']['problems']['unreadable']) == {
+        'd', 'e'
+    }  # fmt: skip
