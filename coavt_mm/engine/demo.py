@@ -35,7 +35,7 @@ class MemoryWatch(threading.Thread):
         interval (float): Time between two looks, in s.
     """
 
-    def __init__(self, interval: float = 0.5):
+    def __init__(self, interval: float = 2.0):
         super().__init__(daemon=True)
         self.interval, self.peak_mb = interval, 0.0
         self._stop_event = threading.Event()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 
-from .layers import STREAMS, global_mean
+from .layers import STREAMS, build_part, global_mean
 
 LOSSES = ('bce', 'ce')
 MISSING = ('average', 'own')
@@ -128,11 +128,8 @@ class CoAVTClassifier(BaseModel):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(data_preprocessor, init_cfg)
-        self.backbone = backbone
-        if not isinstance(backbone, nn.Module):
-            self.backbone = MODELS.build(backbone)
-        self.head = head if isinstance(head, nn.Module) else MODELS.build(head)
+        super().__init__(build_part(data_preprocessor), init_cfg)
+        self.backbone, self.head = build_part(backbone), build_part(head)
         self.stream = stream
         self.test_cfg = dict(stream=stream, missing='average')
         unknown = set(test_cfg or {}) - set(self.test_cfg)

@@ -12,7 +12,13 @@ from coavt_mm.registry import MODELS
 
 from .generation import generate
 from .heads import Similarity
-from .layers import STREAMS, draw_negatives, gather_padded, gather_with_grad
+from .layers import (
+    STREAMS,
+    build_part,
+    draw_negatives,
+    gather_padded,
+    gather_with_grad,
+)
 from .query_encoder import QueryState
 
 
@@ -55,13 +61,13 @@ class CoAVT(BaseModel):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(data_preprocessor, init_cfg)
-        self.query_encoder = _build(query_encoder)
-        self.av_encoder = _build(av_encoder)
-        self.text_encoder = _build(text_encoder)
-        self.contrastive_head = _build(contrastive_head)
-        self.matching_head = _build(matching_head)
-        self.lm_head = _build(lm_head)
+        super().__init__(build_part(data_preprocessor), init_cfg)
+        self.query_encoder = build_part(query_encoder)
+        self.av_encoder = build_part(av_encoder)
+        self.text_encoder = build_part(text_encoder)
+        self.contrastive_head = build_part(contrastive_head)
+        self.matching_head = build_part(matching_head)
+        self.lm_head = build_part(lm_head)
         self.tokenizer_path = tokenizer
         self.test_cfg = _checked_test_cfg(test_cfg)
         self._check_sizes()
@@ -300,27 +306,16 @@ class CoAVT(BaseModel):
             dict: ``tokens`` and, with a contrastive head, ``clip_feats``: stream ->
             (B, F, N, D) and (B, F, Q, E). F is 1 for stream A.
         """
-        spectrogram, frames = inputs.get('spectrogram'), inputs.get('frames')
-        num_frames = 1
+        frames = inputs.get('frames')
         if frames is not None:
-            num_frames = frames.shape[1]
             frames = frames.flatten(0, 1)
-        audio = spectrogram
-        if audio is not None and num_frames > 1:
-            audio = audio.repeat_interleave(num_frames, 0)
-        tokens = self.av_encoder(audio, frames)
-        if num_frames > 1 and 'A' in tokens:
-            tokens['A'] = tokens['A'][::num_frames]
-        grouped = {
-            s: x.unflatten(0, (-1, 1 if s == 'A' else num_frames))
-            for s, x in tokens.items()
-        }
-        out = {'tokens': grouped}
+        tokens = self.av_encoder(inputs.get('spectrogram'), frames)
+        by_clip = (len(inputs['has_audio']), -1)
+        out = {'tokens': {s: x.unflatten(0, by_clip) for s, x in tokens.items()}}
         if self.contrastive_head is not None:
+            project = self.contrastive_head.project_queries
             out['clip_feats'] = {
-                s: self.contrastive_head.project_queries(
-                    self.query(x).hidden
-                ).unflatten(0, (-1, grouped[s].shape[1]))
+                s: project(self.query(x).hidden).unflatten(0, by_clip)
                 for s, x in tokens.items()
             }
         return out
@@ -457,10 +452,6 @@ class CoAVT(BaseModel):
         for name, given, wanted in expected:
             if given != wanted:
                 raise ConfigError(f'CoAVT: {name} is {given}, but must be {wanted}')
-
-
-def _build(module: dict | nn.Module | None) -> nn.Module | None:
-    return MODELS.build(module) if isinstance(module, dict) else module
 
 
 def _weights(head: nn.Module | None) -> dict[str, float]:

@@ -12,8 +12,15 @@ import torch.nn.functional as F
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
+from coavt_mm.registry import MODELS
+
 #: The three streams: joint, sound alone, picture alone.
 STREAMS = ('AV', 'A', 'V')
+
+
+def build_part(part: dict | nn.Module | None) -> nn.Module | None:
+    """A part of a model, given built, as a config, or not at all."""
+    return MODELS.build(part) if isinstance(part, dict) else part
 
 
 def sincos_table(embed_dims: int, rows: int, cols: int) -> Tensor:

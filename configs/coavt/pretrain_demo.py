@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-max_iters = 450
+max_iters = 400
 warmup_iters = 20
 
 optim_wrapper = dict(
@@ -33,9 +33,9 @@ param_scheduler = [
         end=max_iters,
     ),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=150)
+train_cfg = dict(max_iters=max_iters, val_interval=200)
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=150),
+    checkpoint=dict(interval=200),
 )
 log_processor = dict(window_size=10)

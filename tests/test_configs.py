@@ -1,0 +1,118 @@
+"""Every shipped config is a test case."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
+from coavt_mm.engine import launch
+from coavt_mm.registry import DATASETS, METRICS, MODELS
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(p.relative_to(ROOT) for p in (ROOT / 'configs/coavt').rglob('*.py'))
+DEMO = str(ROOT / 'configs/coavt/pretrain_demo.py')
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    """A few demo clips; yields the options that point a demo config at them."""
+    root = tmp_path_factory.mktemp('shapes')
+    make_sounding_shapes(root, Settings(train_clips=16, test_clips=6, val_clips=6), 1)
+    options = {'model.tokenizer': f'{root}/vocab.txt'}
+    for name in ('train', 'val', 'test'):
+        dataset = f'{name}_dataloader.dataset'
+        options[f'{dataset}.data_root'] = str(root)
+        options[f'{dataset}.pipeline.3.tokenizer'] = f'{root}/vocab.txt'
+        options[f'{name}_dataloader.num_workers'] = 0
+        if name != 'test':
+            options[f'{name}_dataloader.persistent_workers'] = False
+    return {**options, 'train_dataloader.batch_size': 4}
+
+
+def _arguments(options):
+    return ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_model_and_metrics_build(path):
+    cfg = Config.fromfile(ROOT / path)
+    with torch.device('meta'):  # sizes and names, without gigabytes of weights
+        model = MODELS.build(cfg.model)
+    assert sum(p.numel() for p in model.parameters()) > 1e6
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        METRICS.build(evaluator)
+    assert cfg.train_dataloader.dataset.type in DATASETS
+
+
+@pytest.mark.parametrize(
+    'path',
+    [p for p in CONFIGS if 'demo' in p.name and 'retrieval' not in p.name],
+    ids=str,
+)
+def test_demo_configs_take_a_step(path, shapes, tmp_path):
+    options = {**shapes, 'train_cfg.max_iters': 1, 'train_cfg.val_begin': 2}
+    launch.train([str(ROOT / path), '--work-dir', str(tmp_path), *_arguments(options)])
+    assert (tmp_path / 'iter_1.pth').is_file()
+
+
+def _weights(path):
+    return torch.load(path, weights_only=False)['state_dict']
+
+
+def test_a_resumed_demo_run_equals_an_unbroken_one(shapes, tmp_path):
+    """All losses, with drawn negatives, captions and frames."""
+
+    def train(name, max_iters, *more):
+        options = {
+            **shapes,
+            'train_cfg.max_iters': max_iters,
+            'train_cfg.val_interval': 100,
+            'train_cfg.val_begin': 100,
+            'default_hooks.checkpoint.interval': 3,
+        }
+        launch.train(
+            [DEMO, '--work-dir', str(tmp_path / name), *more, *_arguments(options)]
+        )
+
+    train('unbroken', 6)
+    train('broken', 3)
+    train('broken', 6, '--resume')
+    unbroken = _weights(tmp_path / 'unbroken/iter_6.pth')
+    resumed = _weights(tmp_path / 'broken/iter_6.pth')
+    halfway = _weights(tmp_path / 'broken/iter_3.pth')
+    assert unbroken.keys() == resumed.keys()
+    for name, value in unbroken.items():
+        assert torch.equal(value, resumed[name]), name
+    assert not torch.equal(
+        halfway['query_encoder.query_tokens'], unbroken['query_encoder.query_tokens']
+    )
+
+
+def test_retrieval_demo_evaluates_a_checkpoint(shapes, tmp_path):
+    options = {**shapes, 'train_cfg.max_iters': 1, 'train_cfg.val_begin': 2}
+    launch.train([DEMO, '--work-dir', str(tmp_path), *_arguments(options)])
+    options = {
+        **shapes,
+        'test_evaluator.0.out_dir': tmp_path / 'out',
+        'test_evaluator.1.out_file': tmp_path / 'out/captions.json',
+    }
+    metrics = launch.test(
+        [
+            str(ROOT / 'configs/coavt/retrieval_demo.py'),
+            str(tmp_path / 'iter_1.pth'),
+            *('--work-dir', str(tmp_path)),
+            *_arguments(options),
+        ]
+    )
+    assert {
+        'retrieval/text_to_clip/AV/R@1',
+        'retrieval/clip_to_text/V/R@10',
+        'retrieval/matching_accuracy',
+        'caption/beam/all',
+    } <= metrics.keys()
+    written = {p.name for p in (tmp_path / 'out').iterdir()}
+    assert {'retrieval.json', 'retrieval.md', 'captions.json'} < written
+    assert sum(name.endswith('.png') for name in written) >= 3
