@@ -84,6 +84,4 @@ def layers_worker(rank: int, out: str) -> None:
     y = torch.zeros(2, 3, requires_grad=True)
     weight = torch.arange(12.0).view(3, 4)
     (gather_with_grad(y).t() * weight * (rank + 1)).sum().backward()
-    torch.save(
-        (gather_padded(ragged, value=9), mean, x.grad, y.grad), f'{out}.{rank}'
-    )
+    torch.save((gather_padded(ragged, value=9), mean, x.grad, y.grad), f'{out}.{rank}')

@@ -246,7 +246,7 @@ class CoAVT(BaseModel):
     def _language(
         self, state: QueryState, ids: Tensor, mask: Tensor, valid: Tensor
     ) -> Tensor:
-        """The caption from the queries, whose keys and values are re-used."""
+        """The caption from the queries, whose keys and values are reused."""
         hidden, _ = self.query_encoder.decode_text(
             self.lm_head.start(ids), mask, state.self_kv
         )
