@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -32,7 +33,7 @@ def read_journal(path: Path) -> dict[str, dict]:
     return results
 
 
-def _checked(tasks: Sequence[Task], workers: int) -> Iterator[dict]:
+def _checked(tasks: Sequence[Task], workers: int) -> Generator[dict, None, None]:
     if workers <= 1:
         yield from map(check_clip, tasks)
         return
@@ -61,8 +62,11 @@ def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, d
     results = read_journal(journal)
     todo = {task.key(): task for task in tasks}
     todo = {key: task for key, task in todo.items() if key not in results}
-    done = _checked(list(todo.values()), workers)
-    with open(journal, 'a', encoding='utf-8') as file:
+    # closing: an interruption must not wait for what the pool still has to do
+    with (
+        closing(_checked(list(todo.values()), workers)) as done,
+        open(journal, 'a', encoding='utf-8') as file,
+    ):
         if file.tell():
             file.write('\n')  # ends a line that was cut off
         bar = tqdm(total=len(todo), desc='checking clips', unit='clip', mininterval=1.0)
