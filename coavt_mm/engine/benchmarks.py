@@ -168,7 +168,8 @@ def spectrogram_rates(
         ],
         'LogMel, batch': on_device,
     }
-    return {name: batch / _wall(call, repeats) for name, call in calls.items()}
+    clock = _wall if moved.is_cuda else seconds_per_call
+    return {name: batch / clock(call, repeats) for name, call in calls.items()}
 
 
 def _wall(function: Callable[[], object], repeats: int) -> float:
@@ -189,6 +190,7 @@ def training_rates(
     bf16: bool = False,
     compiled: bool = False,
     steps: int = 5,
+    num_tokens: int = 32,
 ) -> dict[str, float]:
     """Time and memory of training steps with all losses on noise, after two to warm
     up.
@@ -200,6 +202,7 @@ def training_rates(
         bf16 (bool): Run the model in bfloat16 autocast.
         compiled (bool): Compile the model's forward with torch.compile.
         steps (int): Steps of which the median is taken.
+        num_tokens (int): Length of the captions in tokens.
 
     Returns:
         dict: `ms_per_step`, `clips_per_s`, `peak_gib` (of a GPU what torch
@@ -209,7 +212,7 @@ def training_rates(
     if compiled:
         model.forward = torch.compile(model.forward)
     optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-6))
-    data = packed_batch(model, batch)
+    data = packed_batch(model, batch, num_tokens=num_tokens)
     cuda = torch.device(device).type == 'cuda'
     if cuda:
         torch.cuda.reset_peak_memory_stats()
