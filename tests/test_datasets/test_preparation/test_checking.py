@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from coavt_mm.datasets.preparation import check_clip
@@ -73,3 +75,10 @@ def test_headers_only(make_clip, horrors):
     assert check_clip(Task(str(horrors['no_sound']), None, decode=False))[
         'problems'
     ] == ['no_sound']
+
+
+def test_a_pipe_that_never_yields(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.mp4')
+    result = check_clip(Task(str(tmp_path / 'pipe.mp4'), None))
+    assert result['problems'] == ['unreadable']
+    assert 'not a regular file' in result['reason']
