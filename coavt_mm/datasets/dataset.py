@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.dataset import BaseDataset, Compose, force_full_init
 from mmengine.logging import print_log
 from torch.utils.data import get_worker_info
 
@@ -126,10 +126,11 @@ class AVTDataset(BaseDataset):
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
-            pipeline=build_transforms(pipeline),
             test_mode=test_mode,
             **kwargs,
         )
+        # after the manifest: who lacks both hears of the data, not of a tokenizer
+        self.pipeline = Compose(build_transforms(pipeline))
 
     def load_data_list(self) -> list[dict]:
         """Reads the manifest, leaves out what is excluded or missing, and fills
