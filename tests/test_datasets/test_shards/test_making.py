@@ -1,8 +1,10 @@
 import json
+import os
 import sys
 from types import ModuleType
 
 import pytest
+from media_files import write_rows
 
 from coavt_mm.datasets.manifest import ROW_KEYS, content_hash, iter_manifest, parse_row
 from coavt_mm.datasets.shards import making
@@ -174,3 +176,20 @@ def test_a_cluster_that_is_not_there(corpus, tmp_path, monkeypatch):
 def test_reports_are_json(made):
     report = json.loads((made / 'shard-000002.json').read_text())
     assert report['failed'][0]['id'] == 'broken' and len(report['samples']) == 3
+
+
+def test_the_chamber_of_horrors(horrors, tmp_path):
+    """What can't be read is named; what is only odd lies in the shards."""
+    bad = ('truncated', 'truncated_index_first', 'truncated_mkv', 'zero_bytes', 'text',
+           'noise', 'missing', 'folder', 'fifo')  # fmt: skip
+    os.mkfifo(tmp_path / 'pipe.mp4')
+    rows = [
+        {'id': name, 'clip': str(path)}
+        for name, path in {**horrors, 'fifo': tmp_path / 'pipe.mp4'}.items()
+    ]
+    manifest = write_rows(tmp_path / 'm.jsonl', rows)
+    header = make_shards(manifest, tmp_path / 'shards', settings=SMALL)
+    assert {clip['id'] for clip in header['failed']} == set(bad)
+    assert all(clip['reason'] for clip in header['failed'])
+    _, kept = read_index(str(tmp_path / 'shards' / 'index.jsonl'))
+    assert {row['sample_id'] for row in kept} == {*horrors} - {*bad}
