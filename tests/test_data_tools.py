@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'configs/coavt/pretrain_vggsound.py'
 IDS = ('--aaaa_aaa0', 'baaaaaaaa-1', 'Yaaaaaaaaa2', 'daaaaaaaaa3')
 
-TINY = f"""
-_base_ = [{str(CONFIG)!r}]
-pieces = len(open({{vocabulary!r}}).read().split())
+TINY = """
+_base_ = [{base!r}]
+pieces = len(open({vocabulary!r}).read().split())
 width = 16
 model = dict(
     data_preprocessor=dict(spec_frames=64),
@@ -36,7 +36,7 @@ model = dict(
     matching_head=dict(embed_dims=width),
     lm_head=dict(embed_dims=width, vocab_size=pieces + 1, dec_token_id=pieces,
                  end_token_id=3),
-    tokenizer={{vocabulary!r}},
+    tokenizer={vocabulary!r},
 )
 train_dataloader = dict(
     batch_size=3, num_workers=0, persistent_workers=False, pin_memory=False)
@@ -63,10 +63,10 @@ def tool(monkeypatch):
 def train(tmp_path, vocabulary):
     """Trains a tiny CoAVT for one step; returns its checkpoint."""
 
-    def run(data_root, ann_file='train.jsonl', *more):
+    def run(data_root, ann_file='train.jsonl', *more, base=CONFIG):
         config = tmp_path / 'tiny.py'
-        config.write_text(TINY.replace('{{', '{').replace('}}', '}').replace(
-            '{vocabulary!r}', repr(str(vocabulary))))  # fmt: skip
+        text = TINY.replace('{vocabulary!r}', repr(str(vocabulary)))
+        config.write_text(text.replace('{base!r}', repr(str(base))))
         work = tmp_path / 'work'
         tokens = [
             f'{loader}_dataloader.dataset.pipeline.4.tokenizer={vocabulary}'
@@ -129,6 +129,19 @@ def test_vggsound(tool, train, tmp_path, make_clip, capsys):
     text = log(tmp_path)
     for word in ('vggsound-test', content_hash(out / 'test.jsonl'), 'loss_matching_AV'):
         assert word in text
+
+    for split in ('train', 'test'):
+        folder = tmp_path / 'shards' / split
+        options = ('--data-root', out, '--workers', 1, '--short-side', 224)
+        tool('make_shards', out / f'{split}.jsonl', folder, *options)
+    sharded = tmp_path / 'pretrain_vggsound_shards.py'
+    line = CONFIG.read_text().replace(
+        'datasets/vggsound.py', 'datasets/vggsound_shards.py'
+    )
+    sharded.write_text(line.replace("'../_base_/", f"'{ROOT}/configs/_base_/"))
+    shutil.rmtree(clips)  # from here on the shards are all there is
+    state = train(tmp_path / 'shards', 'train/index.jsonl', base=sharded)['state_dict']
+    assert all(torch.isfinite(value).all() for value in state.values())
 
 
 LAYOUTS = {
