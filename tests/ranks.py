@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.runner import Runner
 from tiny_coavt import tiny_batch, tiny_coavt
 from torch.nn.parallel import DistributedDataParallel
 
@@ -85,3 +86,41 @@ def layers_worker(rank: int, out: str) -> None:
     weight = torch.arange(12.0).view(3, 4)
     (gather_with_grad(y).t() * weight * (rank + 1)).sum().backward()
     torch.save((gather_padded(ragged, value=9), mean, x.grad, y.grad), f'{out}.{rank}')
+
+
+def _loader(kind: str, folder: str, start: int):
+    """Two workers a rank, batches of one; ``kind`` names files and transforms."""
+    file, sampler, prefix = {
+        'AVTDataset': ('m.jsonl', 'ResumableSampler', 'Load'),
+        'AVTShardDataset': ('index.jsonl', 'ShardSampler', 'LoadShard'),
+    }[kind]
+    pipeline = [
+        dict(type=f'{prefix}Frames', num_frames=2),
+        dict(type=f'{prefix}Audio', seconds=0.1),
+        dict(type='PickCaption'),
+        dict(type='PackAVTInputs'),
+    ]
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=dict(
+                type=f'coavt_mm.{kind}', ann_file=f'{folder}/{file}', pipeline=pipeline
+            ),
+            sampler=dict(type=f'coavt_mm.{sampler}', seed=0),
+            batch_size=1,
+            num_workers=2,
+        ),
+        seed=0,
+    )
+    loader.sampler.start = start
+    return loader
+
+
+def epoch_worker(rank: int, folder: str, out: str) -> None:
+    """One epoch of ten samples, and what is left of it after the first four."""
+    seen = {}
+    for kind in ('AVTDataset', 'AVTShardDataset'):
+        for start, batches in ((0, 5), (4, 3)):
+            loader = iter(_loader(kind, folder, start))
+            ids = [next(loader)['data_samples'][0].sample_id for _ in range(batches)]
+            seen[kind, start] = ids
+    torch.save(seen, f'{out}.{rank}')
