@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-max_iters = 400
+max_iters = 500
 warmup_iters = 20
 
 optim_wrapper = dict(
@@ -33,9 +33,9 @@ param_scheduler = [
         end=max_iters,
     ),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=200)
+train_cfg = dict(max_iters=max_iters, val_interval=250)
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=200),
+    checkpoint=dict(interval=250),
 )
 log_processor = dict(window_size=10)

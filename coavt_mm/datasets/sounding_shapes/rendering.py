@@ -20,10 +20,10 @@ COLOURS = {
 GROUNDS = {'light ground': (195, 235), 'dark ground': (15, 55)}
 #: centre of the movement, as a share of width and height
 PLACES = {
-    'top left': (0.27, 0.27),
-    'top right': (0.73, 0.27),
-    'bottom left': (0.27, 0.73),
-    'bottom right': (0.73, 0.73),
+    'top left': (0.28, 0.28),
+    'top right': (0.72, 0.28),
+    'bottom left': (0.28, 0.72),
+    'bottom right': (0.72, 0.72),
 }
 COUNTS = {'once': 1, 'twice': 2, 'four times': 4}
 #: partials of the tonal timbres: multiple of the fundamental -> amplitude
@@ -87,7 +87,7 @@ def _mask(shape: str, centre: np.ndarray, radius: float, turn: float, size: int)
 def _path(frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
     """Return (frames, 2) offsets of the centre: an ellipse, any speed or direction."""
     angle = rng.uniform(0, 2 * np.pi)
-    axes = rng.uniform(0.03, 0.06), rng.uniform(0.0, 0.06)
+    axes = rng.uniform(0.02, 0.045), rng.uniform(0.0, 0.045)
     speed = rng.uniform(0.25, 1.0) * rng.choice((-1, 1))  # turns per second
     phase = rng.uniform(0, 2 * np.pi) + 2 * np.pi * speed * np.arange(frames) / fps
     points = np.stack([axes[0] * np.cos(phase), axes[1] * np.sin(phase)], axis=1)
@@ -115,7 +115,7 @@ def draw_frames(
         ``frames`` RGB arrays (size, size, 3), uint8. Each shows all visual factors.
     """
     centres = size * (np.array(PLACES[values['place']]) + _path(frames, fps, rng))
-    radius = size * rng.uniform(0.12, 0.17)
+    radius = size * rng.uniform(0.16, 0.21)
     turn = rng.uniform(-0.2, 0.2)
     colour = np.array(COLOURS[values['colour']]) * rng.uniform(0.85, 1.08)
     ground = rng.uniform(*GROUNDS[values['ground']])
@@ -135,12 +135,12 @@ def draw_frames(
 
 def _pitch(contour: str, base: float, samples: int, sample_rate: int, wobble: float):
     """Return the (samples,) fundamental in Hz; ``wobble`` is a rate in Hz."""
-    way = np.linspace(-0.5, 0.5, samples)
+    way = np.linspace(-0.8, 0.8, samples)
     octaves = {
         'rising': way,
         'falling': -way,
         'steady': np.zeros(samples),
-        'wobbling': 0.17
+        'wobbling': 0.3
         * np.sin(2 * np.pi * wobble * np.arange(samples) / sample_rate),
     }
     return base * 2.0 ** octaves[contour]

@@ -7,6 +7,9 @@ model = dict(
     type='CoAVT',
     data_preprocessor=dict(
         type='AVTDataPreprocessor',
+        # -0.5 ... 0.5: flat colours must not drown the positions
+        frame_mean=(127.5, 127.5, 127.5),
+        frame_std=(255.0, 255.0, 255.0),
         spec_frames=256,  # 10 ms each
         spec_mean=-7.4,  # of the demo clips; tools/data/audio_stats.py
         spec_std=4.4,
@@ -65,7 +68,7 @@ model = dict(
         vocab_size=vocab_size,
         dec_token_id=5,
         end_token_id=3,
-        streams=dict(AV=1.0, A=0.0, V=0.0),
+        streams=dict(AV=3.0, A=0.0, V=0.0),
     ),
     tokenizer='data/sounding_shapes/vocab.txt',
 )
