@@ -27,12 +27,12 @@ def test_a_full_row():
             'visual_captions': [],
             'labels': ['dog'],
         },
-        '/root',
+        '/corpus',
     )
     assert row == {
         'sample_id': 'x',
-        'clip_path': '/root/c/a.mp4',
-        'audio_path': '/root/w/a.flac',
+        'clip_path': '/corpus/c/a.mp4',
+        'audio_path': '/corpus/w/a.flac',
         'start': 1.0,
         'end': 2.5,
         'captions': ['A dog.'],
@@ -46,7 +46,7 @@ def test_defaults():
     row = parse_row({'clip': 'c/a.mp4', 'start': 30, 'audio': None})
     assert row['sample_id'] == 'a_30' and row['audio_path'] == 'c/a.mp4'
     assert row['end'] is None and row['captions'] == [] and row['labels'] == []
-    sound = parse_row({'audio': '/abs/b.wav', 'clip': None}, '/root')
+    sound = parse_row({'audio': '/abs/b.wav', 'clip': None}, '/corpus')
     assert sound['sample_id'] == 'b' and sound['clip_path'] is None
     assert sound['audio_path'] == '/abs/b.wav'
 
