@@ -140,8 +140,7 @@ def _pitch(contour: str, base: float, samples: int, sample_rate: int, wobble: fl
         'rising': way,
         'falling': -way,
         'steady': np.zeros(samples),
-        'wobbling': 0.3
-        * np.sin(2 * np.pi * wobble * np.arange(samples) / sample_rate),
+        'wobbling': 0.3 * np.sin(2 * np.pi * wobble * np.arange(samples) / sample_rate),
     }
     return base * 2.0 ** octaves[contour]
 
