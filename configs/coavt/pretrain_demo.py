@@ -3,7 +3,7 @@
     python tools/data/make_sounding_shapes.py data/sounding_shapes
     python tools/train.py configs/coavt/pretrain_demo.py
 
-2,000 clips of 2.56 s, 3 million parameters, batch 64, less than 6 GB of memory.
+2,000 clips of 2.56 s, 3.5 million parameters, batch 64, less than 6 GB of memory.
 """
 
 _base_ = [
