@@ -1,6 +1,11 @@
 """Loops, hooks and optimiser wrappers that mmengine lacks."""
 
-from .hooks import IterationSeedHook, ShareModelHook, StrictCheckpointHook
+from .hooks import (
+    HardnessRampHook,
+    IterationSeedHook,
+    ShareModelHook,
+    StrictCheckpointHook,
+)
 from .loading import Converted, FitCheckpointHook
 from .loops import ResumableIterLoop
 from .optim import BF16OptimWrapper
@@ -9,6 +14,7 @@ __all__ = [
     'BF16OptimWrapper',
     'Converted',
     'FitCheckpointHook',
+    'HardnessRampHook',
     'IterationSeedHook',
     'ResumableIterLoop',
     'ShareModelHook',

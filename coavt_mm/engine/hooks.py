@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..registry import HOOKS
 
 
@@ -45,6 +45,60 @@ class IterationSeedHook(Hook):
         random.seed(words[0])
         np.random.seed(words[1])
         torch.manual_seed(words[2])
+
+
+@HOOKS.register_module()
+class HardnessRampHook(Hook):
+    """Make the matching loss's negatives harder as training goes on.
+
+    From random weights the hardest negatives teach nothing until the contrastive loss
+    tells clips apart; without them, later, near misses pass for matches. The hardness
+    of ``MatchingHead`` follows from the iteration alone, so a resumed run goes on with
+    the right one.
+
+    Args:
+        start (float): Hardness up to iteration ``begin``.
+        stop (float): Hardness from iteration ``end`` on. Defaults to 1, BLIP-2's.
+        begin (int): First iteration of the linear ramp.
+        end (int): Its last.
+
+    Raises:
+        ConfigError: If the numbers make no ramp, or the model has no matching head.
+    """
+
+    def __init__(self, start: float, begin: int, end: int, stop: float = 1.0):
+        if min(start, stop, begin) < 0 or end <= begin:
+            raise ConfigError(
+                f'HardnessRampHook: start={start}, stop={stop}, begin={begin}, '
+                f'end={end} make no ramp; none may be negative, end comes after begin'
+            )
+        self.start, self.stop, self.begin, self.end = start, stop, begin, end
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuse a model without a matching head.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        if not hasattr(_bare_model(runner), 'matching_head'):
+            raise ConfigError('HardnessRampHook: the model has no matching_head')
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Set the hardness of this iteration.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Index of the batch.
+            data_batch (dict, optional): The batch.
+        """
+        head = _bare_model(runner).matching_head
+        if head is None:  # the loss is switched off
+            return
+        share = (runner.iter - self.begin) / (self.end - self.begin)
+        share = min(max(share, 0.0), 1.0)
+        head.hardness = self.start + share * (self.stop - self.start)
 
 
 @HOOKS.register_module()

@@ -163,7 +163,7 @@ class CoAVT(BaseModel):
                 tokens[stream],
                 states[stream],
                 (ids, mask),
-                similarity.get(stream),
+                self.matching_head.mining(stream, similarity),
                 same,
                 valid[stream],
             )
@@ -213,11 +213,7 @@ class CoAVT(BaseModel):
     ) -> tuple[Tensor, Tensor]:
         """One positive and two hard negatives a sample: wrong clip, wrong text."""
         allowed = ~same & gather_with_grad(valid)
-        to_clip = to_text = None
-        if similarity is not None:
-            hardness = self.matching_head.hardness
-            to_clip = hardness * similarity.text_to_clip
-            to_text = hardness * similarity.clip_to_text
+        to_text, to_clip = (None, None) if similarity is None else similarity
         clip_index, found = draw_negatives(to_clip, allowed)
         text_index, _ = draw_negatives(to_text, allowed)
         all_text = [gather_padded(part) for part in text]

@@ -7,6 +7,7 @@ Letters used in shapes: B clips of this rank, G clips of all ranks, Q queries,
 T text tokens, D width, E projected width.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -158,6 +159,11 @@ class MatchingHead(BaseModule):
             temperature) as probabilities: 1 is BLIP-2, 0 draws evenly. Without
             pre-trained text weights hard negatives alone teach nothing for long.
             Defaults to 1.
+        mine (Sequence[str], optional): Streams whose similarities negatives are drawn
+            by, one at random for each. With ``('AV', 'A', 'V')`` some negatives sound
+            alike and some look alike, so that neither sense suffices to tell them
+            apart. Streams that the contrastive head does not train are left out.
+            None is the stream itself (BLIP-2).
         init_cfg (dict, optional): mmengine's initialisation config.
     """
 
@@ -166,6 +172,7 @@ class MatchingHead(BaseModule):
         embed_dims: int = 768,
         streams: dict[str, float] | None = None,
         hardness: float = 1.0,
+        mine: Sequence[str] | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -173,8 +180,38 @@ class MatchingHead(BaseModule):
             raise ConfigError(f'MatchingHead: hardness is negative: {hardness}')
         streams = {'AV': 1.0} if streams is None else streams
         self.streams = checked_streams('MatchingHead', streams)
-        self.hardness = hardness
+        unknown = set(mine or ()) - set(STREAMS)
+        if unknown:
+            raise ConfigError(
+                f'MatchingHead: mine names {", ".join(sorted(unknown))}; streams are '
+                f'{", ".join(STREAMS)}'
+            )
+        self.hardness, self.mine = hardness, mine
         self.fc = nn.Linear(embed_dims, 2)
+
+    def mining(
+        self, stream: str, similarity: dict[str, Similarity]
+    ) -> Similarity | None:
+        """Logits by which the negatives of a stream are drawn.
+
+        Args:
+            stream (str): The stream that is matched.
+            similarity (dict[str, Similarity]): Those of the contrastive head.
+
+        Returns:
+            Similarity: Two (B, G) matrices, in which each row is that of one stream
+            to mine; None where the contrastive head trains none of them.
+        """
+        names = [s for s in self.mine or (stream,) if s in similarity]
+        if not names:
+            return None
+        rows = []
+        for direction in zip(*(similarity[name] for name in names), strict=True):
+            every = torch.stack(direction)  # (streams, B, G)
+            picked = torch.randint(len(names), every.shape[1:2], device=every.device)
+            own = torch.arange(every.shape[1], device=every.device)
+            rows.append(self.hardness * every[picked, own])
+        return Similarity(*rows)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Query outputs of pairs (P, Q, D) -> logits (P, 2); column 1 is 'match'."""

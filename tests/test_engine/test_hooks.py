@@ -6,9 +6,13 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from coavt_mm.engine.hooks import IterationSeedHook, StrictCheckpointHook
+from coavt_mm.engine.hooks import (
+    HardnessRampHook,
+    IterationSeedHook,
+    StrictCheckpointHook,
+)
 from coavt_mm.engine.launch import build_runner
-from coavt_mm.errors import CheckpointError
+from coavt_mm.errors import CheckpointError, ConfigError
 
 
 def draw(seed: int, iteration: int) -> tuple:
@@ -34,6 +38,35 @@ def test_seed_differs_between_ranks(monkeypatch):
 def test_seed_hook_runs_last(toy_cfg):
     hooks = build_runner(toy_cfg()).hooks
     assert isinstance(hooks[-1], IterationSeedHook)
+
+
+@pytest.mark.parametrize(
+    'iteration, hardness', [(0, 0.1), (10, 0.1), (15, 0.3), (20, 0.5), (99, 0.5)]
+)
+def test_hardness_follows_the_iteration(iteration, hardness):
+    head = SimpleNamespace(hardness=1.0)
+    model = torch.nn.Module()
+    model.matching_head = head
+    hook = HardnessRampHook(start=0.1, stop=0.5, begin=10, end=20)
+    hook.before_train_iter(SimpleNamespace(model=model, iter=iteration), 0)
+    assert head.hardness == pytest.approx(hardness)
+
+
+def test_hardness_of_a_model_without_the_loss_or_the_head():
+    model = torch.nn.Module()
+    runner = SimpleNamespace(model=model, iter=0)
+    hook = HardnessRampHook(start=0.1, begin=0, end=1)
+    with pytest.raises(ConfigError, match='no matching_head'):
+        hook.before_train(runner)
+    model.matching_head = None
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    assert model.matching_head is None
+
+
+def test_a_ramp_that_goes_nowhere_is_refused():
+    with pytest.raises(ConfigError, match='begin=5, end=5 make no ramp'):
+        HardnessRampHook(start=0.1, begin=5, end=5)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models import ContrastiveHead, LanguageModelingHead, MatchingHead
+from coavt_mm.models.heads import Similarity
 from coavt_mm.models.layers import draw_negatives
 
 
@@ -90,6 +91,33 @@ def test_no_candidate():
     index, found = draw_negatives(torch.zeros(2, 2), allowed)
     assert index.tolist() == [0, 0]
     assert found.tolist() == [False, True]
+
+
+def test_negatives_are_mined_from_the_streams_named():
+    torch.manual_seed(0)
+    similarity = {
+        s: Similarity(torch.full((200, 3), k), torch.full((200, 3), -k))
+        for s, k in dict(AV=1.0, A=2.0, V=3.0).items()
+    }
+    own = MatchingHead(embed_dims=4, hardness=0.5).mining('AV', similarity)
+    assert torch.equal(own.clip_to_text, torch.full((200, 3), 0.5))
+    assert torch.equal(own.text_to_clip, torch.full((200, 3), -0.5))
+    mined = MatchingHead(embed_dims=4, mine=('AV', 'V')).mining('AV', similarity)
+    for got, sign in zip(mined, (1, -1), strict=True):
+        assert set(got.unique().tolist()) == {sign * 1.0, sign * 3.0}
+        assert (got == got[:, :1]).all()  # one stream a row
+        assert 60 < (got[:, 0] == sign).sum() < 140
+    assert (mined.clip_to_text != -mined.text_to_clip).any()  # drawn apart
+
+
+def test_streams_without_similarity_are_not_mined():
+    similarity = {'A': Similarity(torch.ones(1, 1), torch.ones(1, 1))}
+    head = MatchingHead(embed_dims=4, mine=('AV', 'A'))
+    assert torch.equal(head.mining('AV', similarity).clip_to_text, torch.ones(1, 1))
+    assert head.mining('AV', {}) is None
+    assert MatchingHead(embed_dims=4).mining('AV', similarity) is None
+    with pytest.raises(ConfigError, match='mine names X'):
+        MatchingHead(mine=('AV', 'X'))
 
 
 def test_matching_counts_only_valid_pairs():

@@ -19,7 +19,7 @@ from .rendering import draw_frames, play_sound, write_clip
 from .splits import Pair, choose_bound_pairs, choose_pairs
 
 #: raise when the same settings render something else
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 SAMPLE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 SPLITS = ('train', 'val', 'test')
 PARAPHRASES = 3
@@ -42,7 +42,7 @@ class Settings:
             (but for its place), for audio-visual retrieval.
     """
 
-    train_clips: int = 2000
+    train_clips: int = 3000
     test_clips: int = 200
     val_clips: int = 100
     seed: int = 0
@@ -166,7 +166,9 @@ def _write_split(
     """Write the manifest and the sidecar of a split; the test set has two."""
     rows = manifest_rows(split, pairs, settings)
     kind = 'sounding-shapes-bound' if settings.bound else 'sounding-shapes'
-    protocol = f'{kind}-{split}-{len(pairs)}-seed{settings.seed}'
+    # other pictures and sounds are another test, though the captions stay the same
+    version = f'v{RENDERER_VERSION}'
+    protocol = f'{kind}-{version}-{split}-{len(pairs)}-seed{settings.seed}'
     meta = {'protocol': protocol, 'missing': 0, 'classes': grammar.class_names()}
     path = out_dir / f'{split}.jsonl'
     if split == 'train':

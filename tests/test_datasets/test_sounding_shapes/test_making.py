@@ -76,12 +76,13 @@ def test_partial_manifest_shows_the_same_clips(made):
 
 def test_sidecars(made):
     meta = json.loads((made / 'test.meta.json').read_text())
-    assert meta['protocol'] == 'sounding-shapes-test-5-seed0'
+    version = f'v{making.RENDERER_VERSION}'
+    assert meta['protocol'] == f'sounding-shapes-{version}-test-5-seed0'
     assert meta['missing'] == 0 and len(meta['classes']) == 31
     assert meta['ceilings'] == json.loads((made / 'ceilings.json').read_text())
     assert meta['ceilings']['AV']['R@1'] == 100.0 > meta['ceilings']['A']['R@1']
     partial = json.loads((made / 'test_partial.meta.json').read_text())
-    assert partial['protocol'] == 'sounding-shapes-test-partial-5-seed0'
+    assert partial['protocol'] == f'sounding-shapes-{version}-test-partial-5-seed0'
     assert set(partial['ceilings']) == {'A', 'V'}
     labels = {name for row in _rows(made / 'train.jsonl') for name in row['labels']}
     assert labels <= set(meta['classes'])
@@ -124,7 +125,8 @@ def test_no_val_clips_and_bound(tmp_path):
     make_sounding_shapes(tmp_path, settings)
     assert not (tmp_path / 'val.jsonl').exists()
     meta = json.loads((tmp_path / 'test.meta.json').read_text())
-    assert meta['protocol'] == 'sounding-shapes-bound-test-2-seed0'
+    version = f'v{making.RENDERER_VERSION}'
+    assert meta['protocol'] == f'sounding-shapes-bound-{version}-test-2-seed0'
 
 
 @pytest.mark.parametrize(
