@@ -6,6 +6,13 @@ import itertools
 import pytest
 import torch
 from tiny_coavt import DEC, SEP, VOCAB, tiny_batch, tiny_coavt
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import CausalLMOutput
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.generation import Decoding, check_decoding, generate
@@ -266,3 +273,48 @@ def test_senseless_options_are_refused(options, match):
 def test_an_unknown_option_is_refused_when_the_model_is_built():
     with pytest.raises(ConfigError, match=r"'beam': unknown \['beams'\].*num_beams"):
         tiny_coavt(test_cfg=dict(caption=dict(beam=dict(beams=3))))
+
+
+class _Plain(PreTrainedModel, GenerationMixin):
+    """The language model of one clip, as transformers' generate() drives it."""
+
+    config_class = PretrainedConfig
+    main_input_name = 'input_ids'
+
+    def __init__(self, model, state):
+        super().__init__(PretrainedConfig(vocab_size=VOCAB, is_encoder_decoder=False))
+        self.generation_config = GenerationConfig()
+        self.parts = [model, state]  # a list: no sub-modules, nothing to initialise
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def prepare_inputs_for_generation(self, input_ids, **kwargs):
+        return dict(input_ids=input_ids)
+
+    def forward(self, input_ids, **kwargs):
+        model, state = self.parts
+        logits = [_logits(model, state, row[1:]) for row in input_ids.tolist()]
+        return CausalLMOutput(logits=torch.stack(logits)[:, None])
+
+
+@pytest.mark.parametrize('beams', [1, 4])
+@pytest.mark.parametrize('penalty', [1.0, 1.7])
+def test_equals_generate_of_transformers(model, beams, penalty):
+    """With length_penalty=0, since transformers counts the end token as length."""
+    state = _state(model, 6)
+    options = dict(num_beams=beams, repetition_penalty=penalty)
+    if beams > 1:
+        options['length_penalty'] = 0.0
+    got = _write(model, state, max_tokens=12, min_tokens=3, **options)
+    for b in range(6):
+        ids = _Plain(model, _one(state, b)).generate(
+            torch.tensor([[DEC]]),
+            do_sample=False,
+            max_new_tokens=12,
+            min_new_tokens=3,
+            eos_token_id=SEP,
+            pad_token_id=0,
+            use_cache=False,
+            **options,
+        )
+        there = [*ids[0, 1:].tolist(), SEP]
+        assert got[b] == there[: there.index(SEP)]
