@@ -1,5 +1,6 @@
 """Captioning as an mmengine metric."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..visualization import (
     middle_frame,
     save_figure,
 )
-from .caption_scores import SCORES, caption_scores, check_scoring
+from .caption_scores import caption_scores, check_scoring
 from .clips import check_samples, describe_clips
 
 KEPT = ('sample_idx', 'sample_id', 'clip_path', 'start', 'end', 'frame_times', 'error')
@@ -92,11 +93,7 @@ class CaptionMetric(BaseMetric):
             )
         report = self._describe(results, written)
         report['decoders'] = {
-            decoder: caption_scores(
-                [record['predictions'][decoder] for record in written],
-                [record['references'] for record in written],
-                self.tokenizer,
-            )
+            decoder: self._score(decoder, written)
             for decoder in written[0]['predictions']
         }
         report['predictions'] = [
@@ -107,7 +104,25 @@ class CaptionMetric(BaseMetric):
         print_log('\n' + caption_markdown(report), logger='current')
         if self.out_dir:
             self._save(report, written)
-        return self._flat(report['decoders'])
+        return {
+            f'{decoder}/{name}': value
+            for decoder, scores in report['decoders'].items()
+            for name, value in scores.items()
+            if value is not None
+        }
+
+    def _score(self, decoder: str, written: list[dict]) -> dict[str, float | None]:
+        """Scores by name; the name says so where the tokenizer is not the usual one."""
+        scores = caption_scores(
+            [record['predictions'][decoder] for record in written],
+            [record['references'] for record in written],
+            self.tokenizer,
+        )
+        suffix = '' if self.tokenizer == 'ptb' else f'_{self.tokenizer}'
+        return {
+            name if value is None else name + suffix: value
+            for name, value in scores.items()
+        }
 
     def _describe(self, results: list[dict], written: list[dict]) -> dict:
         about = describe_clips(self.dataset_meta, results)
@@ -117,7 +132,11 @@ class CaptionMetric(BaseMetric):
             broken = sum(r['error'] is not None for r in results)
             about['missing'] = (about['missing'] or 0) + len(mute) - broken
             names = ', '.join(map(str, mute[:20]))
-            print_log(f'{len(mute)} clips without a caption: {names}', logger='current')
+            print_log(
+                f'{len(mute)} clips without a caption count as missing: {names}',
+                logger='current',
+                level=logging.WARNING,
+            )
         return {
             'metric': 'captioning',
             **about,
@@ -137,15 +156,6 @@ class CaptionMetric(BaseMetric):
             rows = [_row(record) for record in written[::step][:SHOWN]]
             title = f'{report["protocol"] or "captioning"}: {report["clips"]} clips'
             save_figure(caption_table_figure(rows, title), out_dir / 'captions.png')
-
-    def _flat(self, decoders: dict[str, dict]) -> dict[str, float]:
-        suffix = '' if self.tokenizer == 'ptb' else f'_{self.tokenizer}'
-        return {
-            f'{decoder}/{name}{suffix}': value
-            for decoder, scores in decoders.items()
-            for name, value in scores.items()
-            if value is not None
-        }
 
 
 def _row(record: dict) -> CaptionRow:
@@ -171,9 +181,10 @@ def caption_markdown(report: dict) -> str:
         f'references {report["references"]}, missing {missing}, '
         f'tokenizer {report["tokenizer"]}'
     )
-    rows = [['decoder', *SCORES]]
+    names = next(iter(report['decoders'].values())).keys()
+    rows = [['decoder', *names]]
     for decoder, scores in report['decoders'].items():
-        values = [scores[name] for name in SCORES]
+        values = [scores[name] for name in names]
         cells = ['not computed' if v is None else f'{v:.4f}' for v in values]
         rows.append([decoder, *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -28,8 +28,8 @@ class Decoding:
 
     Args:
         num_beams (int): Hypotheses kept for each clip; 1 is greedy. Defaults to 1.
-        max_tokens (int): Longest caption, in tokens, the end token not counted.
-            Defaults to 30.
+        max_tokens (int): Tokens written at most, the end token is one; a caption that
+            has not ended by then is cut off. Defaults to 30.
         min_tokens (int): No end before so many tokens. Defaults to 1.
         length_penalty (float): A finished beam's log-probability is divided by
             length ** length_penalty; above 0 favours long captions. Defaults to 1.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .plots import FAINT, INK, LINE_COLORS, new_figure
 
-WIDTH = 84  # characters a line
+WIDTH = 108  # characters a line
 LINE = 0.17  # inches
 SHOWN_REFERENCES = 3
 

@@ -50,7 +50,7 @@ test_pipeline = [
     dict(type='AllCaptions') if step['type'] == 'AllCaptions' else step
     for step in _base_.test_pipeline
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_evaluator = dict(_delete_=True, type='AttributeAccuracy')

@@ -43,6 +43,7 @@ def test_each_decoder_is_scored_under_the_tokenizers_name():
             assert metrics[f'caption/{decoder}/{name}_words'] == expected[name]
     assert len(metrics) == 12  # no METEOR without Java, and no other tokenizer's name
     report = metric.last_results
+    assert [*report['decoders']['beam']][-2:] == ['CIDEr-D_words', 'METEOR']
     assert report['decoders']['beam']['METEOR'] is None
     assert 'METEOR needs Java' in report['left_out'][0]
 
@@ -77,7 +78,7 @@ def test_files(tmp_path, make_clip):
     row = next(line for line in text.splitlines() if line.startswith('| greedy'))
     cells = [cell.strip() for cell in row.strip('|').split('|')]
     assert cells[-1] == 'not computed'
-    assert float(cells[1]) == round(report['decoders']['greedy']['BLEU-1'], 4)
+    assert float(cells[1]) == round(report['decoders']['greedy']['BLEU-1_words'], 4)
     assert (tmp_path / 'new/captions.png').stat().st_size > 5000
 
 

@@ -9,7 +9,7 @@ IMAGE = np.full((9, 16, 3), 200, np.uint8)
 
 def test_rows_show_every_decoder_and_three_references(tmp_path):
     rows = [
-        CaptionRow(IMAGE, 'a', dict(greedy='a dog', beam='word ' * 40), list('wxyz')),
+        CaptionRow(IMAGE, 'a', dict(greedy='a dog', beam='word ' * 60), list('wxyz')),
         CaptionRow(None, 'b', dict(greedy=''), ['rain']),
     ]
     figure = caption_table_figure(rows, 'toy')
