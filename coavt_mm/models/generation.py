@@ -1,10 +1,111 @@
-"""Caption decoding: greedy and beam search with cached keys and values."""
+"""Caption decoding: greedy, beam search, nucleus sampling; cached keys and values.
 
+Letters used in shapes: B clips, K beams, L tokens written so far, [DEC] included.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
 import torch
 from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from coavt_mm.errors import ConfigError
 
 from .heads import LanguageModelingHead
 from .query_encoder import KeyValue, QueryEncoder, QueryState
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a caption is chosen; the penalties are those of transformers.
+
+    Args:
+        num_beams (int): Hypotheses kept for each clip; 1 is greedy. Defaults to 1.
+        max_tokens (int): Tokens written at most, the end token is one; a caption that
+            has not ended by then is cut off. Defaults to 30.
+        min_tokens (int): No end before so many tokens. Defaults to 1.
+        length_penalty (float): A finished beam's log-probability is divided by
+            length ** length_penalty; above 0 favours long captions. Defaults to 1.
+        repetition_penalty (float): Scores of tokens written already are divided by it
+            if positive and multiplied if negative (CTRL); 1 switches it off. Scores
+            are logits, with beams log-probabilities. Defaults to 1.
+        top_p (float, optional): Draw each token from the fewest most probable ones
+            whose probabilities sum up to this (nucleus sampling). Default: don't draw.
+        temperature (float): Of the draw; divides logits. Defaults to 1.
+        seed (int): Of the draw. Defaults to 0.
+
+    Raises:
+        ConfigError: If a value, or the combination, makes no sense.
+    """
+
+    num_beams: int = 1
+    max_tokens: int = 30
+    min_tokens: int = 1
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    top_p: float | None = None
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ('num_beams', 'max_tokens'):
+            if getattr(self, name) < 1:
+                raise ConfigError(f'{name} is {getattr(self, name)}, not at least 1')
+        for name in ('repetition_penalty', 'temperature'):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f'{name} is {getattr(self, name)}, not above 0')
+        if not 0 <= self.min_tokens <= self.max_tokens:
+            raise ConfigError(
+                f'min_tokens is {self.min_tokens}, not between 0 and max_tokens='
+                f'{self.max_tokens}'
+            )
+        if self.top_p is None:
+            if self.temperature != 1 or self.seed:
+                raise ConfigError('temperature and seed need top_p: nothing is drawn')
+        elif not 0 < self.top_p <= 1:
+            raise ConfigError(f'top_p is {self.top_p}, not above 0 and at most 1')
+        elif self.num_beams != 1:
+            raise ConfigError('top_p draws one caption a clip: num_beams must be 1')
+
+    def processors(self) -> LogitsProcessorList:
+        """What transformers does to scores (rows, vocab) after ids (rows, L)."""
+        found = LogitsProcessorList()
+        if self.repetition_penalty != 1:
+            penalty = float(self.repetition_penalty)
+            found.append(RepetitionPenaltyLogitsProcessor(penalty))
+        if self.top_p is not None:
+            found.append(TemperatureLogitsWarper(float(self.temperature)))
+            found.append(TopPLogitsWarper(self.top_p))
+        return found
+
+
+def check_decoding(name: str, options: dict) -> None:
+    """Refuse what :class:`Decoding` does not take.
+
+    Args:
+        name (str): What the config calls this way of decoding.
+        options (dict): Arguments of :class:`Decoding`.
+
+    Raises:
+        ConfigError: If an option is unknown or its value makes no sense.
+    """
+    known = [field.name for field in fields(Decoding)]
+    unknown = set(options) - set(known)
+    if unknown:
+        raise ConfigError(
+            f'decoding {name!r}: unknown {sorted(unknown)}, expected some of {known}'
+        )
+    try:
+        Decoding(**options)
+    except ConfigError as error:
+        raise ConfigError(f'decoding {name!r}: {error}') from error
 
 
 @torch.no_grad()
@@ -12,10 +113,8 @@ def generate(
     query_encoder: QueryEncoder,
     lm_head: LanguageModelingHead,
     state: QueryState,
-    num_beams: int = 1,
-    max_tokens: int = 30,
-    min_tokens: int = 1,
-    length_penalty: float = 1.0,
+    clip_keys: Sequence[int] | None = None,
+    **options,
 ) -> list[list[int]]:
     """Write one caption a clip.
 
@@ -23,55 +122,137 @@ def generate(
         query_encoder (QueryEncoder): Decodes text.
         lm_head (LanguageModelingHead): Scores the next token.
         state (QueryState): Query outputs of B clips.
-        num_beams (int): 1 is greedy. Defaults to 1.
-        max_tokens (int): Longest caption, in tokens, the end token not counted.
-            Defaults to 30.
-        min_tokens (int): No end before so many tokens. Defaults to 1.
-        length_penalty (float): A finished beam's log-probability is divided by
-            length ** length_penalty. Defaults to 1.
+        clip_keys (sequence of int, optional): B numbers from 0 on, on which, with the
+            seed, the draws of each clip depend; its place in a batch then doesn't
+            matter. Defaults to 0 ... B - 1.
+        options: Arguments of :class:`Decoding`.
 
     Returns:
         list[list[int]]: Token ids of B captions, without [DEC] and end token.
     """
-    if num_beams < 1 or max_tokens < 1:
-        raise ValueError('num_beams and max_tokens must be at least 1')
+    decoding = Decoding(**options)
     batch, device = state.hidden.shape[0], state.hidden.device
-    beams = _Beams(batch, num_beams, lm_head.end_token_id, length_penalty, device)
-    past = _repeat(state.self_kv, num_beams)
-    token = torch.full((batch * num_beams, 1), lm_head.dec_token_id, device=device)
-    for step in range(max_tokens):
+    start = torch.full((batch, 1), lm_head.dec_token_id, device=device)
+    if decoding.num_beams > 1:
+        search = _Beams(start, lm_head.end_token_id, decoding)
+    else:
+        draws = None
+        if decoding.top_p is not None:
+            draws = _draws(decoding, range(batch) if clip_keys is None else clip_keys)
+            draws = draws.to(device)
+        search = _Chains(start, lm_head.end_token_id, decoding, draws)
+    past = _repeat(state.self_kv, decoding.num_beams)
+    for _ in range(decoding.max_tokens):
+        token = search.last()
         hidden, past = query_encoder.decode_text(token, torch.ones_like(token), past)
-        logits = lm_head(hidden[:, -1], query_encoder.word_embeddings.weight).float()
-        if step < min_tokens:
-            logits[:, lm_head.end_token_id] = float('-inf')
-        token, origin = beams.advance(logits.log_softmax(-1))
-        if beams.done():
+        logits = lm_head(hidden[:, -1], query_encoder.word_embeddings.weight)
+        origin = search.advance(logits.float())
+        if search.done():
             break
-        past = [(k[origin], v[origin]) for k, v in past]
-    return beams.best()
+        if origin is not None:
+            past = [(k[origin], v[origin]) for k, v in past]
+    return search.captions()
+
+
+def _draws(decoding: Decoding, keys: Sequence[int]) -> Tensor:
+    """(B, max_tokens) uniform numbers, the same on every device."""
+    rows = []
+    for key in keys:
+        rng = np.random.default_rng([decoding.seed, int(key)])
+        rows.append(torch.from_numpy(rng.random(decoding.max_tokens)))
+    return torch.stack(rows)
+
+
+class _Chains:
+    """One running caption a clip, its tokens the best ones or drawn.
+
+    Args:
+        start: (B, 1) [DEC].
+        end: Id of the end token.
+        decoding: The options.
+        draws: (B, max_tokens) numbers in [0, 1); None takes the best token.
+    """
+
+    def __init__(
+        self, start: Tensor, end: int, decoding: Decoding, draws: Tensor | None
+    ):
+        self.ids, self.end, self.draws = start, end, draws
+        self.min_tokens, self.process = decoding.min_tokens, decoding.processors()
+        self.ended = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+
+    def last(self) -> Tensor:
+        """(B, 1) the tokens written last."""
+        return self.ids[:, -1:]
+
+    def advance(self, logits: Tensor) -> None:
+        """Extend every caption by one token, given logits (B, vocab)."""
+        length = self.ids.shape[1] - 1
+        if length < self.min_tokens:
+            logits[:, self.end] = float('-inf')
+        scores = self.process(self.ids, logits)
+        if self.draws is None:
+            token = scores.argmax(1, keepdim=True)
+        else:
+            token = _inverse_cdf(scores, self.draws[:, length : length + 1])
+        self.ids = torch.cat([self.ids, token], 1)
+        self.ended |= token[:, 0] == self.end
+
+    def done(self) -> bool:
+        """Has every caption ended?"""
+        return bool(self.ended.all())
+
+    def captions(self) -> list[list[int]]:
+        """Each caption up to its end token."""
+        rows = self.ids[:, 1:].tolist()
+        return [row[: row.index(self.end)] if self.end in row else row for row in rows]
+
+
+def _inverse_cdf(scores: Tensor, draws: Tensor) -> Tensor:
+    """The token at which the summed probability passes draws (B, 1): (B, 1)."""
+    summed = scores.double().softmax(1).cumsum(1)
+    return torch.searchsorted(summed, draws * summed[:, -1:], right=True)
 
 
 class _Beams:
-    """Running and finished hypotheses of B clips, K beams each."""
+    """Running and finished hypotheses of B clips, K beams each.
 
-    def __init__(self, batch: int, beams: int, end: int, penalty: float, device):
-        self.batch, self.beams, self.end, self.penalty = batch, beams, end, penalty
-        self.scores = torch.full((batch, beams), float('-inf'), device=device)
+    Args:
+        start: (B, 1) [DEC].
+        end: Id of the end token.
+        decoding: The options.
+    """
+
+    def __init__(self, start: Tensor, end: int, decoding: Decoding):
+        self.batch, self.beams = len(start), decoding.num_beams
+        self.end, self.min_tokens = end, decoding.min_tokens
+        self.penalty, self.process = decoding.length_penalty, decoding.processors()
+        self.scores = start.new_full(
+            (self.batch, self.beams), float('-inf'), dtype=torch.float
+        )
         self.scores[:, 0] = 0  # all beams start equal: let only one of them run
-        self.ids = torch.zeros(batch, beams, 0, dtype=torch.long, device=device)
-        self.finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(batch)]
-        self.closed = [False] * batch
+        self.ids = start[:, None].repeat(1, self.beams, 1)  # (B, K, L)
+        self.finished: list[list[tuple[float, list[int]]]] = [
+            [] for _ in range(self.batch)
+        ]
+        self.closed = [False] * self.batch
 
-    def advance(self, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    def last(self) -> Tensor:
+        """(B * K, 1) the tokens written last."""
+        return self.ids[..., -1].reshape(-1, 1)
+
+    def advance(self, logits: Tensor) -> Tensor:
         """Extend every beam by one token.
 
         Args:
-            log_probs (Tensor): (B * K, vocab).
+            logits (Tensor): (B * K, vocab).
 
         Returns:
-            tuple: Next tokens (B * K, 1) and the row each beam came from (B * K,).
+            Tensor: (B * K,) the row that each beam came from.
         """
-        vocab = log_probs.shape[-1]
+        vocab = logits.shape[-1]
+        log_probs = self.process(self.ids.flatten(0, 1), logits.log_softmax(-1))
+        if self.ids.shape[2] - 1 < self.min_tokens:
+            log_probs[:, self.end] = float('-inf')
         total = self.scores[..., None] + log_probs.view(self.batch, self.beams, vocab)
         # 2K candidates: even if K of them end here, K go on
         scores, flat = total.flatten(1).topk(min(2 * self.beams, total[0].numel()))
@@ -84,39 +265,40 @@ class _Beams:
         kept = self.ids.gather(1, origin[..., None].expand(-1, -1, self.ids.shape[2]))
         self.ids = torch.cat([kept, token[..., None]], 2)
         offset = torch.arange(self.batch, device=token.device)[:, None] * self.beams
-        return token.view(-1, 1), (origin + offset).flatten()
+        return (origin + offset).flatten()
 
     def _collect(self, scores: Tensor, origin: Tensor, ended: Tensor) -> None:
-        length = self.ids.shape[2]
         # only an end among the K best is a real contender
         for b, k in ended[:, : self.beams].nonzero().tolist():
-            score = scores[b, k].item() / max(length, 1) ** self.penalty
+            score = scores[b, k].item()
             if score > float('-inf') and not self.closed[b]:
-                ids = self.ids[b, origin[b, k]].tolist()
-                self.finished[b].append((score, ids))
+                ids = self.ids[b, origin[b, k], 1:].tolist()
+                self.finished[b].append((self._normalised(score, len(ids)), ids))
+
+    def _normalised(self, score: float, length: int) -> float:
+        return score / max(length, 1) ** self.penalty
 
     def done(self) -> bool:
-        """Close the clips whose K finished beams can't be overtaken; are all closed?
+        """Close the clips whose best finished beam leads; are all closed?
 
-        Greedy search ends with the first end token, whatever might follow.
+        A clip with K finished beams is closed once none that runs is better at its
+        present length (transformers' ``early_stopping=False``).
         """
-        length = self.ids.shape[2]
-        running = (self.scores.max(1).values / length**self.penalty).tolist()
-        for b, done in enumerate(self.finished):
-            if len(done) >= self.beams:
-                self.closed[b] |= self.beams == 1 or max(done)[0] >= running[b]
+        best, length = self.scores.max(1).values.tolist(), self.ids.shape[2] - 1
+        for b, found in enumerate(self.finished):
+            if len(found) >= self.beams:
+                running = self._normalised(best[b], length)
+                self.closed[b] |= max(found)[0] >= running
         return all(self.closed)
 
-    def best(self) -> list[list[int]]:
+    def captions(self) -> list[list[int]]:
         """The best caption of each clip; running ones count where none has ended."""
-        length = max(self.ids.shape[2], 1)
         captions = []
-        for b, done in enumerate(self.finished):
-            if not done:
+        for b, found in enumerate(self.finished):
+            if not found:
                 k = int(self.scores[b].argmax())
-                score = self.scores[b, k].item() / length**self.penalty
-                done = [(score, self.ids[b, k].tolist())]
-            captions.append(max(done)[1])
+                found = [(0.0, self.ids[b, k, 1:].tolist())]
+            captions.append(max(found)[1])
         return captions
 
 

@@ -1,5 +1,6 @@
 """Plots that evaluations and tools leave for people."""
 
+from .caption_table import CaptionRow, caption_table_figure
 from .contact_sheet import Hit, contact_sheet_figure, middle_frame
 from .plots import (
     read_scalars,
@@ -10,7 +11,9 @@ from .plots import (
 )
 
 __all__ = [
+    'CaptionRow',
     'Hit',
+    'caption_table_figure',
     'contact_sheet_figure',
     'middle_frame',
     'read_scalars',

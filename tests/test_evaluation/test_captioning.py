@@ -4,78 +4,108 @@ import pytest
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from coavt_mm.errors import ConfigError
-from coavt_mm.evaluation.captioning import AttributeAccuracy, attribute_accuracy
+from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.evaluation.caption_scores import SCORES, caption_scores
+from coavt_mm.evaluation.captioning import CaptionMetric, caption_markdown
 from coavt_mm.registry import METRICS
 
-TRUTH = (
-    'a red circle moves in the top left on a dark ground '
-    'while a rising bell sounds twice'
-)
-PARAPHRASE = (
-    'a chime plays a climbing note two times and '
-    'a scarlet disc drifts at the upper left of a black background'
-)
+pytest.importorskip('pycocoevalcap', reason='pycocoevalcap (extra `caption`) is absent')
+
+WRITTEN = {'a': 'a dog barks', 'b': 'rain falls', 'c': 'a man speaks'}
+TRUE = {'a': ['a dog is barking', 'dogs'], 'b': ['rain falls'], 'c': ['music plays']}
+META = dict(protocol='toy', manifest='toy.jsonl', hash='ab' * 16, missing=2)
 
 
-def test_paraphrases_are_right():
-    shares = attribute_accuracy([PARAPHRASE, TRUTH], [[TRUTH], [PARAPHRASE, TRUTH]])
-    assert set(shares.values()) == {1.0}
-    assert len(shares) == 8
-
-
-def test_missing_wrong_and_contradicting_words_are_wrong():
-    text = 'a blue circle circle in the top left bottom left with a rising flute bell'
-    shares = attribute_accuracy([text], [[TRUTH]])
-    right = {name for name, share in shares.items() if share == 1.0}
-    assert right == {'shape', 'contour'}
-    assert shares['all'] == pytest.approx(2 / 7)
-
-
-def test_only_attributes_that_the_references_name_count():
-    shares = attribute_accuracy([TRUTH, ''], [['a rising bell'], ['a red star']])
-    assert shares == {
-        'all': 0.5,
-        'shape': 0.0,
-        'colour': 0.0,
-        'timbre': 1.0,
-        'contour': 1.0,
-    }
-
-
-def test_other_data_sets_are_refused():
-    with pytest.raises(ConfigError, match='Sounding Shapes'):
-        attribute_accuracy(['a dog barks'], [['a dog is barking']])
-
-
-def test_predictions_and_references_must_pair_up():
-    with pytest.raises(ValueError):
-        attribute_accuracy([TRUTH], [[TRUTH], [TRUTH]])
-
-
-def _sample(name, greedy, beam):
-    sample = BaseDataElement(metainfo={'sample_id': name, 'texts': [TRUTH]})
-    sample.pred_caption = {'greedy': greedy, 'beam': beam}
+def _sample(index, name, caption, **more):
+    meta = dict(sample_idx=index, sample_id=name, texts=TRUE[name], **more)
+    sample = BaseDataElement(metainfo=meta)
+    if caption is not None:
+        sample.pred_caption = {'greedy': caption, 'beam': f'{caption} loudly'}
     return sample
 
 
-def test_metric_by_decoder_with_padded_clip_and_file(tmp_path):
-    out_file = tmp_path / 'new' / 'captions.json'
-    metric = METRICS.build({'type': 'AttributeAccuracy', 'out_file': str(out_file)})
+def _evaluate(samples, size, **options):
+    metric = METRICS.build(dict(type='CaptionMetric', tokenizer='words', **options))
     evaluator = Evaluator([metric])
-    evaluator.process([_sample('a', PARAPHRASE, 'a red disc'), _sample('b', '', TRUTH)])
-    evaluator.process([_sample('a', PARAPHRASE, 'a red disc')])
-    metrics = evaluator.evaluate(3)
-    assert metrics['caption/greedy/all'] == 0.5
-    assert metrics['caption/beam/all'] == pytest.approx(9 / 14)
-    assert metrics['caption/beam/colour'] == 1.0
-    report = json.loads(out_file.read_text())
-    assert [clip['sample_id'] for clip in report['clips']] == ['a', 'b']
-    assert report['clips'][0]['predictions']['beam'] == 'a red disc'
-    assert report['shares']['greedy/shape'] == 0.5
+    evaluator.dataset_meta = META
+    for sample in samples:  # batches of one
+        evaluator.process([sample])
+    return evaluator.evaluate(size), metric
 
 
-def test_model_without_captions():
-    sample = BaseDataElement(metainfo={'sample_id': 'x', 'texts': [TRUTH]})
-    with pytest.raises(ConfigError, match="'x' has no pred_caption"):
-        AttributeAccuracy().process(None, [sample.to_dict()])
+def test_each_decoder_is_scored_under_the_tokenizers_name():
+    samples = [_sample(i, name, text) for i, (name, text) in enumerate(WRITTEN.items())]
+    metrics, metric = _evaluate(samples, 3)
+    for decoder, end in (('greedy', ''), ('beam', ' loudly')):
+        written = [text + end for text in WRITTEN.values()]
+        expected = caption_scores(written, list(TRUE.values()), 'words')
+        for name in SCORES[:-1]:
+            assert metrics[f'caption/{decoder}/{name}_words'] == expected[name]
+    assert len(metrics) == 12  # no METEOR without Java, and no other tokenizer's name
+    report = metric.last_results
+    assert [*report['decoders']['beam']][-2:] == ['CIDEr-D_words', 'METEOR']
+    assert report['decoders']['beam']['METEOR'] is None
+    assert 'METEOR needs Java' in report['left_out'][0]
+
+
+def test_files(tmp_path, make_clip):
+    clip = str(make_clip())
+    samples = [
+        _sample(0, 'a', WRITTEN['a'], clip_path=clip, start=0.0, end=1.0),
+        _sample(1, 'b', '', clip_path=None),
+    ]
+    _evaluate(samples, 2, out_dir=str(tmp_path / 'new'), plots=True)
+    report = json.loads((tmp_path / 'new/captioning.json').read_text())
+    assert {key: report[key] for key in list(report)[:9]} == dict(
+        metric='captioning',
+        protocol='toy',
+        manifest='toy.jsonl',
+        manifest_hash='ab' * 16,
+        clips=2,
+        missing=2,
+        without_caption=[],
+        references=3,
+        tokenizer='words',
+    )
+    assert report['predictions'][0] == dict(
+        sample_id='a',
+        references=TRUE['a'],
+        predictions=dict(greedy='a dog barks', beam='a dog barks loudly'),
+    )
+    text = (tmp_path / 'new/captioning.md').read_text()
+    assert text == caption_markdown(report)
+    assert 'missing 2, tokenizer words' in text.splitlines()[0]
+    row = next(line for line in text.splitlines() if line.startswith('| greedy'))
+    cells = [cell.strip() for cell in row.strip('|').split('|')]
+    assert cells[-1] == 'not computed'
+    assert float(cells[1]) == round(report['decoders']['greedy']['BLEU-1_words'], 4)
+    assert (tmp_path / 'new/captions.png').stat().st_size > 5000
+
+
+def test_clips_without_a_caption_are_missing_and_named():
+    samples = [
+        _sample(0, 'a', 'a dog barks'),
+        _sample(1, 'b', None),  # no picture, say
+        _sample(2, 'c', None, error='cannot be read'),
+    ]
+    _, metric = _evaluate(samples, 3)
+    report = metric.last_results
+    assert (report['clips'], report['missing']) == (1, 2 + 2)
+    assert report['without_caption'] == ['b', 'c']
+    assert report['references'] == 2
+
+
+def test_lost_or_doubled_clips_are_refused():
+    with pytest.raises(CoAVTError, match='1 of 2 samples arrived'):
+        _evaluate([_sample(0, 'a', 'x')], 2)
+    with pytest.raises(CoAVTError, match="'a' was counted twice"):
+        _evaluate([_sample(0, 'a', 'x'), _sample(0, 'a', 'x')], 2)
+
+
+def test_bad_settings():
+    with pytest.raises(ConfigError, match=r'set test_cfg.caption of the model'):
+        _evaluate([_sample(0, 'a', None)], 1)
+    with pytest.raises(ConfigError, match='plots=True needs an out_dir'):
+        CaptionMetric(tokenizer='words', plots=True)
+    with pytest.raises(ConfigError, match="'spacy' is none of"):
+        CaptionMetric(tokenizer='spacy')

@@ -182,6 +182,19 @@ def test_predict_one_modality_only():
     assert set(out[0].clip_feats) == {'A'}
 
 
+def _draws_hang_on_the_clip_alone(vocab):
+    """Not on its place in the batch, or on what else is there."""
+    drawn = dict(top_p=1.0, temperature=3.0, max_tokens=8)
+    model = tiny_coavt(test_cfg=dict(caption=dict(drawn=drawn)), tokenizer=vocab).eval()
+    batch = tiny_batch(3)
+    texts = [s.pred_caption['drawn'] for s in model(batch, samples(3), mode='predict')]
+    assert len(set(texts)) == 3
+    keys = ('spectrogram', 'frames', 'has_audio', 'has_visual', 'clip_key')
+    last = {key: batch[key][2:] for key in keys}
+    (alone,) = model(last, samples(1), mode='predict')
+    assert alone.pred_caption['drawn'] == texts[2]
+
+
 def test_captions_need_a_tokenizer_that_fits(tmp_path):
     test_cfg = dict(caption=dict(greedy=dict(max_tokens=4)))
     with pytest.raises(ConfigError, match='tokenizer'):
@@ -192,6 +205,7 @@ def test_captions_need_a_tokenizer_that_fits(tmp_path):
     model = tiny_coavt(test_cfg=test_cfg, tokenizer=str(vocab)).eval()
     out = model(tiny_batch(2), samples(2), mode='predict')
     assert all(isinstance(s.pred_caption['greedy'], str) for s in out)
+    _draws_hang_on_the_clip_alone(str(vocab))
     vocab = tmp_path / 'other.txt'
     vocab.write_text('\n'.join([words[0], '[DEC]', *words[1:5], 'a']))
     with pytest.raises(ConfigError, match=r'dec_token_id is 5, but \[DEC\] has id 1'):

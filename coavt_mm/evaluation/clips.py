@@ -1,0 +1,62 @@
+"""What an evaluation must know of its clips: none twice, none lost, whose they are."""
+
+import logging
+
+from mmengine.logging import print_log
+
+from ..errors import CoAVTError
+
+
+def check_samples(records: list[dict], size: int | None) -> None:
+    """Refuse records of which some are there twice, or not at all.
+
+    Args:
+        records: One dict a clip with ``sample_idx`` and ``sample_id``.
+        size: Length of the data set; None where nobody knows it.
+
+    Raises:
+        CoAVTError: The message says which clip, and how to sample rightly.
+    """
+    seen = set()
+    for record in records:
+        if record['sample_idx'] in seen:
+            raise CoAVTError(
+                f'sample {record["sample_id"]!r} was counted twice; evaluate with '
+                "mmengine's DefaultSampler(shuffle=False, round_up=True)"
+            )
+        seen.add(record['sample_idx'])
+    if size is not None and len(records) != size:
+        raise CoAVTError(
+            f'{len(records)} of {size} samples arrived at the metric; '
+            'evaluate with drop_last=False and DefaultSampler(shuffle=False)'
+        )
+
+
+def describe_clips(meta: dict | None, records: list[dict]) -> dict:
+    """Say what was evaluated; a clip that could not be read counts as missing.
+
+    Args:
+        meta: The data set's ``metainfo``.
+        records: One dict a clip with ``sample_id`` and ``error`` (None: it is whole).
+
+    Returns:
+        ``protocol``, ``manifest``, ``manifest_hash``, ``clips`` and ``missing`` (None
+        where the data set does not state it).
+    """
+    meta = meta or {}
+    broken = [record['sample_id'] for record in records if record['error']]
+    if broken:
+        print_log(
+            f'{len(broken)} clips could not be read and count as missing: '
+            f'{", ".join(map(str, broken[:20]))}',
+            logger='current',
+            level=logging.WARNING,
+        )
+    missing = meta.get('missing')
+    return {
+        'protocol': meta.get('protocol'),
+        'manifest': meta.get('manifest'),
+        'manifest_hash': meta.get('manifest_hash', meta.get('hash')),
+        'clips': len(records) - len(broken),
+        'missing': (missing or 0) + len(broken) if missing or broken else missing,
+    }
