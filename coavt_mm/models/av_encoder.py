@@ -72,9 +72,8 @@ class JointAVEncoder(BaseModule):
         spec_size (Sequence[int]): Spectrogram frames (10 ms each) and mel bins.
             Defaults to (1024, 128).
         img_size (int): Side of the square picture, in pixels. Defaults to 224.
-        patch_size (int | Sequence[int]): Side of a square patch, or one side for the
-            spectrogram (frames and mel bins) and one for the picture (pixels).
-            Defaults to 16.
+        patch_size (int): Side of a patch, in pixels, frames and mel bins. Defaults
+            to 16.
         mask_ratio (Sequence[float]): Shares of the audio and of the visual tokens that
             are dropped at random in training, to save time and memory. Defaults to
             (0, 0).
@@ -95,7 +94,7 @@ class JointAVEncoder(BaseModule):
         mlp_ratio: float = 4.0,
         spec_size: Sequence[int] = (1024, 128),
         img_size: int = 224,
-        patch_size: int | Sequence[int] = 16,
+        patch_size: int = 16,
         mask_ratio: Sequence[float] = (0.0, 0.0),
         with_cp: bool = False,
         one_pass: bool = False,
@@ -115,9 +114,8 @@ class JointAVEncoder(BaseModule):
         self.spec_size, self.img_size = tuple(spec_size), img_size
         self.mask_ratio, self.with_cp, self.one_pass = mask_ratio, with_cp, one_pass
         # the spectrogram is patched as a (mel, frames) picture, mel rows first
-        patches = (patch_size,) * 2 if isinstance(patch_size, int) else patch_size
-        self.audio_embed = PatchEmbed(1, self.spec_size[::-1], patches[0], embed_dims)
-        self.visual_embed = PatchEmbed(3, (img_size,) * 2, patches[1], embed_dims)
+        self.audio_embed = PatchEmbed(1, self.spec_size[::-1], patch_size, embed_dims)
+        self.visual_embed = PatchEmbed(3, (img_size, img_size), patch_size, embed_dims)
 
         def stage(depth: int, streams: Sequence[str]) -> nn.ModuleList:
             block = (embed_dims, num_heads, mlp_ratio, streams)

@@ -56,15 +56,6 @@ def test_the_spectrogram_is_patched_mel_rows_first():
     assert moved.tolist() == [False, True, False, False, False, False]
 
 
-def test_sound_and_picture_may_have_patches_of_their_own():
-    model = encoder(patch_size=(16, 8))
-    spectrogram, frames = batch()
-    tokens = model(spectrogram, frames)
-    assert tokens['A'].shape == (2, 3 * 2, 16)
-    assert tokens['V'].shape == (2, 4 * 4, 16)
-    assert tokens['AV'].shape == (2, 6 + 16, 16)
-
-
 @pytest.mark.parametrize('clips', [1, 3])
 def test_frames_of_a_clip_share_its_sound(clips):
     model = encoder()
