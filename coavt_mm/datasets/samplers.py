@@ -47,6 +47,10 @@ class ResumableSampler(Sampler):
     within an epoch. The seed belongs to the global position, so a sample's random
     choices depend neither on the worker nor on the rank that makes it.
 
+    With `alike` an epoch is dealt in groups of clips that share labels, so that a
+    batch holds negatives that differ in little (GRIT-VLP groups by similarity
+    instead). Which labels count first is drawn anew for each epoch.
+
     With `balanced` an epoch is as many draws with replacement as there are samples,
     with the weights of `balanced_weights`.
 
@@ -58,6 +62,8 @@ class ResumableSampler(Sampler):
         start (int): Global position (samples over all ranks) at which to begin; a
             resumed loop sets the attribute of this name before it iterates.
         balanced (bool): Draw class-balanced; the data set's rows need `labels`.
+        alike (int): Clips in a group; 1 deals them singly. A batch of several groups
+            is best. The data set's rows need `labels`.
     """
 
     def __init__(
@@ -67,19 +73,26 @@ class ResumableSampler(Sampler):
         seed: int | None = None,
         start: int = 0,
         balanced: bool = False,
+        alike: int = 1,
     ):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start = start
-        self.weights = None
-        if balanced:
-            if not shuffle:
-                raise ConfigError('balanced=True draws at random; set shuffle=True')
-            self.weights = balanced_weights(
-                [dataset.get_data_info(i)['labels'] for i in range(self.size)]
+        self.weights, self.alike, self.labels = None, alike, None
+        if not (balanced or alike > 1):
+            return
+        if not shuffle or (balanced and alike > 1):
+            raise ConfigError(
+                f'ResumableSampler: balanced={balanced} and alike={alike} need '
+                'shuffle=True, and exclude each other'
             )
+        labels = [dataset.get_data_info(i)['labels'] for i in range(self.size)]
+        if balanced:
+            self.weights = balanced_weights(labels)
+        else:
+            self.labels = labels
 
     def _order(self, epoch: int) -> torch.Tensor:
         if not self.shuffle:
@@ -89,7 +102,19 @@ class ResumableSampler(Sampler):
             return torch.multinomial(
                 self.weights, self.size, replacement=True, generator=generator
             )
-        return torch.randperm(self.size, generator=generator)
+        order = torch.randperm(self.size, generator=generator)
+        return order if self.labels is None else self._grouped(order, generator)
+
+    def _grouped(self, order: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Bring clips that share labels together, then shuffle the groups."""
+        names = sorted({name for labels in self.labels for name in labels})
+        ranks = torch.randperm(len(names), generator=generator).tolist()
+        rank = dict(zip(names, ranks, strict=True))
+        keys = [sorted(rank[name] for name in labels) for labels in self.labels]
+        groups = torch.tensor(sorted(order.tolist(), key=keys.__getitem__))
+        groups = groups.split(self.alike)
+        dealt = torch.randperm(len(groups), generator=generator).tolist()
+        return torch.cat([groups[i] for i in dealt])
 
     def sample_seed(self, position: int) -> int:
         """The 32-bit seed of the sample at a global position."""

@@ -128,3 +128,46 @@ def test_balanced_draws_continue_and_are_shared_by_ranks(monkeypatch, start):
 def test_balanced_needs_shuffling():
     with pytest.raises(ConfigError, match='shuffle=True'):
         ResumableSampler(SKEWED, shuffle=False, balanced=True)
+
+
+FACTORS = Labelled([[f'a{i % 3}', f'b{i % 5}', f'c{i % 2}'] for i in range(120)])
+
+
+def shared(indices):
+    return len(set.intersection(*(set(FACTORS.labels[i]) for i in indices)))
+
+
+def test_alike_clips_come_in_groups():
+    drawn = [
+        index for index, _ in take(ResumableSampler(FACTORS, seed=0, alike=4), 240)
+    ]
+    for epoch in (drawn[:120], drawn[120:]):
+        assert sorted(epoch) == list(range(120))
+        groups = [epoch[i : i + 4] for i in range(0, 120, 4)]
+        assert all(shared(group) == 3 for group in groups)  # 4 clips of each kind
+        assert len({tuple(FACTORS.labels[g[0]]) for g in groups[:8]}) > 4  # shuffled
+    assert drawn[:120] != drawn[120:]
+
+
+def test_what_groups_share_changes_from_epoch_to_epoch():
+    drawn = [
+        index for index, _ in take(ResumableSampler(FACTORS, seed=0, alike=12), 720)
+    ]
+    common = set()
+    for start in range(0, 720, 12):
+        group = [FACTORS.labels[i] for i in drawn[start : start + 12]]
+        common |= {name[0] for name in set.intersection(*map(set, group))}
+    assert common == {'a', 'b', 'c'}
+
+
+@pytest.mark.parametrize('start', [1, 119, 120, 257])
+def test_groups_continue_from_any_position(start):
+    whole = take(ResumableSampler(FACTORS, seed=5, alike=8), start + 40)
+    resumed = ResumableSampler(FACTORS, seed=5, alike=8, start=start)
+    assert take(resumed, 40) == whole[start:]
+
+
+@pytest.mark.parametrize('options', [dict(shuffle=False), dict(balanced=True)])
+def test_groups_need_shuffling_and_no_weights(options):
+    with pytest.raises(ConfigError, match='exclude each other'):
+        ResumableSampler(FACTORS, alike=2, **options)
