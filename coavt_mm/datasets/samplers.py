@@ -64,6 +64,8 @@ class ResumableSampler(Sampler):
         balanced (bool): Draw class-balanced; the data set's rows need `labels`.
         alike (int): Clips in a group; 1 deals them singly. A batch of several groups
             is best. The data set's rows need `labels`.
+        alike_from (int): First epoch that is dealt in groups; a model that can't tell
+            any clips apart yet learns faster from mixed ones.
     """
 
     def __init__(
@@ -74,13 +76,15 @@ class ResumableSampler(Sampler):
         start: int = 0,
         balanced: bool = False,
         alike: int = 1,
+        alike_from: int = 0,
     ):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start = start
-        self.weights, self.alike, self.labels = None, alike, None
+        self.weights, self.labels = None, None
+        self.alike, self.alike_from = alike, alike_from
         if not (balanced or alike > 1):
             return
         if not shuffle or (balanced and alike > 1):
@@ -103,7 +107,9 @@ class ResumableSampler(Sampler):
                 self.weights, self.size, replacement=True, generator=generator
             )
         order = torch.randperm(self.size, generator=generator)
-        return order if self.labels is None else self._grouped(order, generator)
+        if self.labels is None or epoch < self.alike_from:
+            return order
+        return self._grouped(order, generator)
 
     def _grouped(self, order: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Bring clips that share labels together, then shuffle the groups."""

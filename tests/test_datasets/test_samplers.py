@@ -171,3 +171,11 @@ def test_groups_continue_from_any_position(start):
 def test_groups_need_shuffling_and_no_weights(options):
     with pytest.raises(ConfigError, match='exclude each other'):
         ResumableSampler(FACTORS, alike=2, **options)
+
+
+def test_first_epochs_may_be_mixed():
+    options = dict(seed=0, alike=4)
+    mixed = take(ResumableSampler(FACTORS, seed=0), 120)
+    whole = take(ResumableSampler(FACTORS, alike_from=1, **options), 240)
+    assert whole[:120] == mixed
+    assert whole[120:] == take(ResumableSampler(FACTORS, **options), 240)[120:]

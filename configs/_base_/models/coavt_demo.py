@@ -60,7 +60,7 @@ model = dict(
     matching_head=dict(
         type='MatchingHead',
         embed_dims=width,
-        streams=dict(AV=4.0, A=0.0, V=0.0),
+        streams=dict(AV=2.0, A=0.0, V=0.0),
         mine=('AV', 'A', 'V'),  # or the picture alone tells every negative
     ),
     lm_head=dict(
