@@ -19,7 +19,7 @@ from .layers import (
     gather_padded,
     gather_with_grad,
 )
-from .query_encoder import QueryState
+from .query_encoder import KeyValue, QueryState
 
 
 @MODELS.register_module()
@@ -107,9 +107,23 @@ class CoAVT(BaseModel):
         Returns:
             Tensor: (P, 2); column 1 is 'they match'.
         """
+        return self.match_context(
+            self.project_context(tokens), input_ids, attention_mask
+        )
+
+    def project_context(self, tokens: Tensor) -> list[KeyValue | None]:
+        """(P, N, D) tokens -> their keys and values, for :meth:`match_context`."""
+        return self.query_encoder.project_context(tokens)
+
+    def match_context(
+        self,
+        context: list[KeyValue | None],
+        input_ids: Tensor,
+        attention_mask: Tensor,
+    ) -> Tensor:
+        """What :meth:`match` gives, for a clip whose keys and values are there."""
         if self.matching_head is None:
             raise ConfigError('this model has no matching_head to match with')
-        context = self.query_encoder.project_context(tokens)
         pair = self.query_encoder.encode_pair(context, input_ids, attention_mask)
         return self.matching_head(pair)
 
