@@ -181,9 +181,7 @@ def matching_ranks(
     scores, clips = top_clips(features, min(topk, len(features.clips)))
     captions = torch.arange(len(clips))[:, None].expand_as(clips)
     own = clips == features.owner[:, None]
-    back_scores, back_captions = top_captions(
-        features, min(topk, len(features.owner))
-    )
+    back_scores, back_captions = top_captions(features, min(topk, len(features.owner)))
     back_clips = torch.arange(len(back_captions))[:, None].expand_as(back_captions)
     back_own = features.owner[back_captions] == back_clips
 
@@ -193,7 +191,12 @@ def matching_ranks(
     )[:, 1]
     logits, back_logits = logits.split([scores.numel(), back_scores.numel()])
     forward = (logits.view_as(scores), scores, own, cosine_ranks[0])
-    backward = (back_logits.view_as(back_scores), back_scores, back_own, cosine_ranks[1])
+    backward = (
+        back_logits.view_as(back_scores),
+        back_scores,
+        back_own,
+        cosine_ranks[1],
+    )
     return [(rerank(*forward, add), rerank(*backward, add)) for add in add_similarity]
 
 

@@ -84,7 +84,8 @@ def markdown_table(results: dict) -> str:
     if results.get('matching_accuracy') is not None:
         share = results['matching_accuracy']
         lines += ['', f'Matching accuracy on held-out pairs: {100 * share:.1f} %']
-    return '\n'.join([heading(results), '', *lines]) + '\n'
+    notes = [results['note'], ''] if results.get('note') else []
+    return '\n'.join([heading(results), '', *notes, *lines]) + '\n'
 
 
 def save_report(results: dict, out_dir: str | Path) -> None:
