@@ -27,7 +27,7 @@ STREAMS = ('AV', 'A', 'V')
 MODES = ('cosine', 'matching', 'matching_only', 'dual_softmax')
 MATCHING_MODES = ('matching', 'matching_only')
 KEPT = ('clip_path', 'start', 'end', 'frame_times', 'error')
-KEPT_META = ('protocol', 'manifest', 'hash', 'missing', 'ceilings')
+KEPT_META = ('protocol', 'manifest', 'manifest_hash', 'hash', 'missing', 'ceilings')
 MIXED_SHAPES = 'the clips of stream {} differ in frames, queries or width: {}'
 
 
@@ -268,7 +268,7 @@ class RetrievalMetric(BaseMetric):
 
     def _save_features(self, results: list[dict]) -> None:
         Path(self.features_file).parent.mkdir(parents=True, exist_ok=True)
-        meta = {key: (self.dataset_meta or {}).get(key) for key in KEPT_META}
+        meta = {k: v for k, v in (self.dataset_meta or {}).items() if k in KEPT_META}
         torch.save({'meta': meta, 'records': results}, self.features_file)
 
     def evaluate_file(
