@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from ..errors import CoAVTError, ConfigError
 from ..registry import METRICS
 from ..visualization.plots import SPACE_STYLE, recall_figure, save_figure
-from .gallery import check_samples, describe
+from .clips import check_samples, describe_clips
 from .ranking import StreamFeatures, count_ranks, recall_curve, recall_summary
 from .report import draw_table, heading
 
@@ -157,11 +157,15 @@ class AVRetrievalMetric(BaseMetric):
     def _report(
         self, results: list[dict], ranks: dict[str, tuple[Tensor, Tensor]]
     ) -> dict:
-        report = describe('av_retrieval', results, self.dataset_meta)
         gallery = len(next(iter(ranks.values()))[0])
-        report['ceilings'] = (report['ceilings'] or {}).get('audio_visual')
-        report['gallery'] = gallery
-        report['chance'] = chance_level(gallery)
+        ceilings = (self.dataset_meta or {}).get('ceilings') or {}
+        report = {
+            'metric': 'av_retrieval',
+            **describe_clips(self.dataset_meta, results),
+            'gallery': gallery,
+            'chance': chance_level(gallery),
+            'ceilings': ceilings.get('audio_visual'),
+        }
         for i, direction in enumerate(DIRECTIONS):
             report[direction] = {s: recall_summary(r[i]) for s, r in ranks.items()}
         return report

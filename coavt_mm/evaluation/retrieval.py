@@ -12,7 +12,7 @@ from torch import Tensor
 from ..compat import load_from_local
 from ..errors import CoAVTError, ConfigError
 from ..registry import METRICS
-from .gallery import check_samples, describe
+from .clips import check_samples, describe_clips
 from .matching import PairScorer, matching_accuracy, matching_ranks
 from .ranking import (
     StreamFeatures,
@@ -295,11 +295,14 @@ class RetrievalMetric(BaseMetric):
             )
 
     def _describe(self, results: list[dict]) -> dict:
-        report = describe('retrieval', results, self.dataset_meta)
         whole = [record for record in results if not record['error']]
-        report['captions'] = sum(len(record['texts']) for record in whole)
-        report['note'] = self.note
-        return report
+        return {
+            'metric': 'retrieval',
+            **describe_clips(self.dataset_meta, results),
+            'captions': sum(len(record['texts']) for record in whole),
+            'ceilings': (self.dataset_meta or {}).get('ceilings'),
+            'note': self.note,
+        }
 
     def _gather(self, records: list[dict]) -> dict[str, StreamFeatures]:
         captions = all_captions(records)
