@@ -20,9 +20,11 @@ load_from = 'work_dirs/demo/checkpoint.pth'
 model = dict(
     av_encoder=dict(mask_ratio=(0.0, 0.0)),  # at test nothing is masked
     lm_head=dict(streams=dict(AV=0.0)),
-    matching_head=dict(hardness=1.0),  # BLIP-2's; pre-trained by now
+    matching_head=dict(hardness=1.0),  # BLIP-2's
     test_cfg=dict(_delete_=True, keep_tokens=True),
 )
+# the hardness was ramped up in pre-training
+custom_hooks = [h for h in _base_.custom_hooks if h['type'] != 'HardnessRampHook']
 train_pipeline = [
     *_base_.train_pipeline[:2],
     dict(type='PickCaption'),  # those of both modalities, which the test asks with
