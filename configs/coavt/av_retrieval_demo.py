@@ -34,7 +34,7 @@ bound = dict(
     how_to_get='python tools/data/make_sounding_shapes.py '
     'data/sounding_shapes_bound --bound',
 )
-train_dataloader = dict(dataset=bound)
+train_dataloader = dict(batch_size=64, dataset=bound)  # each clip has 63 negatives
 val_dataloader = dict(dataset=bound)
 test_dataloader = dict(dataset=bound)
 
