@@ -52,7 +52,8 @@ def make_batch(case: str) -> dict:
 
 def make_model(case: str):
     matching = dict(type='MatchingHead', embed_dims=20) if case == 'all' else None
-    return tiny_coavt(matching_head=matching)
+    av = dict(type='AVContrastiveHead', weight=0.5) if case == 'all' else None
+    return tiny_coavt(matching_head=matching, av_head=av)
 
 
 def grads_and_losses(model, batch: dict) -> tuple[dict, dict]:

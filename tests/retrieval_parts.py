@@ -16,14 +16,21 @@ class TableModel(torch.nn.Module):
     def __init__(self, table: torch.Tensor) -> None:
         super().__init__()
         self.table = torch.nn.Parameter(table)  # (clips, captions)
-        self.pairs = 0
+        self.pairs = self.projected = 0
 
-    def match(self, tokens, input_ids, attention_mask):
+    def project_context(self, tokens):
         assert tokens.dim() == 3
+        self.projected += len(tokens)
+        return [None, (tokens, tokens)]
+
+    def match_context(self, context, input_ids, attention_mask):
         assert attention_mask.shape == input_ids.shape
         assert not input_ids[attention_mask == 0].any()
-        self.pairs += len(tokens)
-        logit = self.table[tokens[:, 0, 0].long(), input_ids[:, 1]]
+        nothing, (keys, _) = context
+        assert nothing is None
+        assert len(keys) == len(input_ids)
+        self.pairs += len(keys)
+        logit = self.table[keys[:, 0, 0].long(), input_ids[:, 1]]
         return torch.stack([-logit, logit], 1)
 
 

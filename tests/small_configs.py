@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 WIDTH, SIDE, FRAMES, VOCAB = 16, 32, 32, 200  # SIDE in pixels, FRAMES of 10 ms
 SIZES = {
-    'AVTDataPreprocessor': dict(spec_frames=FRAMES),
+    'AVTDataPreprocessor': dict(spec_frames=FRAMES, logmel=dict(num_mel_bins=128)),
     'ClassificationHead': dict(embed_dims=WIDTH),
     'ContrastiveHead': dict(embed_dims=WIDTH, text_dims=WIDTH, proj_dims=8),
     'JointAVEncoder': dict(

@@ -25,6 +25,7 @@ CHANGES = {
     'no_lm': lambda m: not m.lm_head.streams,
     'shared_text': lambda m: m.text_encoder is None,
     'one_pass': lambda m: m.av_encoder.one_pass,
+    'av_contrast': lambda m: m.av_head is not None and m.av_head.weight > 0,
     'queries': lambda m: m.query_encoder.num_queries in (1, 2, 8, 32, 64),
 }
 

@@ -30,8 +30,14 @@ PROGRESS_FROM = 50  # batches; shorter jobs show no bar
 class PairScorer:
     """Ask a model whether captions and clips match.
 
+    Pairs are scored clip by clip, and equal pairs once, so that a call projects each
+    frame of a clip to cross-attention keys and values once, whatever the number of its
+    captions. No more clips' keys and values are held than two batches have pairs.
+
     Args:
-        model: Has ``match(tokens, input_ids, attention_mask) -> (P, 2)``.
+        model: Has ``project_context(tokens)``, which gives a list of (key, value) or
+            None, a layer, and ``match_context(context, input_ids, attention_mask)``,
+            which gives (P, 2).
         records: One dict a sample, with ``tokens`` (F, N_av, D) and ``caption_ids``.
         features: The joint stream made from the same records.
         batch_size: Pairs scored at once.
@@ -63,36 +69,71 @@ class PairScorer:
     @torch.no_grad()
     def __call__(self, clips: Tensor, captions: Tensor) -> Tensor:
         """Logits (P, 2), mean over frames, of pairs given by two (P,) index tensors."""
-        parts = list(slices(len(clips), self.batch_size))
-        if len(parts) >= PROGRESS_FROM:
-            parts = track_iter_progress(parts, file=sys.stderr)
-        logits = [
-            self._score(clips[part].tolist(), captions[part].tolist()) for part in parts
-        ]
-        return torch.cat(logits) if logits else torch.zeros(0, 2)
+        if not len(clips):
+            return torch.zeros(0, 2)
+        pairs, place = torch.stack([clips, captions], 1).unique(
+            dim=0, return_inverse=True
+        )  # sorted by clip
+        frames = len(self.tokens[0])
+        parts = list(slices(len(pairs), self.batch_size))
+        steps = [(frame, part) for frame in range(frames) for part in parts]
+        if len(steps) >= PROGRESS_FROM:
+            steps = track_iter_progress(steps, file=sys.stderr)
+        logits = torch.zeros(len(pairs), 2)
+        held: dict = {}
+        for frame, part in steps:
+            held = self._contexts(frame, pairs[part, 0].tolist(), held)
+            logits[part] += self._score(held, frame, pairs[part].tolist()) / frames
+        self._check(logits, pairs)
+        return logits[place]
 
-    def _score(self, clips: list[int], captions: list[int]) -> Tensor:
-        tokens = torch.stack([self.tokens[i] for i in clips]).to(self.device)
-        texts = [self.ids[i].to(self.device) for i in captions]
+    def _contexts(self, frame: int, clips: list[int], held: dict) -> dict:
+        """(frame, clip) -> keys and values; those held already are taken over."""
+        keys = dict.fromkeys((frame, clip) for clip in clips)
+        new = [key[1] for key in keys if key not in held]
+        if new:
+            tokens = torch.stack([self.tokens[clip][frame] for clip in new])
+            with self._precision():
+                layers = self.model.project_context(tokens.to(self.device))
+            each = [
+                [None if kv is None else (kv[0][i], kv[1][i]) for kv in layers]
+                for i in range(len(new))
+            ]
+            held = {**held, **{(frame, c): x for c, x in zip(new, each, strict=True)}}
+        return {key: held[key] for key in keys}
+
+    def _score(self, held: dict, frame: int, pairs: list[list[int]]) -> Tensor:
+        """Logits (P, 2) of some pairs in one frame."""
+        texts = [self.ids[caption].to(self.device) for _, caption in pairs]
         ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
         lengths = torch.tensor([len(text) for text in texts], device=self.device)
         mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
-        half = tokens.dtype in (torch.float16, torch.bfloat16)
-        # Tokens kept in half precision came from an autocast forward; go on in it.
-        context = torch.autocast(
-            self.device.type, tokens.dtype if half else None, enabled=half
-        )
-        with context:
-            frames = [
-                self.model.match(frame, ids, mask.long()).float()
-                for frame in tokens.unbind(1)
-            ]
-        logits = torch.stack(frames).mean(0).cpu()
+        rows = [held[frame, clip] for clip, _ in pairs]
+        context = [
+            None if kv[0] is None else tuple(map(_stack, zip(*kv, strict=True)))
+            for kv in zip(*rows, strict=True)
+        ]
+        with self._precision():
+            return self.model.match_context(context, ids, mask.long()).float().cpu()
+
+    def _precision(self) -> torch.autocast:
+        """Tokens kept in half precision came from an autocast forward; go on in it."""
+        dtype = self.tokens[0].dtype
+        half = dtype in (torch.float16, torch.bfloat16)
+        return torch.autocast(self.device.type, dtype if half else None, enabled=half)
+
+    def _check(self, logits: Tensor, pairs: Tensor) -> None:
         bad = (~logits.isfinite()).any(1).nonzero().flatten().tolist()
         if bad:
-            name = self.names[clips[bad[0]]]
+            name = self.names[pairs[bad[0], 0]]
             raise CoAVTError(f'the matching logit of sample {name!r} is NaN or inf')
-        return logits
+
+
+def _stack(rows: tuple[Tensor, ...]) -> Tensor:
+    """Stack (heads, N, d) of each pair; one clip's is shared without a copy."""
+    if all(row is rows[0] for row in rows):
+        return rows[0].expand(len(rows), *rows[0].shape)
+    return torch.stack(rows)
 
 
 def rerank(
@@ -132,27 +173,31 @@ def matching_ranks(
 
     Args:
         features: The joint stream.
-        scorer: Gives the logits; each pair is asked once per direction.
+        scorer: Gives the logits; each pair is asked once for both directions.
         cosine_ranks: (N,) and (G,).
         topk: K.
         add_similarity: One flag for each result.
     """
     scores, clips = top_clips(features, min(topk, len(features.clips)))
     captions = torch.arange(len(clips))[:, None].expand_as(clips)
-    logits = scorer(clips.flatten(), captions.flatten())[:, 1].view_as(scores)
     own = clips == features.owner[:, None]
-    forward = [
-        rerank(logits, scores, own, cosine_ranks[0], add) for add in add_similarity
-    ]
+    back_scores, back_captions = top_captions(features, min(topk, len(features.owner)))
+    back_clips = torch.arange(len(back_captions))[:, None].expand_as(back_captions)
+    back_own = features.owner[back_captions] == back_clips
 
-    scores, captions = top_captions(features, min(topk, len(features.captions)))
-    clips = torch.arange(len(captions))[:, None].expand_as(captions)
-    logits = scorer(clips.flatten(), captions.flatten())[:, 1].view_as(scores)
-    own = features.owner[captions] == clips
-    backward = [
-        rerank(logits, scores, own, cosine_ranks[1], add) for add in add_similarity
-    ]
-    return list(zip(forward, backward, strict=True))
+    logits = scorer(
+        torch.cat([clips.flatten(), back_clips.flatten()]),
+        torch.cat([captions.flatten(), back_captions.flatten()]),
+    )[:, 1]
+    logits, back_logits = logits.split([scores.numel(), back_scores.numel()])
+    forward = (logits.view_as(scores), scores, own, cosine_ranks[0])
+    backward = (
+        back_logits.view_as(back_scores),
+        back_scores,
+        back_own,
+        cosine_ranks[1],
+    )
+    return [(rerank(*forward, add), rerank(*backward, add)) for add in add_similarity]
 
 
 def normalise(text: str) -> str:
@@ -219,9 +264,12 @@ def matching_accuracy(
         'hard_clip': (clip_of[clip_of >= 0], captions[clip_of >= 0]),
         'hard_caption': (clips[caption_of >= 0], caption_of[caption_of >= 0]),
     }
+    sizes = [len(clips) for clips, _ in pairs.values()]
+    asked = [torch.cat(part) for part in zip(*pairs.values(), strict=True)]
+    says_yes = scorer(*asked).argmax(1).bool().split(sizes)
     right = {
-        name: scorer(*pair).argmax(1) == int(name == 'positive')
-        for name, pair in pairs.items()
+        name: said == (name == 'positive')
+        for name, said in zip(pairs, says_yes, strict=True)
     }
     right['all'] = torch.cat(list(right.values()))
     return {

@@ -1,7 +1,7 @@
 """Text-to-clip and clip-to-text retrieval as an mmengine metric."""
 
-import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,8 +9,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..compat import load_from_local
 from ..errors import CoAVTError, ConfigError
 from ..registry import METRICS
+from .clips import check_samples, describe_clips
 from .matching import PairScorer, matching_accuracy, matching_ranks
 from .ranking import (
     StreamFeatures,
@@ -25,6 +27,7 @@ STREAMS = ('AV', 'A', 'V')
 MODES = ('cosine', 'matching', 'matching_only', 'dual_softmax')
 MATCHING_MODES = ('matching', 'matching_only')
 KEPT = ('clip_path', 'start', 'end', 'frame_times', 'error')
+KEPT_META = ('protocol', 'manifest', 'manifest_hash', 'hash', 'missing', 'ceilings')
 MIXED_SHAPES = 'the clips of stream {} differ in frames, queries or width: {}'
 
 
@@ -135,6 +138,16 @@ def stream_texts(records: list[dict], features: StreamFeatures) -> list[str]:
     return [records[row]['texts'][column] for row, column in places]
 
 
+def _read_features(path: str) -> dict:
+    """``meta`` and ``records`` of a file that ``features_file`` named."""
+    saved = load_from_local(path, 'cpu')
+    if not isinstance(saved, dict) or set(saved) != {'meta', 'records'}:
+        raise CoAVTError(
+            f'{path}: no features that RetrievalMetric(features_file=...) saved'
+        )
+    return saved
+
+
 @METRICS.register_module()
 class RetrievalMetric(BaseMetric):
     """R@k, median and mean rank, both directions, streams AV, A and V apart.
@@ -165,6 +178,8 @@ class RetrievalMetric(BaseMetric):
         out_dir: Where retrieval.json, retrieval.md and plots go; None saves nothing.
         plots: Save plots as well.
         features_file: Save features here (.pth) for :meth:`evaluate_file`.
+        note: What a reader has to know of these numbers; stands beside them in all
+            that is written.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
 
     Attributes:
@@ -185,6 +200,7 @@ class RetrievalMetric(BaseMetric):
         out_dir: str | None = None,
         plots: bool = False,
         features_file: str | None = None,
+        note: str | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -204,6 +220,7 @@ class RetrievalMetric(BaseMetric):
         self.out_dir = out_dir
         self.plots = plots
         self.features_file = features_file
+        self.note = note
         self.model: torch.nn.Module | None = None
         self.last_results: dict | None = None
         self._device = torch.device('cpu')
@@ -231,9 +248,9 @@ class RetrievalMetric(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Flat numbers for mmengine; the nested ones stay in ``last_results``."""
         self._require_model()
-        self._check_samples(results)
+        check_samples(results, self._size)
         if self.features_file:
-            torch.save(results, self.features_file)
+            self._save_features(results)
         report = self._describe(results)
         features = self._gather(results)
         ranks = {s: self._rank(s, features[s], results) for s in features}
@@ -249,9 +266,26 @@ class RetrievalMetric(BaseMetric):
             save_retrieval_plots(self.out_dir, results, features, cosine, report)
         return flat_metrics(report)
 
-    def evaluate_file(self, path: str) -> dict[str, float]:
-        """Score features that ``features_file`` saved, without extracting again."""
-        return self.compute_metrics(torch.load(path, weights_only=True))
+    def _save_features(self, results: list[dict]) -> None:
+        Path(self.features_file).parent.mkdir(parents=True, exist_ok=True)
+        meta = {k: v for k, v in (self.dataset_meta or {}).items() if k in KEPT_META}
+        torch.save({'meta': meta, 'records': results}, self.features_file)
+
+    def evaluate_file(
+        self, path: str, device: torch.device | str = 'cpu'
+    ) -> dict[str, float]:
+        """Score features that ``features_file`` saved, without extracting again.
+
+        Args:
+            path: The file.
+            device: Where similarities are computed.
+
+        Raises:
+            CoAVTError: If the file is not of this kind.
+        """
+        saved = _read_features(path)
+        self.dataset_meta, self._device = saved['meta'], torch.device(device)
+        return self.compute_metrics(saved['records'])
 
     def _require_model(self) -> None:
         if self.needs_model and self.model is None:
@@ -260,42 +294,14 @@ class RetrievalMetric(BaseMetric):
                 'add the hook that hands it over, or set metric.model'
             )
 
-    def _check_samples(self, results: list[dict]) -> None:
-        seen = set()
-        for record in results:
-            if record['sample_idx'] in seen:
-                raise CoAVTError(
-                    f'sample {record["sample_id"]!r} was counted twice; evaluate with '
-                    "mmengine's DefaultSampler(shuffle=False, round_up=True)"
-                )
-            seen.add(record['sample_idx'])
-        if self._size is not None and len(results) != self._size:
-            raise CoAVTError(
-                f'{len(results)} of {self._size} samples arrived at the metric; '
-                'evaluate with drop_last=False and DefaultSampler(shuffle=False)'
-            )
-
     def _describe(self, results: list[dict]) -> dict:
-        """What was ranked; a clip that could not be read counts as missing."""
-        meta = self.dataset_meta or {}
-        broken = [record['sample_id'] for record in results if record['error']]
-        if broken:
-            print_log(
-                f'{len(broken)} clips could not be read and count as missing: '
-                f'{", ".join(map(str, broken[:20]))}',
-                logger='current',
-                level=logging.WARNING,
-            )
         whole = [record for record in results if not record['error']]
-        missing = meta.get('missing')
         return {
-            'protocol': meta.get('protocol'),
-            'manifest': meta.get('manifest'),
-            'manifest_hash': meta.get('manifest_hash', meta.get('hash')),
-            'clips': len(whole),
+            'metric': 'retrieval',
+            **describe_clips(self.dataset_meta, results),
             'captions': sum(len(record['texts']) for record in whole),
-            'missing': (missing or 0) + len(broken) if missing or broken else missing,
-            'ceilings': meta.get('ceilings'),
+            'ceilings': (self.dataset_meta or {}).get('ceilings'),
+            'note': self.note,
         }
 
     def _gather(self, records: list[dict]) -> dict[str, StreamFeatures]:

@@ -10,16 +10,12 @@ from torch import Tensor, nn
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 
+from .checks import check_parts
 from .generation import check_decoding, generate
-from .heads import Similarity
-from .layers import (
-    STREAMS,
-    build_part,
-    draw_negatives,
-    gather_padded,
-    gather_with_grad,
-)
-from .query_encoder import QueryState
+from .heads import Similarity, pool_tokens
+from .layers import STREAMS, build_part, gather_with_grad
+from .pairs import matching_pairs
+from .query_encoder import KeyValue, QueryState
 
 
 @MODELS.register_module()
@@ -38,6 +34,8 @@ class CoAVT(BaseModel):
         contrastive_head (dict | nn.Module, optional): None switches the loss off.
         matching_head (dict | nn.Module, optional): None switches the loss off.
         lm_head (dict | nn.Module, optional): None switches the loss off.
+        av_head (dict | nn.Module, optional): Contrast of sound and picture without
+            text. Defaults to None, off.
         tokenizer (str, optional): Local directory, vocabulary file or hub id; only
             needed to turn generated tokens into words.
         test_cfg (dict, optional): What ``predict`` does beside features:
@@ -56,6 +54,7 @@ class CoAVT(BaseModel):
         contrastive_head: dict | nn.Module | None = None,
         matching_head: dict | nn.Module | None = None,
         lm_head: dict | nn.Module | None = None,
+        av_head: dict | nn.Module | None = None,
         tokenizer: str | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | nn.Module | None = None,
@@ -68,9 +67,10 @@ class CoAVT(BaseModel):
         self.contrastive_head = build_part(contrastive_head)
         self.matching_head = build_part(matching_head)
         self.lm_head = build_part(lm_head)
+        self.av_head = build_part(av_head)
         self.tokenizer_path = tokenizer
         self.test_cfg = _checked_test_cfg(test_cfg)
-        self._check_sizes()
+        check_parts(self)
 
     # ------------------------------------------------------------------ verbs
     def encode_audio(self, spectrogram: Tensor) -> Tensor:
@@ -107,9 +107,23 @@ class CoAVT(BaseModel):
         Returns:
             Tensor: (P, 2); column 1 is 'they match'.
         """
+        return self.match_context(
+            self.project_context(tokens), input_ids, attention_mask
+        )
+
+    def project_context(self, tokens: Tensor) -> list[KeyValue | None]:
+        """(P, N, D) tokens -> their keys and values, for :meth:`match_context`."""
+        return self.query_encoder.project_context(tokens)
+
+    def match_context(
+        self,
+        context: list[KeyValue | None],
+        input_ids: Tensor,
+        attention_mask: Tensor,
+    ) -> Tensor:
+        """What :meth:`match` gives, for a clip whose keys and values are there."""
         if self.matching_head is None:
             raise ConfigError('this model has no matching_head to match with')
-        context = self.query_encoder.project_context(tokens)
         pair = self.query_encoder.encode_pair(context, input_ids, attention_mask)
         return self.matching_head(pair)
 
@@ -144,7 +158,8 @@ class CoAVT(BaseModel):
 
         Returns:
             dict[str, Tensor]: ``loss_contrastive_*``, ``loss_matching_*``,
-            ``loss_lm_*`` for each stream in use, and values to watch.
+            ``loss_lm_*`` for each stream in use, ``loss_audio_visual`` with an
+            ``av_head``, and values to watch.
         """
         ids, mask = inputs['input_ids'], inputs['attention_mask']
         if len(ids) != len(inputs['has_audio']):
@@ -152,8 +167,9 @@ class CoAVT(BaseModel):
                 f'training takes one caption a clip, got {len(ids)} captions for '
                 f'{len(inputs["has_audio"])} clips; use PickCaption in the pipeline'
             )
-        tokens = self._encode_streams(inputs, self._loss_streams())
-        states = {s: self.query(tokens[s]) for s in tokens}
+        text_streams, av_streams = self._text_streams(), _weights(self.av_head)
+        tokens = self._encode_streams(inputs, {*text_streams, *av_streams})
+        states = {s: self.query(tokens[s]) for s in text_streams}
         valid = self._valid(inputs)
         same, similarity, losses = self._same(inputs), {}, {}
         if self.contrastive_head is not None:
@@ -172,6 +188,8 @@ class CoAVT(BaseModel):
         for stream, weight in _weights(self.lm_head).items():
             loss = self._language(states[stream], ids, mask, valid[stream])
             losses[f'loss_lm_{stream}'] = weight * loss
+        if av_streams:
+            losses['loss_audio_visual'] = self._audio_visual(tokens, inputs)
         return losses
 
     def _contrastive(
@@ -207,37 +225,19 @@ class CoAVT(BaseModel):
         tokens: Tensor,
         state: QueryState,
         text: tuple[Tensor, Tensor],
-        similarity: Similarity | None,
+        mining: Similarity | None,
         same: Tensor,
         valid: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """One positive and two hard negatives a sample: wrong clip, wrong text."""
-        allowed = ~same & gather_with_grad(valid)
-        to_text, to_clip = (None, None) if similarity is None else similarity
-        clip_index, found = draw_negatives(to_clip, allowed)
-        text_index, _ = draw_negatives(to_text, allowed)
-        all_text = [gather_padded(part) for part in text]
-        wrong_text = [part[text_index] for part in all_text]
-        negatives = self.query_encoder.project_context(
-            gather_with_grad(tokens)[clip_index]
+        """Loss and accuracy on the right pairs and on hard wrong ones."""
+        head = self.matching_head
+        pairs = matching_pairs(
+            self.query_encoder, tokens, state, text, mining, same, valid
         )
-        context = [
-            tuple(torch.cat([p, n, p]) for p, n in zip(pos, neg, strict=True))
-            if pos is not None
-            else None
-            for pos, neg in zip(state.context, negatives, strict=True)
-        ]
-        ids, mask = (
-            torch.cat([_widen(part, wrong), _widen(part, wrong), wrong])
-            for part, wrong in zip(text, wrong_text, strict=True)
+        hidden = self.query_encoder.encode_pair(
+            pairs.context, pairs.input_ids, pairs.attention_mask
         )
-        logits = self.matching_head(self.query_encoder.encode_pair(context, ids, mask))
-        labels = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-        labels[: len(valid)] = 1
-        usable = valid & found
-        return self.matching_head.loss(
-            logits, labels, torch.cat([valid, usable, usable])
-        )
+        return head.loss(head(hidden), pairs.labels, pairs.valid)
 
     def _language(
         self, state: QueryState, ids: Tensor, mask: Tensor, valid: Tensor
@@ -249,13 +249,27 @@ class CoAVT(BaseModel):
         logits = self.lm_head(hidden, self.query_encoder.word_embeddings.weight)
         return self.lm_head.loss(logits, ids, mask, valid)
 
-    def _loss_streams(self) -> list[str]:
+    def _audio_visual(
+        self, tokens: dict[str, Tensor], inputs: dict[str, Tensor]
+    ) -> Tensor:
+        """Sound against picture, whatever the text; only a clip itself is right."""
+        head, key = self.av_head, inputs['clip_key']
+        feats = [pool_tokens(tokens[s]) for s in ('A', 'V')]
+        valid = inputs['has_audio'] & inputs['has_visual']
+        return head.weight * head.loss(
+            head.similarity(*feats, *map(gather_with_grad, feats)),
+            key[:, None] == gather_with_grad(key)[None],
+            valid,
+            gather_with_grad(valid),
+        )
+
+    def _text_streams(self) -> list[str]:
         heads = (self.contrastive_head, self.matching_head, self.lm_head)
         wanted = {stream for head in heads for stream in _weights(head)}
         return [s for s in STREAMS if s in wanted]
 
     def _encode_streams(
-        self, inputs: dict[str, Tensor], streams: list[str]
+        self, inputs: dict[str, Tensor], streams: set[str]
     ) -> dict[str, Tensor]:
         """Tokens of the streams; a modality that nobody in the batch has is filled.
 
@@ -275,7 +289,8 @@ class CoAVT(BaseModel):
                 f'training takes one frame a clip, got {frames.shape[1]}; set '
                 "pick='random' in LoadFrames"
             )
-        return encoder(spectrogram, frames[:, 0], streams)
+        wanted = [s for s in STREAMS if s in streams]
+        return encoder(spectrogram, frames[:, 0], wanted)
 
     @staticmethod
     def _valid(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -328,16 +343,21 @@ class CoAVT(BaseModel):
 
         Returns:
             list[BaseDataElement]: The samples, with ``clip_feats`` (stream ->
-            (F, Q, E)), ``caption_feats`` (C, E), ``caption_ids`` (C tensors), and
+            (F, Q, E)), ``token_feats`` (stream -> (F, D), the mean token),
+            ``caption_feats`` (C, E), ``caption_ids`` (C tensors), and
             on demand ``tokens`` (F, N_av, D) and ``pred_caption`` (name -> str).
         """
         extracted = self.extract(inputs)
         has = {'A': inputs['has_audio'], 'V': inputs['has_visual']}
         has['AV'] = has['A'] & has['V']
+        pooled = {s: pool_tokens(x) for s, x in extracted['tokens'].items()}
         for i, sample in enumerate(data_samples):
             feats = extracted.get('clip_feats', {})
             sample.set_data(
-                {'clip_feats': {s: f[i] for s, f in feats.items() if has[s][i]}}
+                {
+                    'clip_feats': {s: f[i] for s, f in feats.items() if has[s][i]},
+                    'token_feats': {s: f[i] for s, f in pooled.items() if has[s][i]},
+                }
             )
             if self.test_cfg['keep_tokens'] and has['AV'][i]:
                 sample.set_data({'tokens': extracted['tokens']['AV'][i]})
@@ -430,35 +450,6 @@ class CoAVT(BaseModel):
                 )
         return tokenizer
 
-    def _check_sizes(self) -> None:
-        """Name the setting when two parts don't fit together."""
-        width = self.query_encoder.embed_dims
-        text_dims = getattr(self.text_encoder, 'embed_dims', width)
-        expected = []
-        if self.av_encoder is not None:
-            context = self.query_encoder.layers[0].cross_attn.key.in_features
-            expected.append(
-                ('query_encoder.context_dims', context, self.av_encoder.embed_dims)
-            )
-        if self.contrastive_head is not None:
-            head = self.contrastive_head
-            expected += [
-                ('contrastive_head.embed_dims', head.query_proj.in_features, width),
-                ('contrastive_head.text_dims', head.text_proj.in_features, text_dims),
-            ]
-        if self.matching_head is not None:
-            given = self.matching_head.fc.in_features
-            expected.append(('matching_head.embed_dims', given, width))
-        if self.lm_head is not None:
-            vocab = self.query_encoder.word_embeddings.num_embeddings
-            expected += [
-                ('lm_head.embed_dims', self.lm_head.dense.in_features, width),
-                ('lm_head.vocab_size', len(self.lm_head.bias), vocab),
-            ]
-        for name, given, wanted in expected:
-            if given != wanted:
-                raise ConfigError(f'CoAVT: {name} is {given}, but must be {wanted}')
-
 
 def _weights(head: nn.Module | None) -> dict[str, float]:
     return {} if head is None else head.streams
@@ -475,8 +466,3 @@ def _checked_test_cfg(test_cfg: dict | None) -> dict:
     for name, options in cfg['caption'].items():
         check_decoding(name, options)
     return cfg
-
-
-def _widen(short: Tensor, like: Tensor) -> Tensor:
-    """Pad (B, T) with zeros to the width of another."""
-    return torch.nn.functional.pad(short, (0, like.shape[1] - short.shape[1]))

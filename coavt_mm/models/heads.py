@@ -49,6 +49,41 @@ class Similarity(NamedTuple):
     text_to_clip: Tensor
 
 
+def pool_tokens(tokens: Tensor) -> Tensor:
+    """(..., N, D) tokens -> their mean (..., D), L2-normalised."""
+    return F.normalize(tokens.mean(-2).float(), dim=-1)
+
+
+def contrastive_loss(
+    similarity: Similarity,
+    same: Tensor,
+    valid: Tensor,
+    all_valid: Tensor,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy in both directions, averaged; positives share the target evenly.
+
+    Args:
+        similarity (Similarity): Two (B, G) matrices.
+        same (Tensor): (B, G) bool, pairs that belong together.
+        valid (Tensor): (B,) bool, samples of this rank that take part.
+        all_valid (Tensor): (G,) bool, samples of all ranks that take part.
+        label_smoothing (float): Share of the target that all samples get.
+
+    Returns:
+        Tensor: Scalar.
+    """
+    positives = (same & all_valid).float()
+    target = positives / positives.sum(1, keepdim=True).clamp_min(1)
+    even = all_valid.float() / all_valid.sum().clamp_min(1)
+    target = (1 - label_smoothing) * target + label_smoothing * even
+    losses = []
+    for logits in similarity:
+        logits = logits.masked_fill(~all_valid, torch.finfo(logits.dtype).min)
+        losses.append(-(target * logits.log_softmax(1)).sum(1))
+    return global_mean(sum(losses) / 2, valid)
+
+
 @MODELS.register_module()
 class ContrastiveHead(BaseModule):
     """Clip-text contrastive loss; similarity is the best of the queries (BLIP-2).
@@ -125,26 +160,62 @@ class ContrastiveHead(BaseModule):
     def loss(
         self, similarity: Similarity, same: Tensor, valid: Tensor, all_valid: Tensor
     ) -> Tensor:
-        """Cross-entropy in both directions, averaged.
+        """Smoothed cross-entropy in both directions; see :func:`contrastive_loss`."""
+        return contrastive_loss(
+            similarity, same, valid, all_valid, self.label_smoothing
+        )
+
+
+@MODELS.register_module()
+class AVContrastiveHead(BaseModule):
+    """Contrast of sound and picture on the encoder's mean tokens (CAV-MAE).
+
+    It has no parameters: a checkpoint fits whether or not it was trained with it.
+
+    Args:
+        weight (float): Of the loss; 0 switches it off. Defaults to 0.
+        temperature (float): Divides the cosines. Defaults to 0.05, CAV-MAE's.
+        init_cfg (dict, optional): mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        weight: float = 0.0,
+        temperature: float = 0.05,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        if temperature <= 0:
+            raise ConfigError(
+                f'AVContrastiveHead: temperature must be above 0, got {temperature}'
+            )
+        self.weight, self.temperature = weight, temperature
+        self.streams = checked_streams('AVContrastiveHead', dict(A=weight, V=weight))
+
+    def similarity(
+        self, audio: Tensor, visual: Tensor, all_audio: Tensor, all_visual: Tensor
+    ) -> Similarity:
+        """Cosines of mean tokens divided by the temperature.
 
         Args:
-            similarity (Similarity): Two (B, G) matrices.
-            same (Tensor): (B, G) bool, pairs that belong together.
-            valid (Tensor): (B,) bool, samples of this rank that take part.
-            all_valid (Tensor): (G,) bool, samples of all ranks that take part.
+            audio (Tensor): (B, D) of this rank.
+            visual (Tensor): (B, D) of this rank.
+            all_audio (Tensor): (G, D) of all ranks.
+            all_visual (Tensor): (G, D) of all ranks.
 
         Returns:
-            Tensor: Scalar.
+            Similarity: Two (B, G) matrices, sound to picture and picture to sound.
         """
-        positives = (same & all_valid).float()
-        target = positives / positives.sum(1, keepdim=True).clamp_min(1)
-        even = all_valid.float() / all_valid.sum().clamp_min(1)
-        target = (1 - self.label_smoothing) * target + self.label_smoothing * even
-        losses = []
-        for logits in similarity:
-            logits = logits.masked_fill(~all_valid, torch.finfo(logits.dtype).min)
-            losses.append(-(target * logits.log_softmax(1)).sum(1))
-        return global_mean(sum(losses) / 2, valid)
+        return Similarity(
+            audio @ all_visual.T / self.temperature,
+            visual @ all_audio.T / self.temperature,
+        )
+
+    def loss(
+        self, similarity: Similarity, same: Tensor, valid: Tensor, all_valid: Tensor
+    ) -> Tensor:
+        """Cross-entropy in both directions, averaged; see :func:`contrastive_loss`."""
+        return contrastive_loss(similarity, same, valid, all_valid)
 
 
 @MODELS.register_module()

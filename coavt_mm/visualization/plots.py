@@ -20,8 +20,17 @@ STREAM_STYLE = {
     'A': dict(color='#D55E00', marker='s', label='sound (A)'),
     'V': dict(color='#009E73', marker='^', label='picture (V)'),
 }
+SPACE_STYLE = {
+    'encoder': dict(color='#0072B2', marker='o', label='mean token of the encoder'),
+    'query': dict(color='#CC79A7', marker='D', label='mean query'),
+}
 LINE_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
-DIRECTION_TITLES = {'text_to_clip': 'text → clip', 'clip_to_text': 'clip → text'}
+DIRECTION_TITLES = {
+    'text_to_clip': 'text → clip',
+    'clip_to_text': 'clip → text',
+    'audio_to_visual': 'sound → picture',
+    'visual_to_audio': 'picture → sound',
+}
 INK, FAINT = '#333333', '#8A8A8A'
 CEILING_LINE = dict(linestyle=(0, (2, 0.8)), linewidth=2)
 CEILING_SPAN = 1.25  # a mark reaches from k / 1.25 to k * 1.25
@@ -60,6 +69,7 @@ def recall_figure(
     galleries: dict[str, dict[str, int]] | None = None,
     ceilings: dict[str, dict[str, dict[str, float]]] | None = None,
     title: str = '',
+    styles: dict[str, dict] = STREAM_STYLE,
 ) -> Figure:
     """R@k over k, one panel a direction.
 
@@ -68,15 +78,16 @@ def recall_figure(
         galleries: direction -> stream -> candidates; draws chance from the largest.
         ceilings: direction -> stream -> {'R@1': per cent, ...}; dashes.
         title: Above the panels.
+        styles: stream -> colour, marker and label.
     """
     figure = new_figure(8, 3.9)
     panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axes, (direction, streams) in zip(panels, curves.items(), strict=True):
         depth = max(len(values) for values in streams.values())
         for stream, values in streams.items():
-            _recall_line(axes, stream, values)
+            _recall_line(axes, styles[stream], values)
             best = (ceilings or {}).get(direction, {}).get(stream, {})
-            _ceiling_marks(axes, stream, best, depth)
+            _ceiling_marks(axes, styles[stream]['color'], best, depth)
         size = max((galleries or {}).get(direction, {}).values(), default=0)
         if size:
             k = np.linspace(1, depth, 200)
@@ -86,22 +97,22 @@ def recall_figure(
         axes.set_title(DIRECTION_TITLES.get(direction, direction), fontsize=11)
     panels[0].set_ylabel('R@k (%)', fontsize=10)
     streams = dict.fromkeys(s for found in curves.values() for s in found)
-    _recall_legend(figure, list(streams), bool(ceilings), bool(galleries))
+    _recall_legend(
+        figure, [styles[s] for s in streams], bool(ceilings), bool(galleries)
+    )
     if title:
         figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 
-def _recall_line(axes: Axes, stream: str, values: list[float]) -> None:
+def _recall_line(axes: Axes, style: dict, values: list[float]) -> None:
     k = range(1, len(values) + 1)
     marks = [i for i in (0, 4, 9, 19, 49) if i < len(values)]
-    style = STREAM_STYLE[stream]
     axes.plot(k, values, **style, linewidth=2, markersize=6, markevery=marks)
 
 
-def _ceiling_marks(axes: Axes, stream: str, best: dict, depth: int) -> None:
+def _ceiling_marks(axes: Axes, color: str, best: dict, depth: int) -> None:
     """Dashes at the known depths only; a line between them would be no ceiling."""
-    color = STREAM_STYLE[stream]['color']
     for name, value in best.items():
         if name.startswith('R@') and int(name[2:]) <= depth:
             k = int(name[2:])
@@ -122,12 +133,9 @@ def _recall_axes(axes: Axes, depth: int) -> None:
 
 
 def _recall_legend(
-    figure: Figure, streams: list[str], ceilings: bool, chance: bool
+    figure: Figure, styles: list[dict], ceilings: bool, chance: bool
 ) -> None:
-    handles = [
-        Line2D([], [], linewidth=2, markersize=6, **STREAM_STYLE[stream])
-        for stream in streams
-    ]
+    handles = [Line2D([], [], linewidth=2, markersize=6, **style) for style in styles]
     if ceilings:
         handles.append(
             Line2D([], [], color=INK, label='ceiling at k = 1, 5, 10', **CEILING_LINE)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from retrieval_parts import TableModel, gather_stream, make_samples
+from tiny_coavt import tiny_coavt
 
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation import matching
@@ -69,11 +70,42 @@ def test_rerank_equals_the_slow_version(counts, k):
         assert backward[answered].tolist() == expected
 
 
-def test_each_pair_is_asked_once_for_both_modes():
-    _, features, scorer, _, _ = case([1, 1, 1])
-    matching_ranks(features, scorer, count_ranks(features), 2, (True, False))
-    # 3 captions x 2 clips + 3 clips x 2 captions, once per frame
-    assert scorer.model.pairs == (6 + 6) * 2
+@pytest.mark.parametrize('batch_size', [1, 2, 64])
+def test_each_pair_is_asked_once_and_each_clip_projected_once(batch_size):
+    _, features, scorer, _, _ = case([5, 5, 5], batch_size)
+    matching_ranks(features, scorer, count_ranks(features), 3, (True, False))
+    # 15 captions with all 3 clips hold the pairs of the other direction; two frames
+    assert scorer.model.pairs == 15 * 3 * 2
+    assert scorer.model.projected == 3 * 2
+
+
+@pytest.mark.parametrize('batch_size', [1, 4, 5, 100])
+def test_reused_keys_and_values_give_the_same_logits(batch_size):
+    model = tiny_coavt().eval()
+    records = make_samples([5, 5, 0, 3], lacking={0: 'A'})
+    g = torch.Generator().manual_seed(3)
+    for record in records:
+        record['text_streams'] = ['AV'] * len(record['texts'])
+        record['tokens'] = torch.randn(2, 10, 16, generator=g)
+        record['caption_ids'] = [
+            torch.randint(6, 30, (3 + n % 4,), generator=g)
+            for n in range(len(record['texts']))
+        ]
+    features = gather_stream(records, 'AV')
+    clips, captions = torch.meshgrid(torch.arange(3), torch.arange(8), indexing='ij')
+    order = torch.randperm(24, generator=g)
+    clips, captions = clips.flatten()[order], captions.flatten()[order]
+    scorer = PairScorer(model, records, features, batch_size)
+    found = scorer(clips, captions)
+    with torch.no_grad():
+        for row, clip, caption in zip(found, clips, captions, strict=True):
+            ids = scorer.ids[caption][None]
+            frames = [
+                model.match(frame[None], ids, torch.ones_like(ids))[0]
+                for frame in scorer.tokens[clip]
+            ]
+            expected = torch.stack(frames).mean(0)
+            torch.testing.assert_close(row, expected, atol=1e-5, rtol=0)
 
 
 def test_rerank_by_hand():
@@ -169,8 +201,12 @@ def test_half_precision_tokens_keep_their_precision():
             super().__init__()
             self.linear = torch.nn.Linear(4, 2)
 
-        def match(self, tokens, input_ids, attention_mask):
-            out = self.linear(tokens.mean(1))
+        def project_context(self, tokens):
+            assert tokens.dtype == torch.bfloat16
+            return [(self.linear(tokens),) * 2]
+
+        def match_context(self, context, input_ids, attention_mask):
+            out = context[0][0].mean(1)
             assert out.dtype == torch.bfloat16
             return out
 

@@ -106,6 +106,79 @@ def test_all_modes_under_their_own_labels():
     assert all(flat[key] == value for key, value in alone.items())
 
 
+def hand_made():
+    """Two clips with five captions each, similarities and logits given outright.
+
+    Clip 0 is the axis x, clip 1 the axis y, so a caption's coordinates are its
+    similarities with them.
+    """
+    captions = torch.tensor(
+        [
+            [[0.9, 0.1], [0.6, 0.8], [0.3, 0.3], [0.0, 0.5], [0.7, 0.2]],
+            [[0.8, 0.6], [0.1, 0.4], [0.2, 0.9], [0.5, 0.0], [0.4, 0.4]],
+        ]
+    )
+    logits = torch.tensor(
+        [  # of clip 0, then of clip 1, with the ten captions
+            [0.0, 1.0, 0.0, 0.0, -1.0, 0.5, 0.0, 0.0, 0.0, 0.2],
+            [0.2, 0.9, 0.0, -1.0, 2.0, 0.4, 0.0, 1.0, 0.6, 0.1],
+        ]
+    )
+    samples = make_samples([5, 5])
+    for i, sample in enumerate(samples):
+        sample['clip_feats'] = {'AV': torch.eye(2)[i].view(1, 1, 2)}
+        sample['caption_feats'] = captions[i]
+        sample['text_streams'] = ['AV'] * 5
+        sample['tokens'] = sample['tokens'][:1]
+    return samples, TableModel(logits)
+
+
+# Ranks of the ten captions and of the two clips, worked out on paper; ties count
+# against the query.
+BY_HAND = {
+    # own similarity against the other's: .9>.1 .6<.8 .3=.3 0<.5 .7>.2 | .6<.8 .4>.1
+    # .9>.2 0<.5 .4=.4; clip 0's best caption .9 beats .8; clip 1's .9 beats .8
+    'cosine': ([1, 2, 2, 2, 1, 2, 1, 1, 2, 2], [1, 1]),
+    # logit + similarity, own against other: .9>.3 1.6<1.7 .3=.3 0>-.5 -.3<2.2 |
+    # 1.0<1.3 .4>.1 1.9>.2 .6>.5 .5<.6; clip 0's best 1.6 beats 1.3; clip 1's 1.9 is
+    # below 2.2 of a caption of clip 0
+    'matching': ([1, 2, 2, 1, 2, 2, 1, 1, 1, 2], [1, 2]),
+    # logit alone: 0<.2 1>.9 0=0 0>-1 -1<2 | .4<.5 0=0 1>0 .6>0 .1<.2; clip 0's best
+    # 1.0 beats .5; clip 1's 1.0 is below 2.0
+    'matching_only': ([2, 1, 2, 1, 2, 2, 2, 1, 1, 2], [1, 2]),
+}
+
+
+@pytest.mark.parametrize('mode', BY_HAND)
+def test_modes_equal_what_was_worked_out_by_hand(mode):
+    samples, model = hand_made()
+    forward, backward = (torch.tensor(ranks).double() for ranks in BY_HAND[mode])
+    metric, _ = run(samples, model=model, modes=(mode,))
+    label = '' if mode == 'cosine' else f'_{mode}'
+    for direction, ranks in (('text_to_clip', forward), ('clip_to_text', backward)):
+        found = metric.last_results[direction + label]['AV']
+        assert found['R@1'] == 100 * (ranks == 1).double().mean()
+        assert found['MeanR'] == pytest.approx(ranks.mean().item())
+
+
+def test_dual_softmax_equals_what_was_worked_out_by_hand():
+    """Similarities with clips 0 and 1: .9 .5 of caption 0, .8 .7 of caption 1.
+
+    At temperature 1 half of ln(e^.9 + e^.8) = 1.5444 is taken from clip 0 and half of
+    ln(e^.5 + e^.7) = 1.2981 from clip 1. Caption 1 is left with .0278 and .0509, so
+    that its own clip comes first.
+    """
+    samples = make_samples([1, 1])
+    for i, row in enumerate([[0.9, 0.5], [0.8, 0.7]]):
+        samples[i]['clip_feats'] = {'AV': torch.eye(2)[i].view(1, 1, 2)}
+        samples[i]['caption_feats'] = torch.tensor([row])
+        samples[i]['text_streams'] = ['AV']
+    metric, _ = run(samples, modes=('cosine', 'dual_softmax'), temperature=1.0)
+    assert metric.last_results['text_to_clip']['AV']['R@1'] == 50
+    assert metric.last_results['text_to_clip_dual_softmax']['AV']['R@1'] == 100
+    assert metric.last_results['clip_to_text_dual_softmax']['AV']['R@1'] == 100
+
+
 def test_matching_accuracy_is_a_share():
     samples = make_samples([1, 2, 1])
     model = TableModel(torch.tensor([-1.0]).expand(3, 4).clone())  # always 'no'
@@ -177,22 +250,42 @@ def test_unreadable_clips_count_as_missing():
 
 def test_report_is_saved(tmp_path):
     samples = make_samples([1, 2, 1])
-    metric, _ = run(samples, out_dir=str(tmp_path / 'deep' / 'out'))
+    note = 'clips that others trained on'
+    metric, _ = run(samples, out_dir=str(tmp_path / 'deep' / 'out'), note=note)
     saved = json.loads((tmp_path / 'deep/out/retrieval.json').read_text())
     assert saved == metric.last_results
+    assert saved['metric'] == 'retrieval'
     table = (tmp_path / 'deep/out/retrieval.md').read_text()
     assert 'protocol toy-7' in table
     assert 'missing 2' in table
     assert '0123456789ab,' in table
+    assert note in table
 
 
 def test_saved_features_give_the_same_numbers(tmp_path):
-    file = str(tmp_path / 'features.pth')
+    file = str(tmp_path / 'new' / 'features.pth')
     samples = make_samples([2, 0, 1], integers=True)
-    _, flat = run(samples, features_file=file)
-    metric = RetrievalMetric(prefix='x')
+    model = TableModel(torch.arange(9.0).reshape(3, 3).sin())
+    modes = ('cosine', 'matching', 'matching_only', 'dual_softmax')
+    first, flat = run(samples, features_file=file, model=model, modes=modes)
+    metric = RetrievalMetric(modes=modes)
+    metric.model = model
     again = metric.evaluate_file(file)
     assert {f'retrieval/{key}': value for key, value in again.items()} == flat
+    assert metric.last_results == first.last_results  # protocol and hash as well
+
+
+@pytest.mark.parametrize('content', [None, b'text', b''])
+def test_what_are_no_features_is_said(tmp_path, content):
+    path = tmp_path / 'x.pth'
+    if content is None:
+        torch.save([1], path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CoAVTError, match=r'x\.pth'):
+        RetrievalMetric().evaluate_file(str(path))
+    with pytest.raises(CoAVTError, match='no such checkpoint file'):
+        RetrievalMetric().evaluate_file(str(tmp_path / 'y.pth'))
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])

@@ -71,6 +71,53 @@ def test_matching_and_language_on_single_streams():
     )
 
 
+def _av_head(weight=1.0):
+    return dict(type='AVContrastiveHead', weight=weight)
+
+
+def test_sound_against_picture_is_off_unless_weighed():
+    batch = tiny_batch(3)
+    assert 'loss_audio_visual' not in _losses(tiny_coavt(av_head=_av_head(0)), batch)
+    one = _losses(tiny_coavt(av_head=_av_head()), batch)
+    half = _losses(tiny_coavt(av_head=_av_head(0.5)), batch)
+    assert set(one) == LOSSES | {'loss_audio_visual'}
+    assert one['loss_audio_visual'] > 0
+    torch.testing.assert_close(half['loss_audio_visual'] * 2, one['loss_audio_visual'])
+
+
+def test_sound_against_picture_needs_both_but_no_text():
+    batch = tiny_batch(4)
+    model = tiny_coavt(av_head=_av_head(), matching_head=None)
+    first = _losses(model, batch)['loss_audio_visual']
+    batch['caption_streams'][:] = torch.tensor([False, True, False])
+    batch['caption_key'][:] = 1
+    torch.testing.assert_close(_losses(model, batch)['loss_audio_visual'], first)
+    batch['has_audio'][1] = False
+    lacking = _losses(model, batch)['loss_audio_visual']
+    batch['spectrogram'][1] = 1e3
+    batch['frames'][1] = 7
+    torch.testing.assert_close(_losses(model, batch)['loss_audio_visual'], lacking)
+    assert not torch.isclose(lacking, first)
+
+
+def test_sound_against_picture_alone_runs_no_query():
+    cfg = tiny_cfg()
+    off = dict.fromkeys(('AV', 'A', 'V'), 0.0)
+    heads = {
+        name: {**cfg[name], 'streams': off}
+        for name in ('contrastive_head', 'matching_head', 'lm_head')
+    }
+    model = tiny_coavt(av_head=_av_head(), **heads)
+    model.query_encoder.encode_queries = None
+    assert set(_losses(model, tiny_batch(2))) == {'loss_audio_visual'}
+
+
+def test_sound_against_picture_refuses_tokens_that_saw_both():
+    encoder = {**tiny_cfg()['av_encoder'], 'one_pass': True}
+    with pytest.raises(ConfigError, match='one_pass'):
+        tiny_coavt(av_head=_av_head(), av_encoder=encoder)
+
+
 def test_without_a_text_encoder_text_goes_through_the_query_encoder():
     head = dict(type='ContrastiveHead', embed_dims=20, proj_dims=8)
     model = tiny_coavt(text_encoder=None, contrastive_head=head)
@@ -250,3 +297,43 @@ def test_builds_from_the_registry_with_built_or_described_parts():
     built = MODELS.build(tiny_cfg()['av_encoder'])
     model = MODELS.build(dict(type='CoAVT', **tiny_cfg(av_encoder=built)))
     assert model.av_encoder is built
+
+
+def test_five_captions_cost_one_pass_over_their_clip(monkeypatch):
+    model = tiny_coavt().eval()
+    batch = tiny_batch(10)
+    clips = {k: batch[k][:2] for k in ('spectrogram', 'frames', 'clip_key')}
+    batch.update(clips, has_audio=batch['has_audio'][:2])
+    batch.update(has_visual=batch['has_visual'][:2])
+    batch['caption_clip'] = torch.arange(10) // 5
+    rows = {'clips': [], 'queries': [], 'texts': []}
+    for name, part, method in (
+        ('clips', model.av_encoder, '_audio_trunk'),
+        ('queries', model.query_encoder, 'encode_queries'),
+        ('texts', model.text_encoder, 'forward'),
+    ):
+        call = getattr(part, method)
+        monkeypatch.setattr(
+            part,
+            method,
+            lambda x, *a, c=call, n=name: (rows[n].append(len(x)), c(x, *a))[1],
+        )
+    found = model(batch, samples(2), mode='predict')
+    assert rows == {'clips': [2], 'queries': [2, 2, 2], 'texts': [10]}
+    assert [len(sample.caption_feats) for sample in found] == [5, 5]
+
+
+def test_mean_tokens_are_predicted_for_the_modalities_there():
+    model = tiny_coavt().eval()
+    batch = tiny_batch(2, num_frames=3)
+    batch['has_audio'][1] = False
+    first, second = model(batch, samples(2), mode='predict')
+    expected = model.encode_audio(batch['spectrogram'][:1])[0].mean(0)
+    expected = expected / expected.norm()
+    torch.testing.assert_close(first.token_feats['A'], expected[None])
+    assert {s: f.shape for s, f in first.token_feats.items()} == {
+        'AV': (3, 16),
+        'A': (1, 16),
+        'V': (3, 16),
+    }
+    assert set(second.token_feats) == {'V'}

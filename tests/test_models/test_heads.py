@@ -1,10 +1,17 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models import ContrastiveHead, LanguageModelingHead, MatchingHead
-from coavt_mm.models.heads import Similarity
+from coavt_mm.models import (
+    AVContrastiveHead,
+    ContrastiveHead,
+    LanguageModelingHead,
+    MatchingHead,
+)
+from coavt_mm.models.heads import Similarity, pool_tokens
 from coavt_mm.models.layers import draw_negatives
 
 
@@ -155,3 +162,32 @@ def test_streams_are_checked(head):
     with pytest.raises(ConfigError, match='negative'):
         head(streams=dict(AV=-1.0))
     assert head(streams=dict(AV=2, A=0)).streams == dict(AV=2.0)
+
+
+def test_sound_against_picture_by_hand():
+    """Unit vectors: cosines 1, 0.6 / 0, 0.8 of sounds 0, 1 with pictures 0, 1."""
+    head = AVContrastiveHead(weight=1.0, temperature=0.5)
+    audio = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    visual = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    similarity = head.similarity(audio, visual, audio, visual)
+    assert similarity.clip_to_text.tolist() == [
+        [2, pytest.approx(1.2)],
+        [0, pytest.approx(1.6)],
+    ]
+    yes = torch.ones(2, dtype=torch.bool)
+    found = head.loss(similarity, torch.eye(2, dtype=torch.bool), yes, yes)
+    log = math.log
+    to_visual = log(1 + math.exp(1.2 - 2.0)) + log(1 + math.exp(0.0 - 1.6))
+    to_audio = log(1 + math.exp(0.0 - 2.0)) + log(1 + math.exp(1.2 - 1.6))
+    assert found.item() == pytest.approx((to_visual + to_audio) / 4)
+
+
+@pytest.mark.parametrize('bad', [dict(weight=-1.0), dict(temperature=0.0)])
+def test_sound_against_picture_refuses(bad):
+    with pytest.raises(ConfigError, match='AVContrastiveHead'):
+        AVContrastiveHead(**bad)
+
+
+def test_pooled_tokens_are_unit_means():
+    tokens = torch.tensor([[[3.0, 0.0], [3.0, 8.0]]])
+    torch.testing.assert_close(pool_tokens(tokens), torch.tensor([[0.6, 0.8]]))

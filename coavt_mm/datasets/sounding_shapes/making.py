@@ -175,6 +175,9 @@ def _write_split(
         _write_manifest(path, rows, (), meta)
         return
     ceilings = retrieval_ceilings(*zip(*pairs, strict=True))
+    if settings.bound:
+        # a sound fits all pictures that it belongs to, and a picture its one sound
+        ceilings['audio_visual'] = ceilings['A']
     partial_keys = ('audio_captions', 'visual_captions')
     _write_manifest(path, rows, partial_keys, {**meta, 'ceilings': ceilings})
     if split == 'test':

@@ -81,6 +81,7 @@ def test_sidecars(made):
     assert meta['missing'] == 0 and len(meta['classes']) == 31
     assert meta['ceilings'] == json.loads((made / 'ceilings.json').read_text())
     assert meta['ceilings']['AV']['R@1'] == 100.0 > meta['ceilings']['A']['R@1']
+    assert 'audio_visual' not in meta['ceilings']  # one says nothing of the other
     partial = json.loads((made / 'test_partial.meta.json').read_text())
     assert partial['protocol'] == f'sounding-shapes-{version}-test-partial-5-seed0'
     assert set(partial['ceilings']) == {'A', 'V'}
@@ -127,6 +128,7 @@ def test_no_val_clips_and_bound(tmp_path):
     meta = json.loads((tmp_path / 'test.meta.json').read_text())
     version = f'v{making.RENDERER_VERSION}'
     assert meta['protocol'] == f'sounding-shapes-bound-{version}-test-2-seed0'
+    assert meta['ceilings']['audio_visual'] == meta['ceilings']['A']
 
 
 @pytest.mark.parametrize(
