@@ -20,15 +20,19 @@ TEST_READY := check-test
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean check-run check-test
+.PHONY: help demo demo-all test lint clean check-run check-test
 
 help:  ## show this text
 	@echo 'make TARGET [PYTHON=python] [ARGS="..."]'
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  \1\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/'
 	@echo 'PYTHON=python uses that environment instead of a new one in .venv.'
 
 demo: $(RUN_READY)  ## render clips, pre-train, evaluate; ARGS go to tools/demo.py
 	$(RUN) tools/demo.py $(ARGS)
+
+demo-all: $(RUN_READY)  ## the demo, unless it was run, then every recipe in miniature
+	@test -f work_dirs/demo/checkpoint.pth || $(MAKE) --no-print-directory demo ARGS=
+	$(RUN) tools/demo.py --twins $(ARGS)
 
 test: $(TEST_READY)  ## lint and run all tests; ARGS go to pytest
 	@$(MAKE) --no-print-directory lint
@@ -57,18 +61,18 @@ $(VENV)/bin/python:
 	     '(on Debian and Ubuntu: apt install python3-venv).' >&2; exit 1
 
 $(VENV)/.ready-run: $(REQUIREMENTS) | $(VENV)/bin/python
-	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite]'
+	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite,caption]'
 	@touch $@
 
 $(VENV)/.ready-test: $(REQUIREMENTS) | $(VENV)/bin/python
-	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite,test]'
+	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite,caption,test]'
 	@touch $(VENV)/.ready-run $@
 
 define CHECK
 	@$(RUN) -c 'import importlib.util, sys; \
 	missing = [m for m in sys.argv[1:] if importlib.util.find_spec(m) is None]; \
 	sys.exit(None if not missing else "$(RUN) lacks " + ", ".join(missing) + \
-	": install with `$(RUN) -m pip install -c $(CONSTRAINTS) -e \".[lite,test]\"`")' $(1)
+	": install with `$(RUN) -m pip install -c $(CONSTRAINTS) -e \".[lite,caption,test]\"`")' $(1)
 endef
 RUN_MODULES := av decord matplotlib mmaction mmcv mmengine mmpretrain numpy psutil \
     tensorboard torch torchaudio torchvision transformers

@@ -1,12 +1,13 @@
 """Render the demo clips, pre-train CoAVT on them, evaluate, print a table.
 
-Example: python tools/demo.py --cfg-options model.contrastive_head.streams.A=0
+    python tools/demo.py --cfg-options model.contrastive_head.streams.A=0
+    python tools/demo.py --twins    # then every other recipe, from that checkpoint
 """
 
 import argparse
 import os
 
-from coavt_mm.engine.demo import run_demo
+from coavt_mm.engine.demo import TWINS, run_demo, run_twins
 from coavt_mm.engine.launch import run_tool
 
 
@@ -23,7 +24,19 @@ def main() -> None:
         metavar='KEY=VALUE',
         help='settings for training and evaluation',
     )
+    parser.add_argument(
+        '--twins',
+        nargs='*',
+        choices=TWINS,
+        help='fine-tune and test these (default: all) from the checkpoint of the demo',
+    )
+    parser.add_argument(
+        '--page', default='docs/demo_results.md', help='where the twins are written up'
+    )
     args = parser.parse_args()
+    if args.twins is not None:
+        run_twins(args.workers, args.page, args.twins or tuple(TWINS))
+        return
     run_demo(args.work_dir, args.workers, args.cfg_options)
 
 

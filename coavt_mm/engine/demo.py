@@ -1,7 +1,12 @@
-"""The main job in miniature: render clips, pre-train, evaluate, report."""
+"""The main job in miniature: render clips, pre-train, evaluate, report; then the rest.
+
+``run_demo`` is the main job; ``run_twins`` takes its checkpoint through every recipe
+that has a twin on the demo clips.
+"""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +20,7 @@ from mmengine.config import ConfigDict
 
 from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
 from coavt_mm.errors import CoAVTError
+from coavt_mm.evaluation.collecting import find_results, markdown_tables, read_rows
 from coavt_mm.evaluation.report import markdown_table
 from coavt_mm.visualization.plots import read_scalars, save_figure, training_figure
 
@@ -23,6 +29,18 @@ from .launch import load_config
 ROOT = Path(__file__).parents[2]
 TRAIN_CONFIG = 'configs/coavt/pretrain_demo.py'
 TEST_CONFIG = 'configs/coavt/retrieval_demo.py'
+#: what training chose, under a name that the twins' `load_from` knows
+CHECKPOINT = 'checkpoint.pth'
+#: configs that start from it -> whether they train
+TWINS = {
+    'zeroshot_demo': False,
+    'finetune_demo': True,
+    'caption_demo': True,
+    'cls_demo': True,
+    'cls_demo_single': True,
+    'av_retrieval_demo': True,
+}
+BOUND_DATA = 'data/sounding_shapes_bound'
 
 
 class MemoryWatch(threading.Thread):
@@ -87,6 +105,8 @@ def run_demo(
         make_sounding_shapes(data_root, settings or Settings(), workers)
     with _timed(seconds, 'train'):
         _run('tools/train.py', TRAIN_CONFIG, '--work-dir', str(out / 'train'), *options)
+        checkpoint = out / CHECKPOINT
+        shutil.copyfile(find_checkpoint(out / 'train'), checkpoint)
     with _timed(seconds, 'evaluate'):
         places = [
             f'test_evaluator.0.out_dir={out}',
@@ -95,20 +115,68 @@ def run_demo(
         _run(
             'tools/test.py',
             TEST_CONFIG,
-            str(find_checkpoint(out / 'train')),
+            str(checkpoint),
             *('--work-dir', str(out / 'test'), '--cfg-options', *cfg_options, *places),
         )
     return _write_results(out, cfg, seconds, watch.stop())
 
 
+def run_twins(workers: int, page: str, names: Sequence[str] = tuple(TWINS)) -> None:
+    """Train and test the twins one after the other; write a page of their results.
+
+    Args:
+        workers (int): Processes that render the bound clips.
+        page (str): Markdown file to write.
+        names (Sequence[str]): Which twins, of :data:`TWINS`.
+
+    Raises:
+        CoAVTError: If the demo left no checkpoint.
+    """
+    folders = [ROOT / 'work_dirs' / name for name in ('demo', *names)]
+    start = folders[0] / CHECKPOINT
+    if not start.is_file():
+        raise CoAVTError(f'{start}: there is no such checkpoint; run `make demo` first')
+    seconds: dict[str, float] = {}
+    if 'av_retrieval_demo' in names:
+        with _timed(seconds, 'render bound clips'):
+            make_sounding_shapes(BOUND_DATA, Settings(bound=True), workers)
+    for name, folder in zip(names, folders[1:], strict=True):
+        config, checkpoint = f'configs/coavt/{name}.py', start
+        with _timed(seconds, name):
+            if TWINS[name]:
+                shutil.rmtree(folder, ignore_errors=True)  # no result of another run
+                _run('tools/train.py', config)
+                checkpoint = find_checkpoint(folder)
+            _run('tools/test.py', config, str(checkpoint))
+    _write_page(Path(page), folders, seconds)
+
+
+def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> None:
+    found, _ = find_results(folders)
+    rows = [row for path in found for row in read_rows(path)]
+    for row in rows:
+        row.run = str(Path(row.run).relative_to(ROOT / 'work_dirs'))
+    times = ''.join(f'| {name} | {value:.0f} |\n' for name, value in seconds.items())
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(
+        '# What the demo twins reach\n\n'
+        'Made by `make demo-all` on the held-out demo clips, one run with one seed.\n\n'
+        f'{markdown_tables(rows)}\n'
+        f'## time\n\n| stage | s |\n|---|---|\n{times}'
+        f'| total | {sum(seconds.values()):.0f} |\n'
+    )
+    print(f'Results: {page}')
+
+
 def find_checkpoint(train_dir: Path) -> Path:
-    """The best checkpoint by validation R@1, else the last one.
+    """The best checkpoint by validation, where the run chose one, else the last.
 
     Raises:
         CoAVTError: If training left none.
     """
     found = sorted(train_dir.glob('best_*.pth'), key=os.path.getmtime)
-    found = found or sorted(train_dir.glob('iter_*.pth'), key=os.path.getmtime)
+    last = (*train_dir.glob('iter_*.pth'), *train_dir.glob('epoch_*.pth'))
+    found = found or sorted(last, key=os.path.getmtime)
     if not found:
         raise CoAVTError(f'{train_dir}: training left no checkpoint; see its log')
     return found[-1]
