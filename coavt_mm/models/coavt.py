@@ -146,6 +146,9 @@ class CoAVT(BaseModel):
             dict[str, Tensor]: ``loss_contrastive_*``, ``loss_matching_*``,
             ``loss_lm_*`` for each stream in use, and values to watch.
         """
+        if 'mix_share' in inputs:
+            raise ConfigError('augment.mixup is for classification, CoAVT trains on '
+                              'captions; set it to 0')  # fmt: skip
         ids, mask = inputs['input_ids'], inputs['attention_mask']
         if len(ids) != len(inputs['has_audio']):
             raise ValueError(
