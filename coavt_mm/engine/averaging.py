@@ -63,9 +63,8 @@ class EpochAverageHook(EMAHook):
             runner (Runner): The runner of the training process.
         """
         epoch = runner.epoch + 1  # counted from 1, as `begin` is
+        if self.end is not None and epoch > self.end:
+            return
+        self.ema_model.update_parameters(self.src_model)
         if epoch < self.begin:
-            self.ema_model.steps.zero_()  # so that the next one replaces this one
-        if self.end is None or epoch <= self.end:
-            self.ema_model.update_parameters(self.src_model)
-        if epoch < self.begin:
-            self.ema_model.steps.zero_()
+            self.ema_model.steps.zero_()  # the next epoch replaces this one

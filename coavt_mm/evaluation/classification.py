@@ -22,8 +22,8 @@ from ..registry import METRICS
 from .class_report import (
     flat_metrics,
     markdown_table,
-    save_classification,
     save_class_plots,
+    save_classification,
 )
 from .class_scores import TASKS, ceiling, class_scores, confusion
 from .clips import check_samples, describe_clips
@@ -61,8 +61,8 @@ def class_names_of(meta: dict | None, metric: str) -> list[str]:
     classes = (meta or {}).get('classes')
     if not classes:
         raise ConfigError(
-            f'{metric}: the data set names no classes; give it `classes`, or a manifest '
-            'whose sidecar has them'
+            f'{metric}: the data set names no classes; give it `classes`, or a '
+            'manifest whose sidecar has them'
         )
     return list(classes)
 

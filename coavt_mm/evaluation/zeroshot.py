@@ -41,6 +41,7 @@ class ZeroShotMetric(BaseMetric):
             set's classes. Default: one set of all classes, 'all'.
         task: 'single_label' (top-1, top-5, mean-class accuracy over the clips that have
             a label of the set) or 'multi_label' (mAP, mAUC, d' over all clips).
+        words: Class name -> what sentences call it, where that is another word.
         sensed: Stream -> the classes that it can tell, see ``ClassificationMetric``;
             adds ceilings.
         max_tokens: Longer sentences lose their end.
@@ -60,6 +61,7 @@ class ZeroShotMetric(BaseMetric):
         templates: Sequence[str] | Mapping[str, Sequence[str]],
         label_sets: Mapping[str, Sequence[str]] | None = None,
         task: str = 'single_label',
+        words: Mapping[str, str] | None = None,
         sensed: Mapping[str, Sequence[str]] | None = None,
         max_tokens: int = 77,
         out_dir: str | None = None,
@@ -75,8 +77,8 @@ class ZeroShotMetric(BaseMetric):
         if isinstance(templates, Mapping) and lacking:
             raise ConfigError(f'templates has no sentences for the label set {lacking}')
         self.templates, self.label_sets, self.task = templates, label_sets, task
-        self.sensed, self.max_tokens = dict(sensed or {}), max_tokens
-        self.out_dir = out_dir
+        self.words, self.sensed = dict(words or {}), dict(sensed or {})
+        self.max_tokens, self.out_dir = max_tokens, out_dir
         self.model: torch.nn.Module | None = None
         self.last_results: dict | None = None
         self._texts: dict[str, Tensor] | None = None
@@ -138,7 +140,10 @@ class ZeroShotMetric(BaseMetric):
             )
         return {
             name: class_features(
-                self.model, names, self._sentences(name), self.max_tokens
+                self.model,
+                [self.words.get(x, x) for x in names],
+                self._sentences(name),
+                self.max_tokens,
             )
             for name, names in self._sets().items()
         }

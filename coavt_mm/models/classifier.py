@@ -115,8 +115,8 @@ class CoAVTClassifier(BaseModel):
             eval mode (no gradient, no dropout, no token masking). Defaults to False.
         stream (str): What is trained and tested on: 'AV', 'A' or 'V'. Defaults to
             'AV'.
-        test_cfg (dict, optional): ``stream`` to test on, another than the trained one
-            for a model that lacks a modality at test; ``missing``, what an AV-trained
+        test_cfg (dict, optional): ``stream`` to test on, None for the trained one,
+            another for a model that lacks a modality at test; ``missing``, what an AV-trained
             model does with one modality: 'average' (default), the mean of the pooled
             tokens under the joint norms and under the modality's own norms goes into
             the head, or 'own', the modality's own norms alone. Both are CAV-MAE's.
@@ -139,9 +139,10 @@ class CoAVTClassifier(BaseModel):
         self.backbone, self.head = build_part(backbone), build_part(head)
         self.query_encoder = build_part(query_encoder)
         self.frozen, self.stream = frozen, stream
-        self.test_cfg = dict(stream=stream, missing='average')
+        self.test_cfg = dict(stream=None, missing='average')
         unknown = set(test_cfg or {}) - set(self.test_cfg)
         self.test_cfg.update(test_cfg or {})
+        self.test_cfg['stream'] = self.test_cfg['stream'] or stream
         self._check(unknown)
         for part in self._below_head() if frozen else ():
             part.requires_grad_(False)
@@ -186,7 +187,7 @@ class CoAVTClassifier(BaseModel):
         spectrogram: Tensor | None = None,
         frames: Tensor | None = None,
     ) -> Tensor:
-        """Pooled feature of 'A' or 'V', as ``test_cfg`` wants it for an AV-trained model.
+        """Pooled feature of 'A' or 'V' as ``test_cfg`` wants it of an AV-trained model.
 
         Args and result as of :meth:`features`.
         """
