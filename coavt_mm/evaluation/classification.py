@@ -168,7 +168,9 @@ class ClassificationMetric(BaseMetric):
                 'at the clip, or at the checkpoint it came from'
             )
         # a copy: a row of a batch would drag the whole batch through pickle
-        record['scores'] = None if score is None else np.array(score.float().cpu())
+        if score is not None:
+            score = score.float().cpu().numpy().copy()
+        record['scores'] = score
         return record
 
     def _scored(self, results: list[dict]) -> list[dict]:
