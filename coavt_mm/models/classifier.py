@@ -116,10 +116,11 @@ class CoAVTClassifier(BaseModel):
         stream (str): What is trained and tested on: 'AV', 'A' or 'V'. Defaults to
             'AV'.
         test_cfg (dict, optional): ``stream`` to test on, None for the trained one,
-            another for a model that lacks a modality at test; ``missing``, what an AV-trained
-            model does with one modality: 'average' (default), the mean of the pooled
-            tokens under the joint norms and under the modality's own norms goes into
-            the head, or 'own', the modality's own norms alone. Both are CAV-MAE's.
+            another for a model that lacks a modality at test; ``missing``, what an
+            AV-trained model does with one modality: 'average' (default), the mean of
+            the pooled tokens under the joint norms and under the modality's own norms
+            goes into the head, or 'own', the modality's own norms alone. Both are
+            CAV-MAE's.
         data_preprocessor (dict | nn.Module, optional): Its config.
         init_cfg (dict, optional): mmengine's initialisation config.
     """

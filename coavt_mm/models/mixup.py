@@ -46,5 +46,6 @@ def draw_mix(kind: Tensor, probability: float, alpha: float) -> Mix:
     # all columns for a clip without partners, which `mixed` leaves out
     weights = (others | ~others.any(1, keepdim=True)).float()
     partner = torch.where(mixed, torch.multinomial(weights, 1)[:, 0], own)
-    beta = torch.distributions.Beta(*2 * [torch.full((batch,), alpha, device=device)])
-    return Mix(partner, torch.where(mixed, beta.sample(), 1.0))
+    alphas = torch.full((batch,), float(alpha), device=device)
+    share = torch.distributions.Beta(alphas, alphas).sample()
+    return Mix(partner, torch.where(mixed, share, 1.0))

@@ -1,6 +1,6 @@
 """Linear probe on VGGSound: only the head is trained, see cls_vggsound.py.
 
-    python tools/train.py configs/coavt/cls_vggsound_linear.py
+python tools/train.py configs/coavt/cls_vggsound_linear.py
 """
 
 _base_ = './cls_vggsound.py'

@@ -1,6 +1,6 @@
 """Classify VGGSound by the mean output of the pre-trained queries, see cls_vggsound.py.
 
-    python tools/train.py configs/coavt/cls_vggsound_queries.py
+python tools/train.py configs/coavt/cls_vggsound_queries.py
 """
 
 _base_ = './cls_vggsound.py'

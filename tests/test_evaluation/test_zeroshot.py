@@ -109,9 +109,9 @@ def test_clips_that_are_their_own_sentences(model, tmp_path):
     found = results['streams']['A']['label_sets']
     assert (found['count']['ceiling'], found['colour']['ceiling']) == (1, 0.5)
     assert json.loads((tmp_path / 'zeroshot.json').read_text()) == results
-    assert {k: results[k] for k in ('metric', 'protocol', 'manifest_hash', 'clips')} == (
-        dict(metric='zeroshot', protocol='toy', manifest_hash='abc', clips=4)
-    )
+    assert {
+        k: results[k] for k in ('metric', 'protocol', 'manifest_hash', 'clips')
+    } == (dict(metric='zeroshot', protocol='toy', manifest_hash='abc', clips=4))
     table = (tmp_path / 'zeroshot.md').read_text()
     assert 'protocol toy' in table and '| AV     | colour' in table
     assert (tmp_path / 'zeroshot.png').stat().st_size
