@@ -1,38 +1,16 @@
 """What a classification leaves for people: tables, JSON, flat numbers, plots."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from mmengine.fileio import dump
 
 from ..visualization import class_bars_figure, confusion_figure, save_figure
+from .report import draw_table, heading
 
 SHARES = ('mAP', 'mAUC', 'top1', 'top5', 'mean_class_accuracy', 'f1')
 TITLES = {'d_prime': "d'", 'top1': 'top-1', 'top5': 'top-5', 'f1': 'F1',
           'mean_class_accuracy': 'mean-class'}  # fmt: skip
-ABOUT = ('protocol', 'manifest', 'manifest_hash', 'clips', 'missing', 'unscored')
-
-
-def about_line(report: dict) -> str:
-    """One line that says what was evaluated; no number stands without it."""
-    facts = {
-        name.removeprefix('manifest_'): 'not stated' if value is None else value
-        for name, value in report.items()
-        if name in ABOUT
-    }
-    return ', '.join(f'{name} {value}' for name, value in facts.items())
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the head first, whose columns also line up in a terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rules = ['-' * width for width in widths]
-    lines = [
-        f'| {" | ".join(map(str.ljust, row, widths))} |'
-        for row in (rows[0], rules, *rows[1:])
-    ]
-    return '\n'.join(lines) + '\n'
 
 
 def cell(name: str, value: float | None) -> str:
@@ -73,11 +51,14 @@ def markdown_table(report: dict) -> str:
         for name, part in report['relabels'].items()
     }
     columns = list(dict.fromkeys(n for p in parts.values() for n in mean_numbers(p)))
-    rows = [['stream (clips)', *(TITLES.get(name, name) for name in columns)]]
-    for label, part in parts.items():
-        rows.append([label, *(cell(name, part.get(name)) for name in columns)])
-    classes = f'{report["classes"]} classes, {report["classes_without_clips"]} without'
-    return f'{about_line(report)}\n{classes} a clip\n\n{aligned(rows)}'
+    head = ['stream (clips)', *(TITLES.get(name, name) for name in columns)]
+    rows = [
+        [label, *(cell(name, part.get(name)) for name in columns)]
+        for label, part in parts.items()
+    ]
+    counts = f'{report["classes"]} classes, {report["classes_without_clips"]} without '
+    counts += f'a clip, {report["unscored"]} clips not scored'
+    return f'{heading(report)}\n{counts}\n\n{draw_table(head, rows)}'
 
 
 def save_classification(report: dict, out_dir: str | Path) -> None:
@@ -97,7 +78,7 @@ def save_class_plots(
     title = f'{report["protocol"]}: {report["clips"]} clips, '
     title += f'{TITLES.get(main, main)} {cell(main, report[main])} %'
     value = 'AP' if report['task'] == 'multi_label' else 'accuracy'
-    values = {name: row[value] for name, row in report['per_class'].items()}
+    values = {row['class']: row[value] for row in report['per_class']}
     figures = {'per_class': class_bars_figure(values, value, title)}
     if confusions is not None:
         names = list(values)

@@ -203,7 +203,7 @@ class ClassificationMetric(BaseMetric):
         value = 'AP' if self.task == 'multi_label' else 'accuracy'
         clips = labels.sum(axis=0).tolist()
         rows = zip(classes, clips, numbers.pop('per_class'), strict=True)
-        per_class = {name: {'clips': n, value: x} for name, n, x in rows}
+        per_class = [{'class': name, 'clips': n, value: x} for name, n, x in rows]
         return {
             'classes_without_clips': clips.count(0),
             **numbers,

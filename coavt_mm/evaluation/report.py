@@ -34,8 +34,7 @@ def heading(results: dict) -> str:
         'protocol': results['protocol'] or 'not named',
         'manifest': results['manifest'] or 'not named',
         'hash': (results['manifest_hash'] or 'none')[:12],
-        'clips': results['clips'],
-        'captions': results['captions'],
+        **{key: results[key] for key in ('clips', 'captions') if key in results},
         'missing': 'not stated' if results['missing'] is None else results['missing'],
     }
     return ', '.join(f'{name} {value}' for name, value in facts.items())
@@ -64,6 +63,15 @@ def _rows(results: dict, names: list[str]) -> list[list[str]]:
     return rows
 
 
+def draw_table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table whose columns are padded, so that a terminal can show it."""
+    rows = [head, *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    rows.insert(1, ['-' * width for width in widths])
+    padded = [map(str.ljust, row, widths) for row in rows]
+    return ''.join(f'| {" | ".join(row)} |\n' for row in padded)
+
+
 def markdown_table(results: dict) -> str:
     """Readable both in a terminal and on a page; R@k in per cent, ranks from 1."""
     summaries = [
@@ -76,15 +84,12 @@ def markdown_table(results: dict) -> str:
         return f'{heading(results)}\n\nNo caption has its clip in any gallery.\n'
     names = list(summaries[0])
     head = ['direction', 'score', 'stream', *names, 'gallery', 'captions', 'missing']
-    rows = [head, *_rows(results, names)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    rows.insert(1, ['-' * width for width in widths])
-    padded = [map(str.ljust, row, widths) for row in rows]
-    lines = [f'| {" | ".join(row)} |' for row in padded]
+    lines = [draw_table(head, _rows(results, names))]
     if results.get('matching_accuracy') is not None:
         share = results['matching_accuracy']
-        lines += ['', f'Matching accuracy on held-out pairs: {100 * share:.1f} %']
-    return '\n'.join([heading(results), '', *lines]) + '\n'
+        lines.append(f'Matching accuracy on held-out pairs: {100 * share:.1f} %\n')
+    notes = [f'{results["note"]}\n'] if results.get('note') else []
+    return '\n'.join([f'{heading(results)}\n', *notes, *lines])
 
 
 def save_report(results: dict, out_dir: str | Path) -> None:

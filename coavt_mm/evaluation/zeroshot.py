@@ -14,11 +14,12 @@ from torch import Tensor
 from ..errors import CoAVTError, ConfigError
 from ..registry import METRICS
 from ..visualization import label_sets_figure, save_figure
-from .class_report import TITLES, about_line, aligned, cell, mean_numbers
+from .class_report import TITLES, cell, mean_numbers
 from .class_scores import TASKS, ceiling, class_scores
 from .classification import class_mask, class_names_of, label_matrix
 from .clips import check_samples, describe_clips
 from .prompts import check_templates, class_features, prompt_scores
+from .report import draw_table, heading
 
 STREAMS = ('AV', 'A', 'V')
 MAIN = {'single_label': 'top1', 'multi_label': 'mAP'}
@@ -98,13 +99,10 @@ class ZeroShotMetric(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Flat numbers for mmengine; the nested ones stay in ``last_results``."""
         check_samples(results, self._size)
-        sets = self._sets()
         report = {
             'metric': 'zeroshot',
             **describe_clips(self.dataset_meta, results),
             'task': self.task,
-            'label_sets': {name: len(names) for name, names in sets.items()},
-            'templates': {name: len(self._sentences(name)) for name in sets},
         }
         whole = [record for record in results if not record['error']]
         streams = {s: [r for r in whole if s in r['scores']] for s in STREAMS}
@@ -195,8 +193,15 @@ class ZeroShotMetric(BaseMetric):
             asked = labels.any(axis=1)
             scores, labels = scores[asked], labels[asked]
         numbers = class_scores(self.task, scores, labels)
-        shares = dict(zip(classes, numbers.pop('per_class'), strict=True))
-        result = {'clips': len(labels), **numbers, 'per_class': shares}
+        values = zip(classes, numbers.pop('per_class'), strict=True)
+        value = 'AP' if self.task == 'multi_label' else 'accuracy'
+        result = {
+            'clips': len(labels),
+            'classes': len(classes),
+            'templates': len(self._sentences(name)),
+            **numbers,
+            'per_class': [{'class': label, value: x} for label, x in values],
+        }
         if stream in self.sensed and len(labels):
             sensed = np.isin(classes, self.sensed[stream])
             result['ceiling'] = ceiling(self.task, labels, sensed)[MAIN[self.task]]
@@ -223,19 +228,20 @@ def zeroshot_table(report: dict) -> str:
     ]
     main = MAIN[report['task']]
     columns = list(dict.fromkeys(n for *_, part in sets for n in mean_numbers(part)))
-    head = ['stream', 'label set', 'classes', 'templates', 'clips']
-    rows = [[*head, *(TITLES.get(n, n) for n in columns), 'ceiling']]
+    counts = ('classes', 'templates', 'clips')
+    head = ['stream', 'label set', *counts, *(TITLES.get(n, n) for n in columns)]
+    rows = []
     for stream, name, part in sets:
-        counts = report['label_sets'][name], report['templates'][name], part['clips']
         cells = [cell(n, part.get(n)) for n in columns]
         best = cell(main, part.get('ceiling'))
-        rows.append([stream, name, *map(str, counts), *cells, best])
+        sizes = [str(part[key]) for key in counts]
+        rows.append([stream, name, *sizes, *cells, best])
     means = ', '.join(
         f'{stream} {cell(main, found["mean"])}'
         for stream, found in report['streams'].items()
     )
     mean = f'Mean {TITLES.get(main, main)} over the label sets (%): {means}\n'
-    return f'{about_line(report)}\n\n{aligned(rows)}\n{mean}'
+    return f'{heading(report)}\n\n{draw_table([*head, "ceiling"], rows)}\n{mean}'
 
 
 def save_zeroshot(report: dict, out_dir: str | Path) -> None:

@@ -36,6 +36,7 @@ def class_bars_figure(
     dress(axes)
     axes.grid(False, axis='y')
     axes.set_yticks(rows, order, fontsize=8)
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     note = f'; {left_out} classes between the halves are not drawn' if left_out else ''

@@ -39,7 +39,9 @@ def slow_average_precision(score, truth):
 def test_multi_label_equals_the_slow_version_and_sklearn(seed):
     scores, labels = draw(23, 7, seed)
     got = multi_label_scores(scores, labels)
-    slow = [slow_average_precision(s, t) for s, t in zip(scores.T, labels.T, strict=True)]
+    slow = [
+        slow_average_precision(s, t) for s, t in zip(scores.T, labels.T, strict=True)
+    ]
     assert got['per_class'] == pytest.approx(slow)
     macro = dict(average='macro')
     assert got['mAP'] == pytest.approx(

@@ -40,7 +40,7 @@ def test_the_report_says_what_was_scored():
     scores, labels = arrays(samples)
     expected = average_precision_score(labels[:, :6], scores[:, :6], average='macro')
     assert flat['classification/mAP'] == results['mAP'] == pytest.approx(expected)
-    assert results['per_class']['bell'] == {'clips': 0, 'AP': None}
+    assert results['per_class'][6] == {'class': 'bell', 'clips': 0, 'AP': None}
     assert set(flat) == {f'classification/{n}' for n in ('mAP', 'mAUC', 'd_prime')}
 
 
@@ -48,7 +48,8 @@ def test_single_label_numbers():
     metric, flat = evaluate(predictions(single=True), task='single_label')
     names = ('top1', 'top5', 'mean_class_accuracy')
     assert set(flat) == {f'classification/{name}' for name in names}
-    assert metric.last_results['per_class']['bell'] == {'clips': 0, 'accuracy': None}
+    last = metric.last_results['per_class'][6]
+    assert last == {'class': 'bell', 'clips': 0, 'accuracy': None}
 
 
 def test_perfect_scores():
