@@ -42,6 +42,8 @@ setup(
         'mmpretrain>=1.2,<2',
         'numpy>=1.26',
         'psutil',
+        'scikit-learn>=1.3',
+        'scipy',
         'setuptools<81',  # mmengine imports pkg_resources to find other packages
         'tensorboard>=2.14',
         'tokenizers',
@@ -63,7 +65,6 @@ setup(
             'pytest-cov',
             'pytest-timeout',
             'ruff>=0.9',
-            'scikit-learn',
             'timm',  # imported by mmaction2's models
         ],
     },

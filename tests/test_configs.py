@@ -52,7 +52,7 @@ def test_model_and_metrics_build(path):
     cfg = Config.fromfile(ROOT / path)
     with torch.device('meta'):  # sizes and names, without gigabytes of weights
         model = MODELS.build(cfg.model)
-    assert sum(p.numel() for p in model.parameters()) > 1e6
+    assert sum(p.numel() for p in model.parameters()) > 1e5
     for part in parts([cfg.val_evaluator, cfg.test_evaluator]):
         if part_name(part) in METRICS:
             METRICS.build(_possible_here(part))

@@ -76,6 +76,8 @@ class AVTDataset(BaseDataset):
         pipeline (Sequence[dict | Callable]): The transforms.
         classes (Sequence[str] | str, optional): Class names or a file with one per
             line; rows get `gt_label` (list of indices). Default: the sidecar's.
+        other_labels (str): Labels that are none of the `classes`: 'raise', or 'drop' to
+            classify among some of the classes only.
         exclude (str | Sequence[str]): Files with ids, one a line, to leave out.
         missing (str): Clips whose files are not on disk: 'raise' or 'skip' (left out,
             counted, logged once with their ids).
@@ -102,6 +104,7 @@ class AVTDataset(BaseDataset):
         pipeline: Sequence[dict | Callable] = (),
         *,
         classes: Sequence[str] | str | None = None,
+        other_labels: str = 'raise',
         exclude: str | Sequence[str] = (),
         missing: str = 'raise',
         check_files: bool | None = None,
@@ -116,6 +119,11 @@ class AVTDataset(BaseDataset):
             if value not in ('raise', 'skip') and (value or name == 'missing'):
                 raise ConfigError(f"{name}={value!r} is neither 'raise' nor 'skip'")
         self.classes = read_list(classes) if isinstance(classes, str) else classes
+        if other_labels not in ('raise', 'drop'):
+            raise ConfigError(
+                f"other_labels={other_labels!r} is neither 'raise' nor 'drop'"
+            )
+        self.other_labels = other_labels
         self.exclude = [exclude] if isinstance(exclude, str) else list(exclude)
         self.missing = missing
         self.check_files = test_mode if check_files is None else check_files
@@ -236,6 +244,8 @@ class AVTDataset(BaseDataset):
     def _add_label_indices(self, rows: list[dict]) -> None:
         index_of = {name: index for index, name in enumerate(self.classes)}
         for row in rows:
+            if self.other_labels == 'drop':
+                row['labels'] = [x for x in row['labels'] if x in index_of]
             for label in row['labels']:
                 if label not in index_of:
                     raise ManifestError(

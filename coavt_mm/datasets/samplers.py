@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -139,3 +140,21 @@ class ResumableSampler(Sampler):
     def __len__(self) -> int:
         """Samples of one epoch on this rank; the stream itself has no end."""
         return -(-self.size // self.world_size)
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(ResumableSampler):
+    """`ResumableSampler`'s stream an epoch at a time, for training by epochs.
+
+    Epoch e (from 0) of R ranks begins at position e * R * len(self): the number of
+    samples rounded up to a multiple of R, so that all ranks take as many steps. Which
+    samples it has, and their seeds, depend on the epoch alone, so a run that is resumed
+    between epochs goes on to the digit. Arguments are those of `ResumableSampler`.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch; mmengine's DistSamplerSeedHook calls this."""
+        self.start = epoch * len(self) * self.world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return islice(super().__iter__(), len(self))

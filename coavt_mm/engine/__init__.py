@@ -1,5 +1,6 @@
 """Loops, hooks and optimiser wrappers that mmengine lacks."""
 
+from .averaging import EpochAverageHook
 from .hooks import (
     HardnessRampHook,
     IterationSeedHook,
@@ -13,6 +14,7 @@ from .optim import BF16OptimWrapper
 __all__ = [
     'BF16OptimWrapper',
     'Converted',
+    'EpochAverageHook',
     'FitCheckpointHook',
     'HardnessRampHook',
     'IterationSeedHook',

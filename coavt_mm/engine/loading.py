@@ -3,11 +3,13 @@
 mmengine loads with ``strict=False`` and only warns, even if nothing matches.
 """
 
+from collections import Counter
+
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper, update_init_info
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from ..registry import HOOKS, WEIGHT_INITIALIZERS
 
@@ -59,12 +61,17 @@ class FitCheckpointHook(Hook):
     Args:
         min_share (float): Least share of the checkpoint's tensors that the model must
             know. Defaults to 0.5, so that heads may come and go.
+        rename (dict[str, str], optional): Part of another model's checkpoint -> part of
+            this one, such as ``dict(av_encoder='backbone')`` to start a classifier from
+            a CoAVT. Of such a checkpoint, parts that this model doesn't have at all are
+            left out, and not counted. One that has none of the parts to rename (the
+            model's own, on resume) is taken as it is.
     """
 
     priority = 'NORMAL'
 
-    def __init__(self, min_share: float = 0.5):
-        self.min_share = min_share
+    def __init__(self, min_share: float = 0.5, rename: dict[str, str] | None = None):
+        self.min_share, self.rename = min_share, dict(rename or {})
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare with the model, and put a fitting state dict in its place.
@@ -80,7 +87,27 @@ class FitCheckpointHook(Hook):
         from ..checkpoints.own import fit
 
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        state = read_state_dict(checkpoint)
-        checkpoint['state_dict'], lines = fit(state, model, False, self.min_share)
-        for line in lines:
+        state, lines = self._renamed(read_state_dict(checkpoint), model)
+        checkpoint['state_dict'], more = fit(state, model, False, self.min_share)
+        for line in lines + more:
             runner.logger.info(line)
+
+    def _renamed(
+        self, state: dict[str, Tensor], model: nn.Module
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """The state dict with this model's names, and lines for a log."""
+        parts = Counter(name.partition('.')[0] for name in state)
+        if not parts.keys() & self.rename.keys():
+            return state, []
+        own = {name.partition('.')[0] for name in model.state_dict()}
+        kept = {p: self.rename.get(p, p) for p in parts}
+        kept = {old: new for old, new in kept.items() if new in own}
+        lines = [f'{old} goes into {new}' for old, new in kept.items()]
+        lines += [f'{p} ({n} tensors) is left out' for p, n in parts.items()
+                  if p not in kept]  # fmt: skip
+        renamed = {}
+        for name, tensor in state.items():
+            part, dot, rest = name.partition('.')
+            if part in kept:
+                renamed[kept[part] + dot + rest] = tensor
+        return renamed, lines

@@ -101,20 +101,26 @@ class ClassificationHead(BaseModule):
 
 @MODELS.register_module()
 class CoAVTClassifier(BaseModel):
-    """Joint encoder, mean over its tokens, classification head.
+    """Joint encoder, mean over its tokens or over queries, classification head.
 
     Letters: B clips, F frames a clip, L spectrogram frames, M mel bins, D width.
 
     Args:
         backbone (dict | nn.Module): A ``JointAVEncoder``.
         head (dict | nn.Module): A ``ClassificationHead``.
+        query_encoder (dict | nn.Module, optional): A ``QueryEncoder`` whose queries
+            read the tokens; the head then gets the mean query output. Default: the
+            mean token.
+        frozen (bool): A linear probe: everything below the head stays as loaded and in
+            eval mode (no gradient, no dropout, no token masking). Defaults to False.
         stream (str): What is trained and tested on: 'AV', 'A' or 'V'. Defaults to
             'AV'.
-        test_cfg (dict, optional): ``stream`` to test on, another than the trained one
-            for a model that lacks a modality at test; ``missing``, what an AV-trained
-            model does with one modality: 'average' (default), the mean of the pooled
-            tokens under the joint norms and under the modality's own norms goes into
-            the head, or 'own', the modality's own norms alone. Both are CAV-MAE's.
+        test_cfg (dict, optional): ``stream`` to test on, None for the trained one,
+            another for a model that lacks a modality at test; ``missing``, what an
+            AV-trained model does with one modality: 'average' (default), the mean of
+            the pooled tokens under the joint norms and under the modality's own norms
+            goes into the head, or 'own', the modality's own norms alone. Both are
+            CAV-MAE's.
         data_preprocessor (dict | nn.Module, optional): Its config.
         init_cfg (dict, optional): mmengine's initialisation config.
     """
@@ -123,6 +129,8 @@ class CoAVTClassifier(BaseModel):
         self,
         backbone: dict | nn.Module,
         head: dict | nn.Module,
+        query_encoder: dict | nn.Module | None = None,
+        frozen: bool = False,
         stream: str = 'AV',
         test_cfg: dict | None = None,
         data_preprocessor: dict | nn.Module | None = None,
@@ -130,11 +138,31 @@ class CoAVTClassifier(BaseModel):
     ):
         super().__init__(build_part(data_preprocessor), init_cfg)
         self.backbone, self.head = build_part(backbone), build_part(head)
-        self.stream = stream
-        self.test_cfg = dict(stream=stream, missing='average')
+        self.query_encoder = build_part(query_encoder)
+        self.frozen, self.stream = frozen, stream
+        self.test_cfg = dict(stream=None, missing='average')
         unknown = set(test_cfg or {}) - set(self.test_cfg)
         self.test_cfg.update(test_cfg or {})
+        self.test_cfg['stream'] = self.test_cfg['stream'] or stream
         self._check(unknown)
+        for part in self._below_head() if frozen else ():
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'CoAVTClassifier':
+        """Set the mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        for part in self._below_head() if self.frozen else ():
+            part.eval()
+        return self
+
+    def _below_head(self) -> list[nn.Module]:
+        return [p for p in (self.backbone, self.query_encoder) if p is not None]
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) -> (B, D): the mean token, or the mean output of the queries."""
+        if self.query_encoder is not None:
+            tokens = self.query_encoder.encode_queries(tokens).hidden
+        return tokens.mean(1)
 
     def features(
         self,
@@ -142,7 +170,7 @@ class CoAVTClassifier(BaseModel):
         spectrogram: Tensor | None = None,
         frames: Tensor | None = None,
     ) -> Tensor:
-        """Mean token of one stream.
+        """Pooled feature of one stream.
 
         Args:
             stream (str): 'AV', 'A' or 'V'.
@@ -152,7 +180,7 @@ class CoAVTClassifier(BaseModel):
         Returns:
             Tensor: (B * F, D); (B, D) for 'A'.
         """
-        return self.backbone(spectrogram, frames, [stream])[stream].mean(1)
+        return self.pool(self.backbone(spectrogram, frames, [stream])[stream])
 
     def features_of_one(
         self,
@@ -160,14 +188,14 @@ class CoAVTClassifier(BaseModel):
         spectrogram: Tensor | None = None,
         frames: Tensor | None = None,
     ) -> Tensor:
-        """Mean token of 'A' or 'V', as ``test_cfg`` wants it for an AV-trained model.
+        """Pooled feature of 'A' or 'V' as ``test_cfg`` wants it of an AV-trained model.
 
         Args and result as of :meth:`features`.
         """
         if self.stream != 'AV' or self.test_cfg['missing'] == 'own':
             return self.features(stream, spectrogram, frames)
         own, joint = self.backbone.encode_lone(stream, spectrogram, frames)
-        return (own.mean(1) + joint.mean(1)) / 2
+        return (self.pool(own) + self.pool(joint)) / 2
 
     def forward(
         self,
@@ -191,7 +219,8 @@ class CoAVTClassifier(BaseModel):
 
         Args:
             inputs (dict): The preprocessor's output: ``spectrogram`` (B, L, M),
-                ``frames`` (B, 1, 3, H, W), ``has_audio``, ``has_visual`` (B,).
+                ``frames`` (B, 1, 3, H, W), ``has_audio``, ``has_visual`` (B,); after
+                mixup ``mix_partner`` and ``mix_share`` (B,).
             data_samples (list[BaseDataElement]): With ``gt_label`` or ``gt_score``.
 
         Returns:
@@ -211,6 +240,9 @@ class CoAVTClassifier(BaseModel):
             )
         logits = self.head(self.features(self.stream, spectrogram, frames[:, 0]))
         target = self.head.targets(data_samples, logits)
+        if 'mix_share' in inputs:
+            share = inputs['mix_share'][:, None]
+            target = share * target + (1 - share) * target[inputs['mix_partner']]
         valid = self._has(inputs)[self.stream]
         return dict(loss_cls=self.head.loss(logits, target, valid))
 
@@ -222,21 +254,29 @@ class CoAVTClassifier(BaseModel):
         Raises:
             ConfigError: If a clip has none of them.
         """
-        has = self._has(inputs)
-        audio = has['A'] & (self.test_cfg['stream'] != 'V')
-        visual = has['V'] & (self.test_cfg['stream'] != 'A')
-        if not bool((audio | visual).all()):
+        scores, streams = self._score(inputs)
+        if None in streams:
             raise ConfigError(
                 f'a clip has nothing to test stream {self.test_cfg["stream"]} on; '
                 'leave it out of the manifest'
             )
+        return scores
+
+    def _score(self, inputs: dict[str, Tensor]) -> tuple[Tensor, list[str | None]]:
+        """Probabilities, and the stream each comes from; None where there is none."""
+        has = self._has(inputs)
+        audio = has['A'] & (self.test_cfg['stream'] != 'V')
+        visual = has['V'] & (self.test_cfg['stream'] != 'A')
         scores = self.head.fc.weight.new_zeros(len(audio), self.head.num_classes)
+        streams: list[str | None] = [None] * len(audio)
         for stream, rows in dict(
             AV=audio & visual, A=audio & ~visual, V=visual & ~audio
         ).items():
             if rows.any():
                 scores[rows] = self._score_rows(stream, rows, inputs)
-        return scores
+            for row in rows.nonzero()[:, 0].tolist():
+                streams[row] = stream
+        return scores, streams
 
     def _score_rows(
         self, stream: str, rows: Tensor, inputs: dict[str, Tensor]
@@ -252,9 +292,14 @@ class CoAVTClassifier(BaseModel):
     def predict(
         self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
     ) -> list[BaseDataElement]:
-        """The samples, with ``pred_score`` (classes,) added to each."""
-        for sample, score in zip(data_samples, self.scores(inputs), strict=True):
-            sample.set_data(dict(pred_score=score))
+        """The samples, with ``pred_score`` (classes,) and ``pred_stream`` added.
+
+        A clip without a modality of the test stream gets neither.
+        """
+        scores, streams = self._score(inputs)
+        for sample, score, stream in zip(data_samples, scores, streams, strict=True):
+            if stream is not None:
+                sample.set_data(dict(pred_score=score, pred_stream=stream))
         return data_samples
 
     @staticmethod
@@ -263,6 +308,12 @@ class CoAVTClassifier(BaseModel):
         return {'AV': audio & visual, 'A': audio, 'V': visual}
 
     def _check(self, unknown: set[str]) -> None:
+        pooled = (self.query_encoder or self.backbone).embed_dims
+        if self.head.fc.in_features != pooled:
+            raise ConfigError(
+                f'CoAVTClassifier: head.embed_dims is {self.head.fc.in_features}, but '
+                f'must be {pooled}'
+            )
         if unknown:
             raise ConfigError(
                 f'CoAVTClassifier: unknown test_cfg {", ".join(sorted(unknown))}; '

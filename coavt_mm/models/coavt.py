@@ -161,6 +161,9 @@ class CoAVT(BaseModel):
             ``loss_lm_*`` for each stream in use, ``loss_audio_visual`` with an
             ``av_head``, and values to watch.
         """
+        if 'mix_share' in inputs:
+            raise ConfigError('augment.mixup is for classification, CoAVT trains on '
+                              'captions; set it to 0')  # fmt: skip
         ids, mask = inputs['input_ids'], inputs['attention_mask']
         if len(ids) != len(inputs['has_audio']):
             raise ValueError(

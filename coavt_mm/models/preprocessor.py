@@ -16,6 +16,7 @@ from torchaudio.functional import mask_along_axis_iid
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.logmel import LogMel
+from coavt_mm.models.mixup import Mix, draw_mix
 from coavt_mm.registry import MODELS
 
 # The alignments (AV, A, V) that a caption of each stream may train and test: what is
@@ -76,7 +77,8 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         self.spec_mean = spec_mean
         self.spec_scale = spec_divisor * spec_std
         self.logmel = LogMel(**(logmel or {}))
-        self.augment = dict(freq_mask=0, time_mask=0, noise=0.0, time_roll=0)
+        self.augment = dict(freq_mask=0, time_mask=0, noise=0.0, time_roll=0,
+                            mixup=0.0, mixup_alpha=10.0)  # fmt: skip
         unknown = set(augment or {}) - set(self.augment)
         if unknown:
             raise ConfigError(
@@ -84,6 +86,11 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
                 f'{", ".join(self.augment)}'
             )
         self.augment.update(augment or {})
+        if not 0 <= self.augment['mixup'] <= 1 or self.augment['mixup_alpha'] <= 0:
+            raise ConfigError(
+                'augment: mixup is a probability and mixup_alpha is above 0, got '
+                f'{self.augment["mixup"]} and {self.augment["mixup_alpha"]}'
+            )
         self.pad_token_id = pad_token_id
         for name, values in (('frame_mean', frame_mean), ('frame_std', frame_std)):
             values = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
@@ -102,14 +109,20 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
             a clip has a picture, spectrogram (B, L, M) when one has sound, has_audio
             and has_visual (B,) bool, clip_key (B,) int64; where there is text also
             input_ids and attention_mask (P, T) int64, caption_clip and caption_key
-            (P,) int64, caption_streams (P, 3) bool for AV, A, V. Rows without a
+            (P,) int64, caption_streams (P, 3) bool for AV, A, V; after mixup
+            mix_partner (B,) int64 and mix_share (B,), for the targets. Rows without a
             modality are filled with zeros and flagged.
         """
         data = self.cast_data(data)
         packed, samples = data['inputs'], data['data_samples']
+        mix = None
+        if training and self.augment['mixup']:
+            mix = self._mix(packed, samples)
         inputs = dict(clip_key=self._tensor([stable_key(s.sample_id) for s in samples]))
-        inputs.update(self._frames(packed['frames'], samples))
-        inputs.update(self._spectrograms(packed['waveform'], samples, training))
+        if mix is not None:
+            inputs.update(mix_partner=mix.partner, mix_share=mix.share)
+        inputs.update(self._frames(packed['frames'], samples, mix))
+        inputs.update(self._spectrograms(packed['waveform'], samples, training, mix))
         if packed['input_ids'][0] is not None:
             inputs.update(self._captions(packed, samples))
         return dict(inputs=inputs, data_samples=samples)
@@ -119,8 +132,22 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
             self.device, non_blocking=self._non_blocking
         )
 
+    def _mix(self, packed: dict, samples: list[BaseDataElement]) -> Mix:
+        heard = [w is not None and s.audio_samples >= self.logmel.window_size
+                 for w, s in zip(packed['waveform'], samples, strict=True)]  # fmt: skip
+        kinds = [
+            2 * (frames is not None) + audible
+            for frames, audible in zip(packed['frames'], heard, strict=True)
+        ]
+        return draw_mix(
+            self._tensor(kinds), self.augment['mixup'], self.augment['mixup_alpha']
+        )
+
     def _frames(
-        self, clips: list[Tensor | None], samples: list[BaseDataElement]
+        self,
+        clips: list[Tensor | None],
+        samples: list[BaseDataElement],
+        mix: Mix | None,
     ) -> dict[str, Tensor]:
         there = [clip is not None for clip in clips]
         result = dict(has_visual=self._tensor(there, torch.bool))
@@ -140,6 +167,7 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         shown = torch.stack([clip for clip in clips if clip is not None]).float()
         frames = shown.new_zeros(len(clips), *shown.shape[1:])
         frames[result['has_visual']] = (shown - self.frame_mean) / self.frame_std
+        frames = mix(frames) if mix else frames
         return dict(result, frames=frames)
 
     def _spectrograms(
@@ -147,6 +175,7 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         clips: list[Tensor | None],
         samples: list[BaseDataElement],
         training: bool,
+        mix: Mix | None,
     ) -> dict[str, Tensor]:
         lengths = [s.audio_samples if clip is not None else 0
                    for clip, s in zip(clips, samples, strict=True)]  # fmt: skip
@@ -163,7 +192,11 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
             inside = torch.arange(waveform.shape[1], device=self.device)
             inside = inside < lengths[:, None]  # (B, S)
             mean = (waveform * inside).sum(1) / lengths.clamp(min=1)
-            spectrogram = self.logmel((waveform - mean[:, None]) * inside)
+            waveform = (waveform - mean[:, None]) * inside
+            if mix is not None:  # of waveforms, as CAV-MAE; the longer one decides
+                waveform = mix(waveform)
+                valid = torch.maximum(valid, valid[mix.partner])
+            spectrogram = self.logmel(waveform)
             spectrogram = self._fit(spectrogram, valid)
             if training:
                 spectrogram = self._mask(spectrogram)

@@ -1,6 +1,7 @@
 """Plots that evaluations and tools leave for people."""
 
 from .caption_table import CaptionRow, caption_table_figure
+from .classes import class_bars_figure, confusion_figure, label_sets_figure
 from .contact_sheet import Hit, contact_sheet_figure, middle_frame
 from .plots import (
     read_scalars,
@@ -14,7 +15,10 @@ __all__ = [
     'CaptionRow',
     'Hit',
     'caption_table_figure',
+    'class_bars_figure',
+    'confusion_figure',
     'contact_sheet_figure',
+    'label_sets_figure',
     'middle_frame',
     'read_scalars',
     'recall_figure',

@@ -54,7 +54,8 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     return path
 
 
-def _dress(axes: Axes) -> None:
+def dress(axes: Axes) -> None:
+    """Give axes the look of all plots: two spines, a faint grid behind the data."""
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)
     for side in ('left', 'bottom'):
@@ -121,7 +122,7 @@ def _ceiling_marks(axes: Axes, color: str, best: dict, depth: int) -> None:
 
 
 def _recall_axes(axes: Axes, depth: int) -> None:
-    _dress(axes)
+    dress(axes)
     axes.set_xscale('log')
     ticks = [k for k in (1, 2, 5, 10, 20, 50, 100) if k <= depth]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -244,7 +245,7 @@ def _loss_panel(axes: Axes, series: dict) -> None:
         axes.plot(*series[name], color=color, linewidth=1.5, label=label)
     if 'loss' in series:
         axes.plot(*series['loss'], color=INK, linewidth=2, label='sum')
-    _dress(axes)
+    dress(axes)
     axes.set_ylim(bottom=0)
     axes.set_xlabel('iterations', fontsize=10)
     axes.set_ylabel('loss (nats)', fontsize=10)
@@ -260,7 +261,7 @@ def _recall_panel(axes: Axes, found: dict, recalls: tuple[str, ...]) -> None:
         style['label'] = f'{stream}, {title}'
         line = '--' if back else '-'
         axes.plot(steps, values, **style, linestyle=line, linewidth=1.6, markersize=4)
-    _dress(axes)
+    dress(axes)
     axes.set_ylim(0, 103)
     axes.set_xlabel('iterations', fontsize=10)
     axes.set_ylabel('R@1 (%)', fontsize=10)

@@ -68,6 +68,17 @@ def identity(row):
     return row
 
 
+def test_labels_of_other_classes_may_be_dropped(tmp_path, clip):
+    path = corpus(tmp_path, clip, count=2, labels=['cat', 'dog', 'rain'])
+    options = dict(classes=['rain', 'cat'], pipeline=[lambda row: row])
+    row = AVTDataset(path, other_labels='drop', **options)[0]
+    assert (row['labels'], row['gt_label']) == (['cat', 'rain'], [1, 0])
+    with pytest.raises(ManifestError, match="'dog' is not among the 2 classes"):
+        AVTDataset(path, **options)
+    with pytest.raises(ConfigError, match='other_labels'):
+        AVTDataset(path, other_labels='keep', **options)
+
+
 def test_metainfo(tmp_path, clip):
     path = corpus(tmp_path, clip, labels=['dog'], audio_captions=['x'])
     (tmp_path / 'corpus.meta.json').write_text(

@@ -5,7 +5,11 @@ import pytest
 from mmengine.registry import DATA_SAMPLERS
 
 from coavt_mm.datasets import samplers
-from coavt_mm.datasets.samplers import ResumableSampler, balanced_weights
+from coavt_mm.datasets.samplers import (
+    EpochSampler,
+    ResumableSampler,
+    balanced_weights,
+)
 from coavt_mm.errors import ConfigError
 
 
@@ -179,3 +183,36 @@ def test_first_epochs_may_be_mixed():
     whole = take(ResumableSampler(FACTORS, alike_from=1, **options), 240)
     assert whole[:120] == mixed
     assert whole[120:] == take(ResumableSampler(FACTORS, **options), 240)[120:]
+
+
+def test_an_epoch_ends_and_the_next_goes_on(monkeypatch):
+    stream = take(ResumableSampler(range(7), seed=5), 21)
+    sampler = EpochSampler(range(7), seed=5)
+    for epoch in (0, 2, 1):  # in any order, as after a resume
+        sampler.set_epoch(epoch)
+        assert list(sampler) == stream[7 * epoch :][:7]
+    assert sorted(index for index, _ in sampler) == list(range(7))
+
+
+def test_ranks_share_an_epoch_in_equal_parts(monkeypatch):
+    stream = take(ResumableSampler(range(7), seed=5), 16)
+    for rank in range(2):
+        monkeypatch.setattr(samplers, 'get_dist_info', lambda rank=rank: (rank, 2))
+        sampler = EpochSampler(range(7), seed=5)
+        sampler.set_epoch(1)
+        assert list(sampler) == stream[8 + rank :: 2]  # 4 each, 8 in an epoch
+
+
+def test_balanced_epochs():
+    rows = [dict(labels=['a'])] * 30 + [dict(labels=['b'])] * 2
+
+    class Rows(list):
+        get_data_info = list.__getitem__
+
+    sampler = EpochSampler(Rows(rows), seed=0, balanced=True)
+    counts = Counter()
+    for epoch in range(40):
+        sampler.set_epoch(epoch)
+        counts.update(rows[index]['labels'][0] for index, _ in sampler)
+    assert counts.total() == 40 * 32
+    assert 0.45 < counts['b'] / counts.total() < 0.55

@@ -74,12 +74,12 @@ def test_init_cfg_with_a_file_that_matches_nothing_is_an_error(converted, tmp_pa
         model.init_weights()
 
 
-def runner(tmp_path, model):
+def runner(tmp_path, model, **options):
     register_checkpoint_loader()
     return Runner(
         model=model,
         work_dir=str(tmp_path / 'work'),
-        custom_hooks=[dict(type='coavt_mm.FitCheckpointHook')],
+        custom_hooks=[dict(type='coavt_mm.FitCheckpointHook', **options)],
         experiment_name=f'loading-{tmp_path.name}',
         default_scope='coavt_mm',
         log_level='ERROR',
@@ -164,3 +164,61 @@ def test_a_command_refuses_in_one_line(tool, tmp_path):
     assert status == 1 and not (tmp_path / 'x.pth').exists()
     assert error.startswith('Error: this is not a CAV-MAE checkpoint')
     assert len(error.splitlines()) == 1
+
+
+def coavt_file(path):
+    model = tiny_coavt.tiny_coavt()
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return model
+
+
+def classifier(**options):
+    cfg = tiny_coavt.tiny_cfg()
+    head = dict(type='ClassificationHead', num_classes=4, embed_dims=16)
+    return MODELS.build(
+        dict(type='CoAVTClassifier', backbone=cfg['av_encoder'],
+             **{'head': head, **options})
+    )  # fmt: skip
+
+
+RENAME = dict(rename=dict(av_encoder='backbone'))
+
+
+@pytest.mark.parametrize('queries', [False, True])
+def test_a_classifier_starts_from_a_coavt(tmp_path, monkeypatch, queries):
+    source, lines = tmp_path / 'x.pth', []
+    coavt = coavt_file(source)
+    options = {}
+    if queries:
+        options['query_encoder'] = tiny_coavt.tiny_cfg()['query_encoder']
+        options['head'] = dict(type='ClassificationHead', num_classes=4, embed_dims=20)
+    run = runner(tmp_path, classifier(**options), **RENAME)
+    monkeypatch.setattr(run.logger, 'info', lines.append)
+    run.load_checkpoint(str(source))
+    got = run.model.state_dict()
+    for name, tensor in coavt.av_encoder.state_dict().items():
+        assert torch.equal(got[f'backbone.{name}'], tensor)
+    if queries:
+        for name, tensor in coavt.query_encoder.state_dict().items():
+            assert torch.equal(got[f'query_encoder.{name}'], tensor)
+    assert 'av_encoder goes into backbone' in lines
+    assert any(line.startswith('text_encoder (') for line in lines)
+    assert ('query_encoder goes into query_encoder' in lines) == queries
+
+
+def test_a_classifiers_own_checkpoint_is_not_renamed(tmp_path):
+    source = tmp_path / 'x.pth'
+    own = classifier()
+    torch.save(dict(state_dict=own.state_dict()), source)
+    run = runner(tmp_path, classifier(), **RENAME)
+    run.load_checkpoint(str(source))
+    for name, tensor in run.model.state_dict().items():
+        assert torch.equal(tensor, own.state_dict()[name])
+
+
+def test_renaming_does_not_excuse_a_misfit(tmp_path):
+    source = tmp_path / 'x.pth'
+    torch.save(dict(state_dict={'av_encoder.other': torch.ones(3)}), source)
+    run = runner(tmp_path, classifier(), **RENAME)
+    with pytest.raises(CheckpointError, match='0 of 1 tensors'):
+        run.load_checkpoint(str(source))

@@ -10,6 +10,19 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.models import ClassificationHead, CoAVTClassifier
 from coavt_mm.registry import MODELS
 
+QUERIES = dict(
+    type='QueryEncoder',
+    num_queries=3,
+    embed_dims=20,
+    num_heads=2,
+    depth=2,
+    hidden_dims=24,
+    context_dims=16,
+    vocab_size=9,
+    max_tokens=4,
+    dropout=0.5,
+)
+
 
 def classifier(classes=5, loss='bce', **options):
     torch.manual_seed(0)
@@ -118,6 +131,18 @@ def test_predict_adds_scores():
     got = model(inputs, given, mode='predict')
     torch.testing.assert_close(torch.stack([s.pred_score for s in got]), model(inputs))
     assert got[0].gt_label.tolist() == [0]
+    assert [s.pred_stream for s in got] == ['AV', 'AV']
+
+
+@torch.no_grad()
+def test_predict_leaves_out_what_cannot_be_scored():
+    inputs = batch(3)
+    inputs['has_audio'][0] = inputs['has_visual'][1] = False
+    got = classifier().predict(inputs, samples([0], [1], [2]))
+    assert [s.pred_stream for s in got] == ['V', 'A', 'AV']
+    got = classifier(test_cfg=dict(stream='A')).predict(inputs, samples([0], [1], [2]))
+    assert 'pred_score' not in got[0] and 'pred_stream' not in got[0]
+    assert [s.pred_stream for s in got[1:]] == ['A', 'A']
 
 
 @pytest.mark.parametrize('stream', ['AV', 'A', 'V'])
@@ -142,6 +167,56 @@ def test_clips_without_the_modality_do_not_count():
     nothing = model(silent, labels[:1], mode='loss')['loss_cls']
     nothing.backward()
     assert nothing.item() == 0
+
+
+def test_mixed_targets_by_hand():
+    model = classifier(classes=3).train()
+    inputs, labels = batch(3), samples([0], [1, 2], [2])
+    share = torch.tensor([0.7, 0.4, 1.0])
+    mixed = dict(inputs, mix_partner=torch.tensor([1, 0, 2]), mix_share=share)
+    got = model(mixed, labels, mode='loss')['loss_cls']
+    logits = model.head(model.features('AV', inputs['spectrogram'],
+                                       inputs['frames'][:, 0]))  # fmt: skip
+    target = torch.tensor([[0.7, 0.3, 0.3], [0.6, 0.4, 0.4], [0, 0, 1]])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+    torch.testing.assert_close(got, expected)
+
+
+def query_classifier(**options):
+    model = classifier(**options)
+    head = ClassificationHead(5, 20)
+    torch.manual_seed(1)
+    return CoAVTClassifier(model.backbone, head, QUERIES, **options).eval()
+
+
+@torch.no_grad()
+def test_pooling_over_queries():
+    model, inputs = query_classifier(), batch(2)
+    tokens = model.backbone.encode_av(inputs['spectrogram'], inputs['frames'][:, 0])
+    pooled = model.query_encoder.encode_queries(tokens).hidden.mean(1)
+    torch.testing.assert_close(model(inputs), model.head(pooled).sigmoid())
+    alone = query_classifier(test_cfg=dict(stream='A'))
+    ways = model.backbone.encode_lone('A', inputs['spectrogram'])
+    pooled = sum(model.query_encoder.encode_queries(x).hidden.mean(1) for x in ways) / 2
+    torch.testing.assert_close(alone(inputs), model.head(pooled).sigmoid())
+
+
+def test_a_linear_probe_trains_the_head_alone():
+    model = query_classifier(frozen=True)
+    model.backbone.mask_ratio = (0.5, 0.5)
+    model.train()
+    assert model.head.training and not model.query_encoder.training
+    assert not any(m.training for m in model.backbone.modules())
+    first, again = (
+        model(batch(3), samples([0], [1], [2]), mode='loss')['loss_cls'] for _ in 'ab'
+    )
+    assert torch.equal(first, again)  # no token masking, no dropout
+    first.backward()
+    trained = {n for n, p in model.named_parameters() if p.grad is not None}
+    assert trained == {n for n, _ in model.named_parameters() if n.startswith('head.')}
+    with_grad = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == with_grad
+    assert query_classifier().train().backbone.training
 
 
 def test_losses_by_hand():
@@ -180,6 +255,7 @@ def test_soft_targets_are_taken_as_they_are():
         (dict(test_cfg=dict(frames=1)), 'unknown test_cfg frames'),
         (dict(stream='A', test_cfg=dict(stream='V')), 'trained on A alone'),
         (dict(loss='mse'), "'bce' or 'ce'"),
+        (dict(query_encoder=dict(QUERIES)), 'head.embed_dims is 16, but must be 20'),
     ],
 )
 def test_settings_that_make_no_sense(options, message):

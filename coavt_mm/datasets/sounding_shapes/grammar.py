@@ -1,6 +1,7 @@
 """The factors of a clip, the captions that name them, and the way back."""
 
 import re
+from collections.abc import Iterable
 from itertools import product
 
 import numpy as np
@@ -102,9 +103,9 @@ _PHRASE_PATTERN = re.compile(
 )
 
 
-def class_names() -> list[str]:
-    """Return the 31 class names, in the order of the factors."""
-    return [value for values in FACTORS.values() for value in values]
+def class_names(factors: Iterable[str] = FACTORS) -> list[str]:
+    """Return the class names of some factors, by default all 31, in this order."""
+    return [value for name in factors for value in FACTORS[name]]
 
 
 def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
@@ -147,6 +148,32 @@ def paraphrases(
         if text not in found:
             found.append(text)
     return found
+
+
+def prompt_templates(factor: str, number: int = 64) -> list[str]:
+    """Write captions with a place ``{}`` for the words of one factor.
+
+    They name the other factors too, as training captions do. Each value of these comes
+    equally often, so that on average the sentences tell nothing about them.
+
+    Args:
+        factor: The factor that is left open.
+        number: Of sentences.
+    """
+    rng = np.random.default_rng(0)
+    words = {
+        name: rng.permutation(np.resize([w[0] for w in values.values()], number))
+        for name, values in FACTORS.items()
+    }
+    words[factor] = np.full(number, '{}')
+    frames = rng.permutation(np.resize(np.array(FULL_TEMPLATES), number))
+    sentences = []
+    for i, frame in enumerate(frames):
+        named = {name: column[i] for name, column in words.items()}
+        visual, audio = _pick(rng, VISUAL_TEMPLATES), _pick(rng, AUDIO_TEMPLATES)
+        halves = dict(visual=visual.format(**named), audio=audio.format(**named))
+        sentences.append(str(frame).format(**halves))
+    return sentences
 
 
 def parse_caption(text: str) -> dict[str, str]:

@@ -1,0 +1,28 @@
+"""Name the seven factors of the 200 held-out demo clips by prompts: each factor is a
+label set of its own, put into captions that name the other factors at random.
+
+    python tools/test.py configs/coavt/zeroshot_demo.py work_dirs/demo/checkpoint.pth
+
+Writes accuracy by factor and stream, the mean, and what a perfect model could reach on
+sound or picture alone, to work_dirs/zeroshot_demo.
+"""
+
+_base_ = './pretrain_demo.py'
+
+from coavt_mm.datasets.sounding_shapes import grammar  # noqa: E402
+
+test_pipeline = [*_base_.test_pipeline[:2], dict(type='PackAVTInputs')]  # no text
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_evaluator = dict(
+    _delete_=True,
+    type='ZeroShotMetric',
+    label_sets={factor: list(names) for factor, names in grammar.FACTORS.items()},
+    templates={factor: grammar.prompt_templates(factor) for factor in grammar.FACTORS},
+    words={'light ground': 'light', 'dark ground': 'dark'},
+    sensed=dict(
+        AV=grammar.class_names(),
+        A=grammar.class_names(grammar.AUDIO_FACTORS),
+        V=grammar.class_names(grammar.VISUAL_FACTORS),
+    ),
+    out_dir='work_dirs/zeroshot_demo',
+)
