@@ -4,6 +4,7 @@ from .hooks import (
     HardnessRampHook,
     IterationSeedHook,
     ShareModelHook,
+    StoreConfigHook,
     StrictCheckpointHook,
 )
 from .loading import Converted, FitCheckpointHook
@@ -18,5 +19,6 @@ __all__ = [
     'IterationSeedHook',
     'ResumableIterLoop',
     'ShareModelHook',
+    'StoreConfigHook',
     'StrictCheckpointHook',
 ]
