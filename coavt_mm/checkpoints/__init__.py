@@ -6,14 +6,18 @@ from .cavmae import convert_cavmae
 from .conversion import Converted, Report
 from .own import (
     add_config,
-    carried_config,
     combine,
     export_safetensors,
     load_weights,
     save_weights,
 )
 from .positions import resize_positions
-from .stored_config import config_to_json, inference_config, read_stored_config
+from .stored_config import (
+    carried_config,
+    config_to_json,
+    inference_config,
+    read_stored_config,
+)
 from .vit import convert_vit
 
 __all__ = [

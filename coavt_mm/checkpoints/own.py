@@ -15,7 +15,7 @@ from coavt_mm.registry import MODELS
 
 from .conversion import Source, read_state_dict
 from .positions import resize_positions
-from .stored_config import KEY, config_to_json
+from .stored_config import KEY, carried_config, config_to_json
 
 
 def save_weights(
@@ -150,12 +150,6 @@ def export_safetensors(source: Source, path: str | PathLike) -> int:
     state = read_state_dict(source)
     save_weights(state, path, config=carried_config(source))
     return len(state)
-
-
-def carried_config(checkpoint: Mapping) -> str | None:
-    """The config that a checkpoint carries as data, as it is; None without one."""
-    meta = checkpoint.get('meta')
-    return meta.get(KEY) if isinstance(meta, Mapping) else None
 
 
 def add_config(cfg: Config, state_dict: Mapping[str, Tensor]) -> str:

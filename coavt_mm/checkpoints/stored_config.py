@@ -23,6 +23,7 @@ from coavt_mm.registry import MODELS, TRANSFORMS
 #: Where the JSON lies in a checkpoint's ``meta``, and in the metadata of safetensors.
 KEY = 'coavt_config'
 VERSION = 1
+TUPLE = '__tuple__'
 
 #: Packages whose transforms our pipelines may use.
 FRIENDS = ('mmaction', 'mmpretrain')
@@ -55,7 +56,7 @@ def inference_config(cfg: Config) -> dict:
             named = classes if isinstance(classes, list | tuple) else None
             return dict(whole, classes=named and list(named))
     raise ConfigError(
-        'the config has no model, or no test_dataloader.dataset.pipeline to treat clips '
+        'the config has no model, or no test_dataloader.dataset.pipeline to read clips '
         'with'
     )
 
@@ -81,9 +82,15 @@ def config_to_json(
     names = {node['tokenizer'] for node in _dicts(stored) if node.get('tokenizer')}
     stored['tokenizers'] = {name: serialise_tokenizer(name) for name in sorted(names)}
     try:
-        return json.dumps(stored)
+        return json.dumps(_tuples_marked(stored))
     except TypeError as error:
         raise ConfigError(f'the config holds what is no data: {error}') from error
+
+
+def carried_config(checkpoint: Any) -> str | None:
+    """The JSON that a checkpoint carries, as it is; None without one."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    return meta.get(KEY) if isinstance(meta, Mapping) else None
 
 
 def read_stored_config(checkpoint: Mapping, where: str) -> dict:
@@ -101,14 +108,14 @@ def read_stored_config(checkpoint: Mapping, where: str) -> dict:
         CheckpointError: There is none, it is damaged, or it names classes that no known
             registry has.
     """
-    text = (checkpoint.get('meta') or {}).get(KEY)
+    text = carried_config(checkpoint)
     if text is None:
         raise CheckpointError(
             f'{where}: no config is stored with these weights; give the config that '
             'they were trained with'
         )
     try:
-        stored = json.loads(text)
+        stored = json.loads(text, object_hook=_tuple_again)
         version, tokenizers = stored['version'], stored['tokenizers']
         stored = {key: stored[key] for key in ('model', 'pipeline', 'classes')}
     except (TypeError, ValueError, KeyError) as error:
@@ -171,6 +178,20 @@ def _dicts(node: Any) -> Iterator[dict]:
     if isinstance(node, list | tuple):
         for item in node:
             yield from _dicts(item)
+
+
+def _tuples_marked(node: Any) -> Any:
+    """JSON has no tuples, but some transforms take nothing else."""
+    if isinstance(node, dict):
+        return {key: _tuples_marked(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        items = [_tuples_marked(item) for item in node]
+        return {TUPLE: items} if isinstance(node, tuple) else items
+    return node
+
+
+def _tuple_again(node: dict) -> Any:
+    return tuple(node[TUPLE]) if node.keys() == {TUPLE} else node
 
 
 def _without_sources(cfg: dict, module: nn.Module) -> dict:

@@ -61,7 +61,9 @@ def _from_text(name: str) -> PreTrainedTokenizerFast:
     try:
         rules = Tokenizer.from_str(_stored[name])
     except Exception as error:  # tokenizers raises nothing more specific
-        raise DatasetMissingError(f'tokenizer {name}: not readable ({error})') from error
+        raise DatasetMissingError(
+            f'tokenizer {name}: not readable ({error})'
+        ) from error
     return PreTrainedTokenizerFast(tokenizer_object=rules, **SPECIAL_TOKENS)
 
 

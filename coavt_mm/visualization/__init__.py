@@ -1,6 +1,7 @@
 """Plots that evaluations and tools leave for people."""
 
 from .caption_table import CaptionRow, caption_table_figure
+from .clip_page import ClipPage, clip_page_figure
 from .contact_sheet import Hit, contact_sheet_figure, middle_frame
 from .plots import (
     read_scalars,
@@ -14,6 +15,9 @@ __all__ = [
     'CaptionRow',
     'Hit',
     'caption_table_figure',
+    'ClipPage',
+    'Hit',
+    'clip_page_figure',
     'contact_sheet_figure',
     'middle_frame',
     'read_scalars',
