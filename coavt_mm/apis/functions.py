@@ -7,6 +7,7 @@ dicts, numpy) with one entry a clip, also for a single clip, and raise subclasse
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -283,21 +284,24 @@ def _place(window: dict, head: torch.nn.Module, name: str) -> dict:
     stream = window['streams'][0]
     trained = stream in head.streams
     if not trained:
-        print_log(
+        _warn_once(
             f'{name}: answered from stream {stream} alone, on which the '
-            f'{type(head).__name__} was not trained ({", ".join(head.streams)})',
-            logger='current',
-            level=logging.WARNING,
+            f'{type(head).__name__} was not trained ({", ".join(head.streams)})'
         )
     return dict(
         start=window['start'], end=window['end'], stream=stream, trained=trained
     )
 
 
+@lru_cache(maxsize=10_000)
+def _warn_once(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)
+
+
 def picture(
     clip: Any,
     out_dir: str | Path,
-    texts: str | Sequence[str] = (),
+    texts: str | Sequence[str] | None = None,
     *,
     model: Model | None = None,
     batch_size: int = 8,
@@ -311,7 +315,8 @@ def picture(
     Args:
         clip: A clip or several.
         out_dir (str | Path): Folder for the PNG files.
-        texts (str | Sequence[str]): To compare with; a classifier shows its classes.
+        texts (str | Sequence[str], optional): To compare with; a classifier shows its
+            classes.
         model, batch_size, windows: See :func:`embed`. Of a long clip the window that
             fits a text best is drawn, without texts the first.
 
@@ -324,8 +329,10 @@ def picture(
     """
     inferencer = get_model(model)
     options = dict(out_dir=out_dir, batch_size=batch_size, windows=windows)
-    if len(texts):
+    if texts is not None:
         options['texts'] = as_texts(texts, 'texts')
+    if not isinstance(out_dir, str | Path):
+        raise InputError(f'out_dir must be a path, not a {type(out_dir).__name__}')
     if getattr(inferencer.model, 'lm_head', None) is not None:
         options['caption'] = {}
     return inferencer(clip, **options)['visualization']

@@ -69,7 +69,8 @@ class CoAVTInferencer(BaseInferencer):
     ):
         if not isinstance(weights, str | os.PathLike):
             raise InputError(
-                f'weights must be the path of a checkpoint, not {type(weights).__name__}'
+                'weights must be the path of a checkpoint, not a '
+                f'{type(weights).__name__}'
             )
         self._checkpoint = load_from_local(os.fspath(weights), 'cpu')
         cfg = config_of(model, self._checkpoint, os.fspath(weights))
@@ -154,6 +155,8 @@ class CoAVTInferencer(BaseInferencer):
         if unknown:
             raise InputError(f'unknown argument {sorted(unknown)[0]!r}')
         check_number('batch_size', batch_size, 1)
+        if not isinstance(kwargs.get('caption', {}), dict):
+            raise InputError('caption must be a dict of arguments for `generate`')
         clips = as_clips(inputs, audio)
         if kwargs.get('out_dir') is not None:
             kwargs.setdefault('view', True)
@@ -313,7 +316,7 @@ class CoAVTInferencer(BaseInferencer):
         inputs: list[Clip],
         preds: list[dict],
         out_dir: str | Path | None = None,
-        texts: Sequence[str] = (),
+        texts: Sequence[str] | None = None,
         show: bool = False,
     ) -> list[Path]:
         """Save a picture of each clip, see :func:`save_pictures`."""

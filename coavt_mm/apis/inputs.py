@@ -128,7 +128,8 @@ def check_number(name: str, value: Any, least: int) -> None:
     Raises:
         InputError: It is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
         raise InputError(
             f'{name} must be a whole number of {least} or more, not {value!r}'
         )

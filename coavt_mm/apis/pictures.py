@@ -53,7 +53,7 @@ def save_pictures(
     inferencer: 'CoAVTInferencer',
     windows: Sequence[dict],
     out_dir: str | Path,
-    texts: Sequence[str] = (),
+    texts: Sequence[str] | None = None,
 ) -> list[Path]:
     """Draw each clip's best window for the texts; without texts its first.
 
@@ -61,13 +61,13 @@ def save_pictures(
         inferencer (CoAVTInferencer): Encodes the texts.
         windows (Sequence[dict]): Its answer, with ``view``.
         out_dir (str | Path): Folder for the pictures.
-        texts (Sequence[str]): Compared with the clip; the best ones are shown.
+        texts (Sequence[str], optional): Compared with the clip; the best are shown.
 
     Returns:
         list[Path]: A PNG for each clip, in the order of the clips.
     """
     feats = None
-    if len(texts) and isinstance(inferencer.model, CoAVT):
+    if texts is not None and isinstance(inferencer.model, CoAVT):
         texts = as_texts(texts, 'texts')
         feats = inferencer.texts.embed(texts)
     clips: dict[int, list[dict]] = {}
@@ -85,7 +85,7 @@ def save_pictures(
 def _page(
     inferencer: 'CoAVTInferencer',
     windows: list[dict],
-    texts: Sequence[str],
+    texts: Sequence[str] | None,
     feats: np.ndarray | None,
 ) -> ClipPage:
     window, scores = windows[0], None

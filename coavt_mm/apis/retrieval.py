@@ -124,6 +124,8 @@ def _asks_with_text(query: Any, candidates: Any) -> bool:
 
 def _is_text(value: Any, what: str) -> bool:
     """Whether one side is texts; a mixture is refused."""
+    if value is None or isinstance(value, int | float):
+        raise InputError(f'{what} must be clips or texts, not a {type(value).__name__}')
     if not isinstance(value, list | tuple):
         return not is_clip(value)
     if not value:

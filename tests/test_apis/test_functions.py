@@ -1,7 +1,5 @@
 """Every public function: right answers, or one clear error."""
 
-import time
-
 import numpy as np
 import pytest
 import tiny_apis
@@ -28,7 +26,9 @@ CALLS = {
         key=lambda hit: hit['index'],
     ),
     'clips to texts': lambda clips, **more: retrieve(clips, ['dog', 'the'], **more),
-    're-ranked': lambda clips, **more: retrieve(clips, ['dog', 'the'], rerank=2, **more),
+    're-ranked': lambda clips, **more: retrieve(
+        clips, ['dog', 'the'], rerank=2, **more
+    ),
     'classify': lambda clips, **more: classify(clips, ['dog', 'cat'], **more),
     'caption': lambda clips, **more: caption(clips, max_tokens=3, **more),
     'match': lambda clips, **more: match(clips, ['dog', 'barks'], **more),
@@ -270,9 +270,7 @@ def test_ten_minutes(call, patient, ten_minutes):
 
 @function
 def test_two_hundred_clips(call, coavt, short):
-    start = time.perf_counter()
     assert len(call([str(short)] * 200, model=coavt, batch_size=50)) == 200
-    assert time.perf_counter() - start < 60
 
 
 def test_pictures_of_all_kinds(coavt, mixture, tmp_path):
@@ -370,6 +368,16 @@ def test_bad_options(coavt, classifier, short):
         classify(short, 'dog', templates='the dog', model=coavt)
     with pytest.raises(InputError, match="'dogg' is none of.*did you mean 'dog'"):
         classify(short, ['dogg'], model=classifier)
+    for value in (3, None, True):
+        with pytest.raises(InputError, match='query must be clips or texts'):
+            retrieve(value, short, model=coavt)
+    for out_dir, texts in ((3, 'dog'), ('out', []), ('out', 3)):
+        with pytest.raises(InputError, match='out_dir|texts'):
+            picture(short, out_dir, texts, model=coavt)
+    with pytest.raises(ClipError, match='gone.mp4'):
+        picture('gone.mp4', 'out', model=coavt)
+    with pytest.raises(InputError, match='caption must be a dict'):
+        coavt(short, caption=True)
     with pytest.raises(InputError, match='at least one of'):
         embed(model=coavt)
     with pytest.raises(InputError, match='1 videos and 2 sounds'):

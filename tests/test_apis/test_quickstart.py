@@ -29,7 +29,7 @@ def blocks(language):
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-    """A folder like the repository after the demo: clips and a checkpoint, untrained."""
+    """A folder like the repository after the demo, but with an untrained model."""
     root = tmp_path_factory.mktemp('place')
     make_sounding_shapes(root / 'data/sounding_shapes', Settings(1, 6, 0))
     (root / 'configs').symlink_to(ROOT / 'configs')

@@ -1,6 +1,7 @@
-"""The config in a checkpoint: complete, data only, and refused where it asks for code."""
+"""The config in a checkpoint: complete, data only, refused where it asks for code."""
 
 import json
+from pathlib import Path
 
 import pytest
 import tiny_apis
@@ -16,10 +17,13 @@ from coavt_mm.checkpoints import (
     read_stored_config,
     save_weights,
 )
+from coavt_mm.checkpoints.stored_config import FRIENDS, check_types
 from coavt_mm.compat import load_from_local
 from coavt_mm.datasets.tokenizer import build_tokenizer
 from coavt_mm.errors import CheckpointError, ConfigError
-from coavt_mm.registry import MODELS
+from coavt_mm.registry import MODELS, TRANSFORMS
+
+CONFIGS = sorted((Path(__file__).parents[2] / 'configs' / 'coavt').rglob('*.py'))
 
 
 @pytest.fixture
@@ -127,6 +131,13 @@ def test_a_config_without_clips_or_with_code_is_refused(cfg):
         config_to_json(cfg, model)
     with pytest.raises(ConfigError, match='test_dataloader'):
         inference_config(Config(dict(model=cfg.model)))
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_can_be_stored(path):
+    stored_part = inference_config(Config.fromfile(path))
+    check_types(stored_part['model'], MODELS, (), str(path))
+    check_types(stored_part['pipeline'], TRANSFORMS, FRIENDS, str(path))
 
 
 def test_it_goes_with_the_weights(cfg, tmp_path):
