@@ -47,7 +47,8 @@ class CoAVTInferencer(BaseInferencer):
         weights (str | Path): Checkpoint (.pth or .safetensors).
         device (str, optional): 'cpu', 'cuda', 'cuda:1'. Default: a GPU where there is
             one.
-        show_progress (bool): Whether to show a bar where there are several batches.
+        show_progress (bool): Whether to show a bar for several batches, or where one
+            takes more than a second.
 
     Raises:
         InputError: ``model`` or ``weights`` is of a wrong type.
@@ -174,7 +175,8 @@ class CoAVTInferencer(BaseInferencer):
         return tqdm(
             total=clips,
             desc=f'{clips} clips' if clips > 1 else 'clip',
-            disable=not self.show_progress or clips <= batch_size,
+            disable=not self.show_progress,
+            delay=1.0 if clips <= batch_size else 0.0,  # s; a short job needs no bar
             bar_format=shown,
         )
 
@@ -235,13 +237,13 @@ class CoAVTInferencer(BaseInferencer):
             self._add_features(found, batch, keep_tokens, caption, view)
         if view:
             for row, window in enumerate(found):
-                window['view'].update(clip_view(self.model, inputs, batch, row))
+                drawn = clip_view(self.model, inputs, batch, row)
+                window.setdefault('view', {}).update(drawn)
         return found
 
     def _add_scores(self, found: list[dict], batch: dict) -> None:
         wanted = self.model.test_cfg['stream']
         for window in found:
-            window['view'] = {}
             if not set(wanted) & set(''.join(window['streams'])):
                 raise ClipError(
                     f'{window["clip"]}: this model classifies by stream {wanted}, the '
@@ -317,7 +319,6 @@ class CoAVTInferencer(BaseInferencer):
         preds: list[dict],
         out_dir: str | Path | None = None,
         texts: Sequence[str] | None = None,
-        show: bool = False,
     ) -> list[Path]:
         """Save a picture of each clip, see :func:`save_pictures`."""
         return [] if out_dir is None else save_pictures(self, preds, out_dir, texts)

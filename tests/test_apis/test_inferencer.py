@@ -133,7 +133,7 @@ def test_the_form_of_mmengine(coavt, checkpoint, short):
 
 def test_a_bar_for_many_and_none_for_one(checkpoint, short, capsys):
     inferencer = CoAVTInferencer(weights=checkpoint, device='cpu')
-    inferencer(short)
+    inferencer(short)  # well below a second
     assert capsys.readouterr().err == ''
     inferencer([short] * 3, batch_size=2)
     assert '3 clips: 100 %' in capsys.readouterr().err
