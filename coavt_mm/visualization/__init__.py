@@ -13,10 +13,9 @@ from .plots import (
 
 __all__ = [
     'CaptionRow',
-    'Hit',
-    'caption_table_figure',
     'ClipPage',
     'Hit',
+    'caption_table_figure',
     'clip_page_figure',
     'contact_sheet_figure',
     'middle_frame',
