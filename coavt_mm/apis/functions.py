@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import InputError
 from coavt_mm.models import CoAVTClassifier
+from coavt_mm.models.generation import check_decoding
 
 from .inferencer import CoAVTInferencer
 from .inputs import as_texts, check_number
@@ -184,11 +185,10 @@ def _best(names: Sequence[str], scores: np.ndarray, topk: int) -> list[dict]:
 def caption(
     clip: Any,
     *,
-    num_beams: int = 3,
-    max_tokens: int = 40,
     model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
+    **decoding,
 ) -> list[dict]:
     """Write captions.
 
@@ -197,9 +197,9 @@ def caption(
 
     Args:
         clip: A clip or several.
-        num_beams (int): Width of the beam search; 1 is greedy.
-        max_tokens (int): Longest caption, in word pieces.
         model, batch_size, windows: See :func:`embed`.
+        **decoding: Arguments of :class:`coavt_mm.models.generation.Decoding`, such as
+            num_beams, max_tokens (word pieces), top_p. Default: three beams, 40 tokens.
 
     Returns:
         list[dict]: A dict a clip: ``clip``, ``streams`` and ``captions``, a dict a
@@ -208,13 +208,16 @@ def caption(
     Raises:
         InputError: See :func:`embed`.
         ClipError: A clip can't be read.
-        ConfigError: The model has no language modelling head.
+        ConfigError: The model has no language modelling head, or a decoding option is
+            unknown or makes no sense.
     """
     inferencer = get_model(model)
     head = inferencer.require('lm_head', 'write captions')
-    check_number('num_beams', num_beams, 1)
-    check_number('max_tokens', max_tokens, 1)
-    options = dict(num_beams=num_beams, max_tokens=max_tokens)
+    beams = 1 if 'top_p' in decoding else 3  # drawing goes without beams
+    options = dict(num_beams=beams, max_tokens=40, min_tokens=1) | decoding
+    for name in ('num_beams', 'max_tokens'):
+        check_number(name, options[name], 1)
+    check_decoding('caption', options)
     clips = inferencer(
         clip, batch_size=batch_size, windows=windows, caption=options
     )['predictions']  # fmt: skip

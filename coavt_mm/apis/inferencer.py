@@ -136,7 +136,7 @@ class CoAVTInferencer(BaseInferencer):
             batch_size (int): Windows that go through the model at once.
             **kwargs: ``windows`` (bool): cut longer clips into windows, default True;
                 ``keep_tokens`` (bool): add each stream's tokens (F, N, D);
-                ``caption`` (dict): arguments of ``generate``, writes captions;
+                ``caption`` (dict): arguments of ``Decoding``, writes captions;
                 ``out_dir`` (str): save a picture of each clip there, with the best of
                 ``texts`` (list of str).
 
@@ -157,7 +157,7 @@ class CoAVTInferencer(BaseInferencer):
             raise InputError(f'unknown argument {sorted(unknown)[0]!r}')
         check_number('batch_size', batch_size, 1)
         if not isinstance(kwargs.get('caption', {}), dict):
-            raise InputError('caption must be a dict of arguments for `generate`')
+            raise InputError('caption must be a dict of arguments for `Decoding`')
         clips = as_clips(inputs, audio)
         if kwargs.get('out_dir') is not None:
             kwargs.setdefault('view', True)
@@ -273,15 +273,19 @@ class CoAVTInferencer(BaseInferencer):
                 maps = self.model.query_encoder.attention_maps(fullest)
                 window['view'] = dict(attention=maps.mean(1).cpu().numpy())  # (F, Q, N)
         if caption is not None:
-            self._add_captions(found, tokens, caption)
+            keys = batch['clip_key'].tolist()
+            self._add_captions(found, tokens, keys, caption)
 
-    def _add_captions(self, found: list[dict], tokens: dict, options: dict) -> None:
+    def _add_captions(
+        self, found: list[dict], tokens: dict, keys: list[int], options: dict
+    ) -> None:
         """Captions from the middle frame of the fullest stream, a stream at a time."""
         for stream in STREAMS:
             rows = [i for i, w in enumerate(found) if w['streams'][0] == stream]
             if rows:
                 middle = tokens[stream][rows, tokens[stream].shape[1] // 2]
-                texts = self.model.generate(middle, **options)
+                own = [keys[row] for row in rows]
+                texts = self.model.generate(middle, own, **options)
                 for row, text in zip(rows, texts, strict=True):
                     found[row]['caption'] = text
 

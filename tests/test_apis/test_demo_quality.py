@@ -12,7 +12,7 @@ from coavt_mm.datasets.manifest import write_manifest
 from coavt_mm.datasets.sounding_shapes import Settings
 from coavt_mm.datasets.sounding_shapes.making import manifest_rows, render_clip
 from coavt_mm.datasets.sounding_shapes.splits import choose_pairs
-from coavt_mm.evaluation.captioning import attribute_accuracy
+from coavt_mm.evaluation.attributes import attribute_accuracy
 
 CHECKPOINT = Path(__file__).parents[2] / 'work_dirs' / 'demo' / 'checkpoint.pth'
 CLIPS = 100

@@ -282,6 +282,13 @@ def test_two_hundred_clips(call, coavt):
     assert len(answer) == 200 and all(np.isfinite(numbers(answer)))
 
 
+def test_drawn_captions_do_not_depend_on_the_batch(coavt, mixture):
+    draw = dict(top_p=0.9, temperature=2.0, max_tokens=6, seed=1, model=coavt)
+    one, seven = (caption(mixture, batch_size=n, **draw) for n in (1, 7))
+    assert one == seven
+    assert len({answer['captions'][0]['text'] for answer in one}) > 1
+
+
 def test_pictures_of_all_kinds(coavt, mixture, tmp_path):
     paths = picture(mixture[:5], tmp_path, ['dog', 'the barks'], model=coavt)
     assert len(paths) == 5 and all(path.stat().st_size > 10_000 for path in paths)
@@ -385,6 +392,13 @@ def test_bad_options(coavt, classifier, short):
             picture(short, out_dir, texts, model=coavt)
     with pytest.raises(ClipError, match='gone.mp4'):
         picture('gone.mp4', 'out', model=coavt)
+    for options, message in (
+        (dict(num_beams='3'), 'num_beams must be a whole number'),
+        (dict(beams=3), "unknown .'beams'."),
+        (dict(top_p=2.0), 'top_p is 2.0'),
+    ):
+        with pytest.raises(CoAVTError, match=message):
+            caption(short, model=coavt, **options)
     with pytest.raises(InputError, match='caption must be a dict'):
         coavt(short, caption=True)
     with pytest.raises(InputError, match='at least one of'):
