@@ -1,9 +1,11 @@
 """Checkpoints of tiny models that carry their config, for the inferencer."""
 
+import pytest
 import tiny_coavt
 import torch
 from mmengine.config import Config
 
+from coavt_mm.apis import caption, classify, embed, match, retrieve
 from coavt_mm.checkpoints import config_to_json, save_weights
 from coavt_mm.datasets.tokenizer import build_tokenizer
 from coavt_mm.registry import MODELS
@@ -86,3 +88,23 @@ def save(cfg: Config, path, with_config=True):
     config = config_to_json(cfg, model) if with_config else None
     save_weights(model.state_dict(), path, config=config)
     return path
+
+
+# each gives one answer a clip
+CALLS = {
+    'embed': lambda clips, **more: embed(clips, **more)['clips'],
+    'retrieve': lambda clips, **more: sorted(
+        retrieve('the dog', clips, topk=1000, **more)[0]['hits'],
+        key=lambda hit: hit['index'],
+    ),
+    'clips to texts': lambda clips, **more: retrieve(clips, ['dog', 'the'], **more),
+    're-ranked': lambda clips, **more: retrieve(
+        clips, ['dog', 'the'], rerank=2, **more
+    ),
+    'classify': lambda clips, **more: classify(clips, ['dog', 'cat'], **more),
+    'caption': lambda clips, **more: caption(clips, max_tokens=3, **more),
+    'match': lambda clips, **more: match(clips, ['dog', 'barks'], **more),
+}
+call = pytest.mark.parametrize('call', CALLS.values(), ids=CALLS)
+FUNCTIONS = ('embed', 'retrieve', 'classify', 'caption', 'match')
+function = pytest.mark.parametrize('call', [CALLS[f] for f in FUNCTIONS], ids=FUNCTIONS)

@@ -5,6 +5,7 @@ import pytest
 import tiny_apis
 import torch
 from media_files import write_rows
+from tiny_apis import call, function
 
 from coavt_mm.apis import (
     CoAVTInferencer,
@@ -16,26 +17,7 @@ from coavt_mm.apis import (
     retrieve,
 )
 from coavt_mm.datasets import AVTDataset
-from coavt_mm.errors import ClipError, CoAVTError, ConfigError, InputError
-
-# each gives one answer a clip
-CALLS = {
-    'embed': lambda clips, **more: embed(clips, **more)['clips'],
-    'retrieve': lambda clips, **more: sorted(
-        retrieve('the dog', clips, topk=1000, **more)[0]['hits'],
-        key=lambda hit: hit['index'],
-    ),
-    'clips to texts': lambda clips, **more: retrieve(clips, ['dog', 'the'], **more),
-    're-ranked': lambda clips, **more: retrieve(
-        clips, ['dog', 'the'], rerank=2, **more
-    ),
-    'classify': lambda clips, **more: classify(clips, ['dog', 'cat'], **more),
-    'caption': lambda clips, **more: caption(clips, max_tokens=3, **more),
-    'match': lambda clips, **more: match(clips, ['dog', 'barks'], **more),
-}
-call = pytest.mark.parametrize('call', CALLS.values(), ids=CALLS)
-FUNCTIONS = ('embed', 'retrieve', 'classify', 'caption', 'match')
-function = pytest.mark.parametrize('call', [CALLS[f] for f in FUNCTIONS], ids=FUNCTIONS)
+from coavt_mm.errors import ClipError
 
 
 def numbers(answer):
@@ -293,128 +275,3 @@ def test_pictures_of_all_kinds(coavt, mixture, tmp_path):
     paths = picture(mixture[:5], tmp_path, ['dog', 'the barks'], model=coavt)
     assert len(paths) == 5 and all(path.stat().st_size > 10_000 for path in paths)
     assert picture(mixture[0], tmp_path / 'bare', model=coavt)[0].is_file()
-
-
-# --------------------------------------------------------------- clear errors
-@pytest.mark.parametrize(
-    ('clips', 'message'),
-    [
-        ('nowhere/at all.mp4', 'nowhere/at all.mp4: No such file'),
-        (['{short}', 'gone.wav'], 'gone.wav: No such file'),
-        ('memory://gone.mp4', 'memory://gone.mp4: can not be read'),
-        ('nostore://x.mp4', 'nostore://x.mp4: can not be read'),
-        ([], 'the list is empty'),
-        (42, 'not a int'),
-        ([None], 'not a NoneType'),
-        ({'vidio': 'x'}, "unknown key 'vidio'; did you mean 'video'"),
-        ({}, 'neither video nor audio'),
-        (b'', 'no bytes'),
-        (b'no film at all', 'clip 0: '),
-        (np.zeros((3, 8, 8)), r'frames must be \(frames, height, width, 3\)'),
-        (np.zeros((3, 8, 8, 3)), 'must be uint8'),
-        (torch.zeros(0, 8, 8, 3, dtype=torch.uint8), 'frames must be'),
-        ({'video': '{short}', 'start': 'a'}, 'start must be a number'),
-        ({'video': '{short}', 'start': 2, 'end': 1}, 'is not after start'),
-        ({'video': '{short}', 'start': 99}, 'neither sound nor picture from 99 s'),
-        ({'audio': np.zeros(100, np.float32)}, 'comes with its rate'),
-        ({'audio': (np.zeros(100, np.int16), 16000)}, 'must be float'),
-        ({'audio': (np.zeros((9, 3), np.float32), 16000)}, r'\(channels, samples\)'),
-        ({'audio': (np.full(100, np.nan, np.float32), 16000)}, 'NaN'),
-        ({'audio': (np.zeros(100, np.float32), 0)}, 'above 0 Hz'),
-        ({'audio': (np.zeros(99, np.float32), 16000)}, 'too little sound'),
-    ],
-)  # fmt: skip
-@call
-def test_bad_clips(call, coavt, short, clips, message):
-    def fill(value):
-        if isinstance(value, dict):
-            return {key: fill(part) for key, part in value.items()}
-        if isinstance(value, list):
-            return [fill(part) for part in value]
-        return str(short) if isinstance(value, str) and value == '{short}' else value
-
-    with pytest.raises(CoAVTError, match=message) as caught:
-        call(fill(clips), model=coavt)
-    assert '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    'kind', ['truncated', 'zero_bytes', 'text', 'noise', 'missing', 'folder']
-)
-@call
-def test_damaged_files_are_named(call, coavt, horrors, kind):
-    if kind == 'folder':
-        assert len(call(horrors['folder'], model=coavt)) == 1
-        return
-    with pytest.raises(ClipError, match=horrors[kind].name):
-        call(horrors[kind], model=coavt)
-
-
-@pytest.mark.parametrize(
-    ('texts', 'message'),
-    [([], 'empty'), (3, 'int'), ([3], 'int'), ('  ', 'empty string'), (None, 'None')],
-)
-def test_bad_texts(coavt, short, texts, message):
-    with pytest.raises(InputError, match=message):
-        match(short, texts, model=coavt)
-    with pytest.raises(InputError, match='labels|' + message):
-        classify(short, texts, model=coavt)
-    if texts is not None:
-        with pytest.raises(InputError, match=message):
-            embed(text=texts, model=coavt)
-
-
-def test_both_sides_alike_and_mixtures(coavt, short):
-    for pair in (('dog', ['barks']), (short, [str(short)])):
-        with pytest.raises(InputError, match='are both'):
-            retrieve(*pair, model=coavt)
-    with pytest.raises(InputError, match="mixes clips and texts; 'dog'"):
-        retrieve('the', [str(short), 'dog'], model=coavt)
-
-
-def test_bad_options(coavt, classifier, short):
-    for options in (dict(batch_size=0), dict(batch_size=1.5), dict(batch_size='8')):
-        with pytest.raises(InputError, match='batch_size must be a whole number'):
-            embed(short, model=coavt, **options)
-    with pytest.raises(InputError, match="stream must be 'AV'"):
-        retrieve('dog', short, stream='T', model=coavt)
-    with pytest.raises(InputError, match='topk'):
-        retrieve('dog', short, topk=0, model=coavt)
-    with pytest.raises(InputError, match='no place {}'):
-        classify(short, 'dog', templates='the dog', model=coavt)
-    with pytest.raises(InputError, match="'dogg' is none of.*did you mean 'dog'"):
-        classify(short, ['dogg'], model=classifier)
-    for value in (3, None, True):
-        with pytest.raises(InputError, match='query must be clips or texts'):
-            retrieve(value, short, model=coavt)
-    for out_dir, texts in ((3, 'dog'), ('out', []), ('out', 3)):
-        with pytest.raises(InputError, match='out_dir|texts'):
-            picture(short, out_dir, texts, model=coavt)
-    with pytest.raises(ClipError, match='gone.mp4'):
-        picture('gone.mp4', 'out', model=coavt)
-    for options, message in (
-        (dict(num_beams='3'), 'num_beams must be a whole number'),
-        (dict(beams=3), "unknown .'beams'."),
-        (dict(top_p=2.0), 'top_p is 2.0'),
-    ):
-        with pytest.raises(CoAVTError, match=message):
-            caption(short, model=coavt, **options)
-    with pytest.raises(InputError, match='caption must be a dict'):
-        coavt(short, caption=True)
-    with pytest.raises(InputError, match='at least one of'):
-        embed(model=coavt)
-    with pytest.raises(InputError, match='1 videos and 2 sounds'):
-        embed(short, [short, short], model=coavt)
-
-
-def test_what_a_model_can_not_do(classifier, short):
-    for function in (
-        lambda: embed(short, model=classifier),
-        lambda: retrieve('dog', short, model=classifier),
-        lambda: caption(short, model=classifier),
-        lambda: match(short, 'dog', model=classifier),
-    ):
-        with pytest.raises(ConfigError, match='this CoAVTClassifier has no'):
-            function()
-    with pytest.raises(InputError, match='templates are for a CoAVT'):
-        classify(short, templates='{}', model=classifier)
