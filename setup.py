@@ -36,6 +36,7 @@ setup(
     # whoever uses decord2 instead keeps it.
     install_requires=[
         'av>=12',
+        'fsspec',
         'matplotlib>=3.7',
         'mmaction2>=1.2,<2',
         'mmengine>=0.10.5,<1',

@@ -5,6 +5,7 @@ unnecessary. Importing this module, or ``coavt_mm``, changes nothing; tools call
 they need. Nothing here replaces a method of another library's class.
 """
 
+import json
 import os.path as osp
 import pickle
 import re
@@ -79,7 +80,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     if not osp.isfile(path):
         raise CheckpointError(f'{path}: there is no such checkpoint file.')
     if path.endswith('.safetensors'):
-        return dict(state_dict=_load_safetensors(path))
+        return _load_safetensors(path)
     try:
         with _safe_globals(_history_types()):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -94,12 +95,15 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 
 
 def _load_safetensors(path: str) -> dict:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """The tensors, and what ``save_weights`` wrote beside them."""
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        with safe_open(path, 'pt') as file:
+            meta = json.loads((file.metadata() or {}).get('coavt_mm', '{}'))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return dict(state_dict=state, meta=meta)
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(
             f'{path}: the checkpoint is damaged or cut off ({error}); copy or download '
             'it again.'

@@ -23,3 +23,7 @@ class ClipError(CoAVTError):
 
 class CheckpointError(CoAVTError):
     """A checkpoint is of another kind, damaged, or unsafe to load."""
+
+
+class InputError(CoAVTError):
+    """What was handed to a function is of a kind or shape that it doesn't take."""

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.config import config as config_text
 from small_configs import part_name, parts, small
 
+from coavt_mm.apis import CoAVTInferencer, embed
 from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
 from coavt_mm.engine import launch
 from coavt_mm.registry import DATASETS, METRICS, MODELS
@@ -137,6 +138,7 @@ def test_retrieval_demo_evaluates_a_checkpoint(demo_options, tmp_path):
     options = {
         **demo_options,
         'test_evaluator.0.out_dir': tmp_path / 'out',
+        'test_evaluator.0.features_file': tmp_path / 'features.pth',
         'test_evaluator.1.out_file': tmp_path / 'out/captions.json',
     }
     metrics = launch.test(
@@ -156,3 +158,22 @@ def test_retrieval_demo_evaluates_a_checkpoint(demo_options, tmp_path):
     written = {p.name for p in (tmp_path / 'out').iterdir()}
     assert {'retrieval.json', 'retrieval.md', 'captions.json'} < written
     assert sum(name.endswith('.png') for name in written) >= 3
+    _check_own_clips(tmp_path / 'iter_1.pth', torch.load(tmp_path / 'features.pth'))
+
+
+def _check_own_clips(checkpoint, records):
+    """From the trained checkpoint alone: what the evaluation extracted."""
+    model = CoAVTInferencer(weights=checkpoint, show_progress=False)
+    texts = [text for record in records for text in record['texts']]
+    paths = [record['clip_path'] for record in records]
+    found = embed(paths, text=texts, model=model, batch_size=4)
+    assert len(records) == len(found['clips']) == 6
+    for record, clip in zip(records, found['clips'], strict=True):
+        (window,) = clip['windows']
+        assert window['embeddings'].keys() == record['clip_feats'].keys()
+        for stream, feats in record['clip_feats'].items():
+            own = torch.from_numpy(window['embeddings'][stream])
+            torch.testing.assert_close(own, feats, atol=1e-5, rtol=0)
+    captions = torch.cat([record['caption_feats'] for record in records])
+    own = torch.stack([torch.from_numpy(t['embedding']) for t in found['texts']])
+    torch.testing.assert_close(own, captions, atol=1e-5, rtol=0)

@@ -6,12 +6,16 @@ from os import PathLike, fspath
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 
+from coavt_mm.compat import load_from_local
 from coavt_mm.errors import CheckpointError
+from coavt_mm.registry import MODELS
 
 from .conversion import Source, read_state_dict
 from .positions import resize_positions
+from .stored_config import KEY, carried_config, config_to_json
 
 
 def save_weights(
@@ -19,6 +23,7 @@ def save_weights(
     path: str | PathLike,
     model_cfg: dict | None = None,
     notes: str = '',
+    config: str | None = None,
 ) -> None:
     """Write weights for ``init_cfg``, ``load_from`` and ``tools/test.py``.
 
@@ -27,8 +32,12 @@ def save_weights(
         path (str | PathLike): ``.safetensors``, or ``.pth`` in mmengine's form.
         model_cfg (dict, optional): Config of the model, kept beside the weights.
         notes (str): Where they come from, kept likewise.
+        config (str, optional): From ``config_to_json``: lets the inferencer work from
+            this file alone.
     """
     meta = dict(model_cfg=model_cfg, notes=notes)
+    if config is not None:
+        meta[KEY] = config
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     if Path(path).suffix != '.safetensors':
         torch.save(dict(state_dict=dict(state_dict), meta=meta), path)
@@ -137,9 +146,28 @@ def export_safetensors(source: Source, path: str | PathLike) -> int:
     """
     if Path(path).suffix != '.safetensors':
         raise CheckpointError(f'{fspath(path)}: the name must end with .safetensors')
+    source = source if isinstance(source, Mapping) else load_from_local(fspath(source))
     state = read_state_dict(source)
-    save_weights(state, path)
+    save_weights(state, path, config=carried_config(source))
     return len(state)
+
+
+def add_config(cfg: Config, state_dict: Mapping[str, Tensor]) -> str:
+    """The config as data for weights that were trained without storing it.
+
+    Args:
+        cfg (Config): What they were trained with.
+        state_dict (Mapping[str, Tensor]): The weights.
+
+    Returns:
+        str: For :func:`save_weights`.
+
+    Raises:
+        CheckpointError: The weights are not of this config.
+    """
+    model = MODELS.build(cfg.model)
+    load_weights(state_dict, model)
+    return config_to_json(cfg, model)
 
 
 def combine(parts: Iterable[tuple[str, Source]]) -> dict[str, Tensor]:

@@ -1,9 +1,11 @@
 """One BERT tokenizer per process and name."""
 
+import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
-from tokenizers import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from coavt_mm.errors import DatasetMissingError
@@ -18,6 +20,51 @@ SPECIAL_TOKENS = dict(
     cls_token='[CLS]',
     mask_token='[MASK]',
 )
+
+
+# Tokenizers that came as text, with a checkpoint: their names begin so.
+STORED = 'stored:'
+_stored: dict[str, str] = {}
+
+
+def serialise_tokenizer(name_or_path: str) -> str:
+    """The whole tokenizer as JSON: rules, word pieces and [DEC].
+
+    Args:
+        name_or_path (str): As of :func:`build_tokenizer`.
+    """
+    rules = json.loads(build_tokenizer(name_or_path).backend_tokenizer.to_str())
+    # what the latest call left behind, no property of the tokenizer
+    rules.update(truncation=None, padding=None)
+    return json.dumps(rules)
+
+
+def store_tokenizer(text: str) -> str:
+    """Make a serialised tokenizer known to this process.
+
+    Args:
+        text (str): From :func:`serialise_tokenizer`; data, nothing of it is executed.
+
+    Returns:
+        str: A name for :func:`build_tokenizer`, made of the content.
+    """
+    name = STORED + hashlib.sha256(text.encode('utf-8')).hexdigest()[:16]
+    _stored[name] = text
+    return name
+
+
+def _from_text(name: str) -> PreTrainedTokenizerFast:
+    if name not in _stored:
+        raise DatasetMissingError(
+            f'tokenizer {name} came with a checkpoint that this process has not read'
+        )
+    try:
+        rules = Tokenizer.from_str(_stored[name])
+    except Exception as error:  # tokenizers raises nothing more specific
+        raise DatasetMissingError(
+            f'tokenizer {name}: not readable ({error})'
+        ) from error
+    return PreTrainedTokenizerFast(tokenizer_object=rules, **SPECIAL_TOKENS)
 
 
 def _from_vocabulary(path: Path) -> PreTrainedTokenizerFast:
@@ -39,6 +86,8 @@ def _from_vocabulary(path: Path) -> PreTrainedTokenizerFast:
 
 
 def _load(name_or_path: str) -> PreTrainedTokenizerBase:
+    if name_or_path.startswith(STORED):
+        return _from_text(name_or_path)
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return _from_vocabulary(path)

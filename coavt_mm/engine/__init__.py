@@ -5,6 +5,7 @@ from .hooks import (
     HardnessRampHook,
     IterationSeedHook,
     ShareModelHook,
+    StoreConfigHook,
     StrictCheckpointHook,
 )
 from .loading import Converted, FitCheckpointHook
@@ -20,5 +21,6 @@ __all__ = [
     'IterationSeedHook',
     'ResumableIterLoop',
     'ShareModelHook',
+    'StoreConfigHook',
     'StrictCheckpointHook',
 ]

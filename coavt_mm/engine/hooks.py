@@ -163,3 +163,46 @@ class StrictCheckpointHook(Hook):
                 f'{len(wanted)} tensors are missing or of another shape, the first is '
                 f'{wrong[0]!r}; use the config that the checkpoint was trained with.'
             )
+
+
+@HOOKS.register_module()
+class StoreConfigHook(Hook):
+    """Keep in every checkpoint, as data, the config that inference needs.
+
+    ``meta['coavt_config']`` is JSON with model, test pipeline, class names and
+    tokenizers, so that a checkpoint alone is enough for ``coavt_mm.apis``. mmengine's
+    own copy is Python source, which nobody should execute. ``tools/train.py``
+    registers this hook.
+    """
+
+    def __init__(self):
+        self.config: str | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Write the config down; one without a test pipeline is left out, and said.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        from ..checkpoints import config_to_json
+
+        dataset = runner.train_dataloader.dataset
+        classes = getattr(dataset, 'metainfo', {}).get('classes')
+        try:
+            self.config = config_to_json(runner.cfg, _bare_model(runner), classes)
+        except ConfigError as error:
+            runner.logger.warning(
+                f'coavt_mm.apis will need the config beside the checkpoints: {error}'
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the config.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What is about to be saved; ``meta`` is changed.
+        """
+        from ..checkpoints.stored_config import KEY
+
+        if self.config is not None:
+            checkpoint['meta'][KEY] = self.config

@@ -17,7 +17,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from .. import compat
 from ..errors import CoAVTError, ConfigError
-from .hooks import StrictCheckpointHook
+from .hooks import StoreConfigHook, StrictCheckpointHook
 from .options import check_cfg_options
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -196,7 +196,9 @@ def train(argv: Sequence[str] | None = None) -> None:
     set_resume(cfg, args.resume)
     if args.seed is not None:
         cfg.randomness = ConfigDict(cfg.get('randomness', {}), seed=args.seed)
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    runner.register_hook(StoreConfigHook())
+    runner.train()
 
 
 def test(argv: Sequence[str] | None = None) -> dict[str, float]:

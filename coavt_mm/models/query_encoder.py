@@ -71,6 +71,15 @@ class PostNormAttention(nn.Module):
         update = self.out(attended.transpose(1, 2).flatten(2))
         return self.norm(x + F.dropout(update, self.dropout, self.training))
 
+    def weights(self, x: Tensor, kv: KeyValue) -> Tensor:
+        """Attention weights of x (B, N, D), which ``forward`` doesn't keep.
+
+        Returns:
+            Tensor: (B, heads, N, N_kv), each row sums to 1.
+        """
+        query, key = self._heads(self.query(x)), kv[0]
+        return (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
+
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
@@ -238,6 +247,31 @@ class QueryEncoder(BaseModule):
             x, kv = layer(x, self.num_queries, layer_context)
             self_kv.append(kv)
         return QueryState(x, self_kv, context)
+
+    def attention_maps(self, tokens: Tensor) -> Tensor:
+        """Where the queries look: cross-attention weights, mean over the heads.
+
+        For pictures; training and evaluation never compute them.
+
+        Args:
+            tokens (Tensor): (B, N, context_dims) tokens of any stream.
+
+        Returns:
+            Tensor: (B, layers with cross-attention, Q, N).
+        """
+        maps: list[Tensor] = []
+
+        def note(module: PostNormAttention, args: tuple) -> None:
+            maps.append(module.weights(*args).mean(1))
+
+        crossing = [layer.cross_attn for layer in self.layers if layer.cross_attn]
+        handles = [module.register_forward_pre_hook(note) for module in crossing]
+        try:
+            self.encode_queries(tokens)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return torch.stack(maps, 1)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Text alone, in both directions: (B, T) and (B, T) -> (B, T, D)."""

@@ -2,6 +2,7 @@
 
 from .caption_table import CaptionRow, caption_table_figure
 from .classes import class_bars_figure, confusion_figure, label_sets_figure
+from .clip_page import ClipPage, clip_page_figure
 from .contact_sheet import Hit, contact_sheet_figure, middle_frame
 from .plots import (
     read_scalars,
@@ -13,10 +14,12 @@ from .plots import (
 
 __all__ = [
     'CaptionRow',
+    'ClipPage',
     'Hit',
     'caption_table_figure',
     'class_bars_figure',
     'confusion_figure',
+    'clip_page_figure',
     'contact_sheet_figure',
     'label_sets_figure',
     'middle_frame',

@@ -3,16 +3,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_apis
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 
+from coavt_mm.checkpoints import read_stored_config
 from coavt_mm.engine.hooks import (
     HardnessRampHook,
     IterationSeedHook,
+    StoreConfigHook,
     StrictCheckpointHook,
 )
 from coavt_mm.engine.launch import build_runner
 from coavt_mm.errors import CheckpointError, ConfigError
+from coavt_mm.registry import MODELS
 
 
 def draw(seed: int, iteration: int) -> tuple:
@@ -96,3 +100,32 @@ def test_checkpoint_of_another_model_is_refused(toy_cfg, spoil, first):
     spoil(state)
     with pytest.raises(CheckpointError, match=f"1 of 4 .*'{first}'"):
         hook.after_load_checkpoint(runner, {'state_dict': state})
+
+
+def stored(cfg, **dataset):
+    """What the hook adds to a checkpoint of a run with this config."""
+    lines = []
+    runner = SimpleNamespace(
+        cfg=cfg,
+        model=MODELS.build(cfg.model) if 'model' in cfg else None,
+        train_dataloader=SimpleNamespace(dataset=SimpleNamespace(**dataset)),
+        logger=SimpleNamespace(warning=lines.append),
+    )
+    hook, checkpoint = StoreConfigHook(), dict(meta={})
+    hook.before_train(runner)
+    hook.before_save_checkpoint(runner, checkpoint)
+    return checkpoint, lines
+
+
+def test_the_config_is_stored_with_the_classes_of_the_data(vocabulary):
+    cfg = tiny_apis.coavt_cfg(vocabulary)
+    checkpoint, lines = stored(cfg, metainfo=dict(classes=['dog', 'cat']))
+    read = read_stored_config(checkpoint, 'x.pth')
+    assert read['classes'] == ['dog', 'cat'] and not lines
+    assert read_stored_config(stored(cfg)[0], 'x.pth')['classes'] is None
+
+
+def test_a_run_without_test_data_says_that_nothing_is_stored():
+    checkpoint, (line,) = stored(Config(dict(train_cfg={})))
+    assert checkpoint == dict(meta={})
+    assert 'will need the config beside the checkpoints' in line

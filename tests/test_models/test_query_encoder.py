@@ -192,3 +192,23 @@ def test_a_text_beyond_max_tokens_is_an_error():
     ids = torch.ones(1, 7, dtype=torch.long)
     with pytest.raises(ValueError, match='max_tokens=6'):
         ours.encode_text(ids, ids)
+
+
+@torch.no_grad()
+def test_attention_maps_are_the_weights_that_the_pass_uses():
+    ours = ours_of(theirs())
+    tokens, _, _ = batch()
+    before = ours.encode_queries(tokens).hidden
+    maps = ours.attention_maps(tokens)
+    assert maps.shape == (3, 3, QUERIES, 9)  # layers 0, 2 and 4 cross-attend
+    torch.testing.assert_close(maps.sum(-1), torch.ones(3, 3, QUERIES))
+    layer, x = ours.layers[0], ours.norm(ours.query_tokens).expand(3, -1, -1)
+    x = layer.self_attn(x, layer.self_attn.keys_values(x))
+    cross = layer.cross_attn
+    kv = cross.keys_values(tokens)
+    weights = cross.weights(x, kv)
+    close(maps[:, 0], weights.mean(1))
+    update = cross.out((weights @ kv[1]).transpose(1, 2).flatten(2))
+    close(cross(x, kv), cross.norm(x + update))
+    assert torch.equal(ours.encode_queries(tokens).hidden, before)
+    assert not any(c._forward_pre_hooks for c in ours.modules())  # nothing is left

@@ -1,0 +1,71 @@
+"""Which config a checkpoint goes with, and where it runs."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from coavt_mm.checkpoints import inference_config, read_stored_config
+from coavt_mm.engine.launch import load_config
+from coavt_mm.errors import CheckpointError, ConfigError, InputError
+
+CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+
+
+def config_of(
+    model: str | Path | dict | Config | None, checkpoint: dict, weights: str
+) -> dict:
+    """``model``, ``pipeline`` and ``classes``, wherever they are written.
+
+    Args:
+        model (str | Path | dict | Config, optional): The config, if it is given.
+        checkpoint (dict): What was read from the checkpoint.
+        weights (str): Its name.
+
+    Raises:
+        CheckpointError: No config is given and none is stored, or it is no checkpoint.
+        ConfigError: The config is missing or broken.
+        InputError: It is no config.
+    """
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(f'{weights}: holds no state dict (tensors by name)')
+    if model is None:
+        return read_stored_config(checkpoint, weights)
+    if isinstance(model, str | os.PathLike):
+        if Path(model).suffix not in CONFIG_SUFFIXES:
+            raise ConfigError(
+                f'{model} is no config ({", ".join(CONFIG_SUFFIXES)}); a checkpoint is '
+                'given as `weights`'
+            )
+        model = load_config(os.fspath(model))
+    elif isinstance(model, dict):
+        model = Config(model)
+    if not isinstance(model, Config):
+        raise InputError(
+            'model must be a config, its path or a dict, not a '
+            f'{type(model).__name__}; the checkpoint is `weights`'
+        )
+    cfg = inference_config(model)
+    meta = checkpoint.get('meta') or {}
+    trained_on = meta.get('dataset_meta') or {}
+    cfg['classes'] = cfg['classes'] or trained_on.get('classes')
+    return cfg
+
+
+def checked_device(device: str | None) -> str:
+    """A device that works, the best there is by default.
+
+    Raises:
+        ConfigError: It can't be used.
+    """
+    if device is None:
+        return get_device()
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f'device {device!r} can not be used: {reason}') from error
+    return device

@@ -1,0 +1,137 @@
+"""Clips -> windows as long as the model's input. Letter: S audio samples."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import fsspec
+import torch
+
+from coavt_mm.datasets.decoding import read_audio
+from coavt_mm.datasets.media import probe
+from coavt_mm.errors import ClipError
+
+from .inputs import Clip, from_store, is_address
+
+# A rest shorter than this share of a window makes no window of its own: encoders fill
+# the last packet up, so a clip of 10 s often says 10.03 s.
+REST = 0.05
+
+
+@dataclass(frozen=True)
+class Span:
+    """A window of a clip.
+
+    Args:
+        start (float): In s.
+        end (float, optional): In s, not behind the clip's own end; None where its file
+            states no length.
+        row (dict): What the pipeline starts from.
+        share (float): How much of the clip is done after this window, up to 1.
+    """
+
+    start: float
+    end: float | None
+    row: dict
+    share: float
+
+
+def spans(
+    clip: Clip, seconds: float, sample_rate: int, windows: bool
+) -> Iterator[Span]:
+    """Cut a clip into windows as long as the model's.
+
+    A clip of up to one window is taken as the evaluation takes it: from its start, as
+    far as it goes.
+
+    Args:
+        clip (Clip): The clip; addresses are read here.
+        seconds (float): Length of a window in s.
+        sample_rate (int): Of the pipeline, in Hz.
+        windows (bool): Whether to cut; False gives one window of any length.
+
+    Raises:
+        ClipError: It can't be read.
+    """
+    clip = _resampled(_fetched(clip), sample_rate)
+    length, clip = _length(clip, seconds, sample_rate)
+    stop = length if clip.end is None else min(clip.end, length)
+    rest = stop - clip.start
+    count = math.ceil(rest / seconds - REST) if windows and math.isfinite(rest) else 1
+    for k in range(max(count, 1)):
+        start = clip.start + k * seconds
+        last = k + 1 >= count
+        end = clip.end if last else start + seconds
+        shown = end if not last else stop if math.isfinite(stop) else None
+        row = _row(clip, start, end, length)
+        yield Span(start, shown, row, (k + 1) / max(count, 1))
+
+
+def _row(clip: Clip, start: float, end: float | None, length: float) -> dict:
+    row = dict(clip_path=clip.picture, audio_path=clip.sound, start=start, end=end)
+    if clip.frames is not None:
+        row['given_frames'] = clip.frames
+        row['given_fps'] = clip.fps or len(clip.frames) / length
+    if clip.waveform is not None:
+        row['given_waveform'] = clip.waveform
+    return row
+
+
+def _fetched(clip: Clip) -> Clip:
+    """The clip with the content of addresses in their place."""
+    contents = {
+        url: from_store(lambda url=url: _read(url), url)
+        for url in {clip.picture, clip.sound}
+        if is_address(url)
+    }
+    picture = contents.get(clip.picture, clip.picture)
+    return replace(clip, picture=picture, sound=contents.get(clip.sound, clip.sound))
+
+
+def _read(url: str) -> bytes:
+    with fsspec.open(url, 'rb') as file:
+        content = file.read()
+    if not content:
+        raise ValueError('the file is empty')
+    return content
+
+
+def _resampled(clip: Clip, rate: int) -> Clip:
+    if clip.waveform is None or clip.sample_rate == rate:
+        return clip
+    from torchaudio.functional import resample
+
+    waveform = torch.from_numpy(clip.waveform)
+    new = resample(waveform, round(clip.sample_rate), rate).numpy()
+    return replace(clip, waveform=new, sample_rate=rate)
+
+
+def _length(clip: Clip, seconds: float, rate: int) -> tuple[float, Clip]:
+    """Where a clip ends, in s, and the clip, decoded if that is the way to know."""
+    ends = []
+    if clip.waveform is not None:
+        ends.append(len(clip.waveform) / clip.sample_rate)
+    infos = {source: probe(source) for source in {clip.picture, clip.sound} - {None}}
+    if clip.picture is not None:
+        ends.append(infos[clip.picture].video_end)
+    if clip.sound is not None:
+        sound_end = infos[clip.sound].audio_end
+        if sound_end == math.inf and not any(ends):
+            # an mp3 states no length: what is decoded to learn it is kept
+            clip = _decoded(clip, rate)
+            sound_end = len(clip.waveform) / rate
+            if sound_end <= seconds:  # read in the way that the evaluation reads
+                clip = replace(clip, waveform=None)
+        ends.append(sound_end)
+    if clip.frames is not None:
+        known = clip.fps and len(clip.frames) / clip.fps
+        ends.append(known or max(ends, default=seconds))
+    known = [end for end in ends if end is not None and end < math.inf]
+    return max(known, default=math.inf), clip
+
+
+def _decoded(clip: Clip, rate: int) -> Clip:
+    waveform = read_audio(clip.sound, sample_rate=rate)
+    if waveform is None:
+        raise ClipError(f'{clip.name}: the sound track is empty')
+    return replace(clip, waveform=waveform, sample_rate=rate)

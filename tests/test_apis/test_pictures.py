@@ -1,0 +1,56 @@
+"""Pictures: the window, the query and the map that are drawn."""
+
+import numpy as np
+import torch
+
+from coavt_mm.apis import picture, pictures
+from coavt_mm.apis.pictures import stream_similarity
+
+
+def drawn(monkeypatch, coavt, tmp_path, clip, texts):
+    """The page that a call draws."""
+    pages = []
+    whole = pictures.clip_page_figure
+    monkeypatch.setattr(
+        pictures, 'clip_page_figure', lambda page: pages.append(page) or whole(page)
+    )
+    (path,) = picture(clip, tmp_path, texts, model=coavt)
+    assert path.is_file()
+    return pages[0]
+
+
+def test_the_best_window_for_the_texts(monkeypatch, coavt, tmp_path, make_clip):
+    clip, texts = make_clip(seconds=2.0), ['the dog', 'barks']
+    page = drawn(monkeypatch, coavt, tmp_path, clip, texts)
+    windows = coavt(clip)['predictions'][0]['windows']
+    feats = coavt.texts.embed(texts)
+    scores = np.stack([stream_similarity(w['embeddings'], feats) for w in windows])
+    best = int(scores.max(1).argmax())
+    assert page.start == windows[best]['start']
+    assert [text for text, _ in page.texts] == [
+        texts[i] for i in np.argsort(-scores[best])
+    ]
+    assert page.caption
+    assert page.frames.shape == (1, 32, 32, 3) and page.spectrogram.shape == (48, 32)
+
+
+def test_the_map_is_that_of_the_query_that_fits(monkeypatch, coavt, tmp_path, short):
+    page = drawn(monkeypatch, coavt, tmp_path, short, 'the dog')
+    found = coavt(short, keep_tokens=True)['predictions'][0]['windows'][0]
+    query = (found['embeddings']['AV'][0] @ coavt.texts.embed(['the dog'])[0]).argmax()
+    with torch.no_grad():
+        tokens = torch.from_numpy(found['tokens']['AV'])
+        maps = coavt.model.query_encoder.attention_maps(tokens)  # (1, layers, Q, 10)
+    row = maps.mean(1)[0, query].numpy()
+    np.testing.assert_allclose(page.audio_attention, row[:6].reshape(2, 3), atol=1e-6)
+    np.testing.assert_allclose(
+        page.visual_attention, row[6:].reshape(1, 2, 2), atol=1e-6
+    )
+
+
+def test_one_modality_has_one_map(monkeypatch, coavt, tmp_path, make_clip):
+    silent_film = make_clip(seconds=0.5, sound=False)
+    page = drawn(monkeypatch, coavt, tmp_path, silent_film, None)
+    assert page.audio_attention is None and page.spectrogram is None
+    assert np.isclose(page.visual_attention.sum(), 1, atol=1e-5)
+    assert page.texts == []

@@ -1,0 +1,106 @@
+"""docs/quickstart.md and its notebook run as they are written."""
+
+import json
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from coavt_mm.apis import command
+from coavt_mm.checkpoints import config_to_json, save_weights
+from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
+from coavt_mm.errors import CheckpointError
+from coavt_mm.registry import MODELS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / 'docs' / 'quickstart.md').read_text(encoding='utf-8')
+CHECKPOINT = 'work_dirs/demo/checkpoint.pth'
+CLIP = 'data/sounding_shapes/clips/test_000000.mp4'
+
+
+def blocks(language):
+    return re.findall(rf'^```{language}\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder like the repository after the demo, but with an untrained model."""
+    root = tmp_path_factory.mktemp('place')
+    make_sounding_shapes(root / 'data/sounding_shapes', Settings(1, 6, 0))
+    (root / 'configs').symlink_to(ROOT / 'configs')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        cfg = Config.fromfile('configs/coavt/pretrain_demo.py')
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model)
+        save_weights(model.state_dict(), CHECKPOINT, config=config_to_json(cfg, model))
+    return root
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def run_line(line, monkeypatch):
+    words = shlex.split(line)
+    assert words[0] == 'python'
+    monkeypatch.setattr(sys, 'argv', words[1:])
+    runpy.run_path(str(ROOT / words[1]), run_name='__main__')
+
+
+def test_every_command_of_the_page(here, monkeypatch, capsys):
+    lines = [line for block in blocks('shell') for line in block.splitlines() if line]
+    assert {line.split()[2] for line in lines[:5]} == set(command.TASKS)
+    for line in lines:
+        run_line(line, monkeypatch)
+        assert capsys.readouterr().out.strip(), line
+    assert Path('work_dirs/demo/whole.safetensors').is_file()
+    command.main(['caption', 'work_dirs/demo/whole.safetensors', CLIP])
+    assert capsys.readouterr().out.startswith(f'{CLIP} [0.0-2.6 s, AV]')
+
+
+def test_every_python_block_of_the_page(here, capsys):
+    names = {}
+    for block in blocks('python'):
+        exec(compile(block, 'docs/quickstart.md', 'exec'), names)
+    printed = capsys.readouterr().out
+    assert "['AV', 'A', 'V']" in printed
+    assert list(Path('work_dirs/pictures').glob('*.png'))
+
+
+def test_the_notebook(here):
+    """Its cells in order, in one name space."""
+    notebook = json.loads((ROOT / 'docs' / 'quickstart.ipynb').read_text('utf-8'))
+    names = {}
+    for number, cell in enumerate(notebook['cells']):
+        if cell['cell_type'] == 'code':
+            source = ''.join(cell['source'])
+            exec(compile(source, f'quickstart.ipynb, cell {number}', 'exec'), names)
+    assert names['table'].shape == (6, 6)
+    assert Path('work_dirs/pictures/table.png').is_file()
+
+
+def test_a_user_error_is_one_line(here, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run_line('python tools/infer.py caption gone.pth x.mp4', monkeypatch)
+    error = capsys.readouterr().err
+    assert error.startswith('Error: gone.pth') and error.count('\n') == 1
+    with pytest.raises(CheckpointError):
+        command.main(['caption', 'gone.pth', 'x.mp4'])
+
+
+def test_a_config_that_is_not_of_the_weights_is_refused(here, monkeypatch, capsys):
+    line = (
+        f'python tools/converters/own.py work_dirs/x.pth {CHECKPOINT} --config '
+        'configs/coavt/ablations/demo_queries_2.py'
+    )
+    with pytest.raises(SystemExit):
+        run_line(line, monkeypatch)
+    assert 'do not fit' in capsys.readouterr().err
+    assert not Path('work_dirs/x.pth').exists()

@@ -1,0 +1,10 @@
+"""Own clips: ``python tools/infer.py TASK CHECKPOINT CLIP ... [--texts TEXT ...]``.
+
+Tasks: caption, classify, retrieve, match, picture. See docs/quickstart.md.
+"""
+
+from coavt_mm.apis.command import main
+from coavt_mm.engine.launch import run_tool
+
+if __name__ == '__main__':
+    run_tool(main)
