@@ -1,8 +1,7 @@
 """Write the lists that mmaction2's VideoDataset and AudioDataset read.
 
-python projects/mmaction2_coavt/make_lists.py data/sounding_shapes/train.jsonl \
-    data/sounding_shapes/test.jsonl --data-root data/sounding_shapes \
-    --out data/sounding_shapes/lists/shape --classes circle square triangle star cross ring
+python projects/mmaction2_coavt/make_lists.py data/vggsound/train.jsonl \
+    data/vggsound/test.jsonl --data-root data/vggsound --out data/vggsound/lists
 """
 
 from argparse import ArgumentParser
@@ -26,8 +25,8 @@ def check_row(row: dict) -> None:
     """Refuse what these lists can't say."""
     if row['start'] or row['end'] is not None:
         raise ManifestError(
-            f'clip {row["sample_id"]} is a span of a file; mmaction2 reads whole files, '
-            'cut it out first'
+            f'clip {row["sample_id"]} is a span of a file; mmaction2 reads whole '
+            'files, cut it out first'
         )
     if row['clip_path'] is None or ' ' in row['clip_path']:
         raise ManifestError(

@@ -3,8 +3,8 @@
     python tools/converters/cavmae.py audio_model.25.pth cavmae.pth
     python tools/train.py projects/mmaction2_coavt/configs/audio_vggsound.py
 
-Data: data/vggsound and the lists of README.md. Assumes one GPU with 24 GB, 32 clips;
-with N GPUs multiply the learning rate by N.
+Data: data/vggsound and the lists of README.md. Written for one GPU, 32 clips, and
+not tried on one; with N GPUs multiply the learning rate by N.
 """
 
 _base_ = './audio_demo.py'
