@@ -3,9 +3,9 @@
     python tools/converters/cavmae.py audio_model.25.pth cavmae.pth
     python tools/train.py projects/mmaction2_coavt/configs/joint_vggsound.py
 
-Data: data/vggsound and the lists of README.md. Written for one GPU, 32 clips, and
-not tried on one; with N GPUs multiply the learning rate by N. mmaction2 has no data set in which a clip
-may lack its sound: prepare with `--drop no_sound no_picture`.
+Data: data/vggsound and the lists of README.md. mmaction2 has no data set in which a
+clip may lack its sound: prepare with `--drop no_sound no_picture`. Written for one GPU,
+32 clips, and not tried on one; with N GPUs multiply the learning rate by N.
 """
 
 _base_ = './visual_vggsound.py'

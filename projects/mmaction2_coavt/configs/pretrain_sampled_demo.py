@@ -1,8 +1,7 @@
 """The other way round: mmaction2's frame sampling and transforms in our pre-training of
 the demo.
 
-    python tools/train.py projects/mmaction2_coavt/configs/pretrain_demo.py \
-        --work-dir work_dirs/pretrain_mmaction2
+    python tools/train.py projects/mmaction2_coavt/configs/pretrain_sampled_demo.py
 
 Data, time and memory as for configs/coavt/pretrain_demo.py.
 """

@@ -1,7 +1,6 @@
 """The other way round: mmpretrain's transforms in our pre-training of the demo.
 
-    python tools/train.py projects/mmpretrain_coavt/configs/pretrain_demo.py \
-        --work-dir work_dirs/pretrain_mmpretrain
+    python tools/train.py projects/mmpretrain_coavt/configs/pretrain_augmented_demo.py
 
 Data, time and memory as for configs/coavt/pretrain_demo.py.
 """
