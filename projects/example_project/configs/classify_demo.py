@@ -5,7 +5,7 @@ and picture.
         projects/example_project/configs/classify_demo.py
 
 Data: data/sounding_shapes. Starts from the checkpoint that `make demo` leaves.
-100 steps of 64 clips, minutes on two CPU cores.
+100 steps, minutes on two CPU cores.
 """
 
 _base_ = '../../../configs/coavt/pretrain_demo.py'
@@ -77,4 +77,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, end=max_iters)
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=50)
+custom_hooks = [dict(type='FitCheckpointHook'), dict(type='IterationSeedHook')]
 default_hooks = dict(checkpoint=dict(interval=50, save_best='acc/top1'))
