@@ -1,8 +1,9 @@
 """Cures for what is broken between the versions of the libraries we stand on.
 
 Every cure is a function that says what fails without it and which release makes it
-unnecessary. Importing this module, or ``coavt_mm``, changes nothing; tools call what
-they need. Nothing here replaces a method of another library's class.
+unnecessary. Importing this module, or ``coavt_mm``, changes nothing in other libraries;
+tools call what they need, and what mmaction2 and mmpretrain need is done when their
+models are first imported. Nothing here replaces a method of another library's class.
 """
 
 import json
@@ -262,14 +263,42 @@ def init_cpu_process_group(cfg: Config) -> None:
 # --------------------------------------------------------------------------------------
 # Models of mmaction2 and mmpretrain
 # --------------------------------------------------------------------------------------
-def prepare_openmmlab_models() -> None:
-    """Make ``mmaction.models`` and ``mmpretrain.models`` importable.
+class _Watch:
+    """An import finder that finds nothing, but sees what is about to be imported."""
 
-    For those who build models of these packages; nothing else of ours needs it.
-    Call it before the first import of either.
+    names = ('mmaction.models', 'mmpretrain.models')
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Apply the cures once, just before one of ``names`` is imported."""
+        if name in self.names and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            prepare_openmmlab_models()
+
+
+def watch_openmmlab_models() -> None:
+    """Have the cures applied when mmaction2's or mmpretrain's models are imported.
+
+    In a config of these packages ``custom_imports=dict(imports=['coavt_mm'])`` is all
+    that a user writes, and their own tools run it; there is no other moment between
+    that line and the import that fails. Who never imports their models gets no cure.
     """
+    if not any(isinstance(finder, _Watch) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Watch())
+
+
+def prepare_openmmlab_models() -> None:
+    """Make the models of mmaction2 and mmpretrain importable, their checkpoints too.
+
+    Called before the first import of either, see :func:`watch_openmmlab_models`.
+    Before torch 2.6 checkpoints are read as ever: there mmengine can.
+    """
+    import torch
+    from mmengine.utils import digit_version
+
     _stub_missing_drn()
     _switch_off_broken_multimodal()
+    if digit_version(torch.__version__) >= digit_version('2.6'):
+        register_checkpoint_loader()
 
 
 def _stub_missing_drn() -> None:

@@ -210,10 +210,17 @@ def test_plain_import_touches_nothing():
 
 @pytest.mark.slow
 def test_models_of_mmaction2_and_mmpretrain_import():
+    """`custom_imports=['coavt_mm']` is all that a config of theirs has."""
     code = (
-        'from coavt_mm.compat import prepare_openmmlab_models as prepare\n'
-        'prepare(); prepare()\n'
+        'import sys, coavt_mm\n'
+        'from coavt_mm import compat\n'
+        'compat.watch_openmmlab_models()\n'
+        'watch = [f for f in sys.meta_path if isinstance(f, compat._Watch)]\n'
+        'assert len(watch) == 1\n'
         'import mmaction.models, mmpretrain.models\n'
+        'assert not set(watch) & set(sys.meta_path)\n'
+        'from mmengine.runner import CheckpointLoader\n'
+        'assert CheckpointLoader._schemes[""] is compat.load_from_local\n'
         'from coavt_mm.errors import CoAVTError\n'
         'try:\n    mmaction.models.DRN()\nexcept CoAVTError as error:\n'
         '    print(error)\n'

@@ -83,6 +83,9 @@ class JointAVEncoder(BaseModule):
             joint pass over both modalities. At test each is passed alone, so that no
             stream sees the other modality; all under the joint norms. Defaults to
             False.
+        as_tuple (bool): Whether :meth:`feature_map` gives a tuple of one stage, which
+            mmpretrain's and mmaction2's necks and mmpretrain's heads want. Defaults to
+            False.
         init_cfg (dict, optional): mmengine's initialisation config.
     """
 
@@ -98,6 +101,7 @@ class JointAVEncoder(BaseModule):
         mask_ratio: Sequence[float] = (0.0, 0.0),
         with_cp: bool = False,
         one_pass: bool = False,
+        as_tuple: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -113,6 +117,7 @@ class JointAVEncoder(BaseModule):
         self.embed_dims = embed_dims
         self.spec_size, self.img_size = tuple(spec_size), img_size
         self.mask_ratio, self.with_cp, self.one_pass = mask_ratio, with_cp, one_pass
+        self.as_tuple = as_tuple
         # the spectrogram is patched as a (mel, frames) picture, mel rows first
         self.audio_embed = PatchEmbed(1, self.spec_size[::-1], patch_size, embed_dims)
         self.visual_embed = PatchEmbed(3, (img_size, img_size), patch_size, embed_dims)
@@ -148,8 +153,11 @@ class JointAVEncoder(BaseModule):
         spectrogram: Tensor | None = None,
         frames: Tensor | None = None,
         streams: Sequence[str] = STREAMS,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Tensor] | Tensor | tuple[Tensor]:
         """Encode all streams that the given modalities allow, each trunk once.
+
+        A first argument with a channel axis, (B, C, ...), is how mmaction2 and
+        mmpretrain call a backbone; they get a :meth:`feature_map`.
 
         Args:
             spectrogram (Tensor, optional): (B, L, M) normalised log-mel.
@@ -160,6 +168,8 @@ class JointAVEncoder(BaseModule):
         Returns:
             dict[str, Tensor]: Stream -> tokens (B * F, N, D), (B, N, D) for 'A'.
         """
+        if spectrogram is not None and spectrogram.dim() == 4:
+            return self.feature_map(spectrogram, frames)
         both = spectrogram is not None and frames is not None
         if self.one_pass and self.training and both:
             return self._forward_one_pass(spectrogram, frames, streams)
@@ -171,6 +181,40 @@ class JointAVEncoder(BaseModule):
         if 'AV' in streams and len(trunks) == 2:
             trunks['AV'] = self._pair(trunks['A'], trunks['V'])
         return {s: self._join(trunks[s], s) for s in streams if s in trunks}
+
+    def feature_map(
+        self, x: Tensor, frames: Tensor | None = None
+    ) -> Tensor | tuple[Tensor]:
+        """One stream as the recognisers and classifiers of other libraries take it.
+
+        Args:
+            x (Tensor): (B, 1, L, M) normalised log-mel, or (B, 3, H, W) normalised RGB.
+            frames (Tensor, optional): (B * F, 3, H, W) normalised RGB, with a log-mel.
+
+        Returns:
+            Tensor | tuple[Tensor]: E_A as (B, D, mel rows, time columns), E_V as
+            (B, D, rows, columns), E_AV as (B * F, D, N_av, 1); (B, D, N, 1) for any of
+            them where tokens are masked. In a tuple with ``as_tuple``.
+
+        Raises:
+            ValueError: If the number of channels is neither 1 nor 3.
+        """
+        if x.shape[1] == 1:
+            stream = 'A' if frames is None else 'AV'
+            tokens = self(x.squeeze(1), frames, [stream])[stream]
+        elif x.shape[1] == 3 and frames is None:
+            stream, tokens = 'V', self(frames=x, streams=['V'])['V']
+        else:
+            raise ValueError(
+                'expected a log-mel (B, 1, frames, mel bins), alone or with pictures, '
+                f'or pictures (B, 3, height, width), got {tuple(x.shape)}'
+            )
+        grids = dict(A=self.audio_embed.grid, V=self.visual_embed.grid)
+        rows, cols = grids.get(stream, (tokens.shape[1], 1))
+        if tokens.shape[1] != rows * cols:  # masked: what is left lies on no grid
+            rows, cols = tokens.shape[1], 1
+        out = tokens.transpose(1, 2).unflatten(2, (rows, cols))
+        return (out,) if self.as_tuple else out
 
     def encode_lone(
         self,

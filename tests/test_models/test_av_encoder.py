@@ -136,3 +136,41 @@ def test_impossible_sizes(options, message):
 def test_a_clip_of_another_length_is_an_error():
     with pytest.raises(ValueError, match='spec_size'):
         encoder()(torch.randn(1, 64, 32))
+
+
+def test_feature_maps_hold_the_tokens_of_their_stream():
+    """What mmaction2 and mmpretrain call: one batch with a channel axis."""
+    model = encoder()
+    spectrogram, frames = batch(3)
+    audio = model(spectrogram[:, None])
+    visual = model(frames)
+    joint = model(spectrogram=spectrogram[:, None], frames=frames)
+    assert audio.shape == (3, 16, 2, 3)  # mel rows, time columns
+    assert visual.shape == (3, 16, 2, 2)
+    assert joint.shape == (3, 16, 6 + 4, 1)
+    tokens = model(spectrogram, frames)
+    for name, got in (('A', audio), ('V', visual), ('AV', joint)):
+        assert torch.equal(got.flatten(2).transpose(1, 2), tokens[name])
+
+
+def test_feature_maps_of_many_frames_and_of_masked_tokens():
+    model = encoder()
+    spectrogram, frames = batch(2, frames=3)
+    joint = model(spectrogram[:, None], frames)
+    assert torch.equal(joint.squeeze(3).mT, model(spectrogram, frames)['AV'])
+    model = encoder(mask_ratio=(0.5, 0.0)).train()
+    assert model(spectrogram[:, None]).shape == (2, 16, 3, 1)
+    assert model(frames).shape == (6, 16, 2, 2)
+
+
+def test_feature_maps_come_as_a_tuple_where_wanted():
+    (got,) = encoder(as_tuple=True)(batch()[1])
+    assert torch.equal(got, encoder()(batch()[1]))
+
+
+@pytest.mark.parametrize('shape', [(2, 2, 32, 32), (2, 3, 48, 32), (2, 1, 32, 32)])
+def test_a_feature_map_of_something_else_is_an_error(shape):
+    with pytest.raises(ValueError, match='expected'):
+        encoder()(torch.zeros(shape))
+    with pytest.raises(ValueError, match='alone or with pictures'):
+        encoder()(torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 32, 32))

@@ -1,6 +1,7 @@
 """Transforms from a manifest row to a packed sample."""
 
 from .audio import LoadAudio
+from .mmaction import LoadLogMel, LoadSampledFrames
 from .packing import PackAVTInputs
 from .shards import LoadShardAudio, LoadShardFrames
 from .text import AllCaptions, PickCaption, TokenizeText
@@ -11,6 +12,8 @@ __all__ = [
     'IfVisual',
     'LoadAudio',
     'LoadFrames',
+    'LoadLogMel',
+    'LoadSampledFrames',
     'LoadShardAudio',
     'LoadShardFrames',
     'PackAVTInputs',

@@ -92,10 +92,14 @@ class LoadFrames(BaseTransform):
             return results
         end = info.video_end if results['end'] is None else results['end']
         end = min(end, info.video_end)
-        times = self._picked(sample_times(self.num_frames, results['start'], end))
+        times = self._times(path, results['start'], end)
         return self._shown(
             results, *read_frames(path, times, self.backend, self.timeout)
         )
+
+    def _times(self, path: str, start: float, end: float) -> np.ndarray:
+        """Times (s) wanted of the picture of a file, which lies in [start, end)."""
+        return self._picked(sample_times(self.num_frames, start, end))
 
     @staticmethod
     def _shown(results: dict, imgs: list[np.ndarray], frame_times: list[float]) -> dict:

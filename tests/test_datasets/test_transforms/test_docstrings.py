@@ -61,6 +61,7 @@ def content(clip):
         sample_id='x',
         sample_idx=0,
         clip_path=str(clip),
+        filename=str(clip),
         audio_path=str(clip),
         start=0.0,
         end=None,
@@ -87,6 +88,8 @@ CASES = {
     'LoadFrames': [{}, dict(clip_path=None)],
     'IfVisual': [{}],
     'LoadAudio': [{}, dict(audio_path=None)],
+    'LoadLogMel': [{}, dict(audio_path=None)],
+    'LoadSampledFrames': [{}, dict(clip_path=None)],
     'LoadShardAudio': [{}, dict(shard_sample=None)],
     'LoadShardFrames': [{}, dict(shard_sample=None)],
     'PickCaption': [{}, dict(captions=[]), dict(captions=[], audio_captions=[])],
@@ -103,6 +106,8 @@ OPTIONS = {
     'PickCaption': dict(fields=FIELDS, templates=['a {}']),
     'AllCaptions': dict(fields=list(FIELDS), templates=['a {}']),
     'LoadAudio': dict(seconds=1.0),
+    'LoadLogMel': dict(preprocessor=dict(spec_frames=64), seconds=0.5),
+    'LoadSampledFrames': dict(sampler=dict(type='mmaction.SampleFrames', clip_len=1)),
     'LoadShardFrames': dict(num_frames=1),
 }
 

@@ -1,0 +1,275 @@
+"""Every code block of README, docs and projects is run.
+
+bash runs the shell blocks, in a folder laid out like the repository, with programs that
+write down how they are called. Those calls are run in this process; the ones that take
+long, or need data that is not here, are checked: the script takes the arguments, the
+config it names loads and knows the options, the checkpoint it names is one that
+training leaves. A script that is not listed in CHECKED is run, so a new block either
+works here or is entered there with a reason.
+"""
+
+import ast
+import importlib.util
+import json
+import re
+import runpy
+import shutil
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+import ancestors
+import pytest
+import timm
+import torch
+from documents import PAGES, ROOT, blocks_of, commands_of, write_stubs
+from mmengine.config import Config
+from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
+from transformers import BertConfig, BertModel
+
+from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
+from coavt_mm.engine.launch import load_config, parse_train_args
+
+CHECKED = {
+    'tools/train.py': 'long; test_configs.py and test_projects take steps with each',
+    'tools/test.py': 'needs a trained model; the same tests evaluate one',
+    '.mim/tools/train.py': 'long; test_projects runs it on a few clips',
+    '.mim/tools/test.py': 'needs a trained model; test_projects runs it',
+    'tools/demo.py': 'long; test_engine/test_demo.py runs it on a few clips',
+    'tools/data/make_sounding_shapes.py': 'long; a few clips are rendered below',
+    'tools/data/prepare_vggsound.py': 'needs the lists; run by test_data_tools.py',
+    'tools/data/prepare_audioset.py': 'needs the lists; run by test_data_tools.py',
+    'tools/data/prepare_audiocaps.py': 'needs the lists; run by test_data_tools.py',
+    'tools/data/prepare_valor.py': 'needs the lists; run by test_data_tools.py',
+    'tools/data/prepare_folder.py': 'needs a folder; run by test_data_tools.py',
+    'tools/data/make_protocol.py': 'needs the test sets; run by test_data_tools.py',
+    'tools/data/check_leak.py': 'needs the lists; run by test_data_tools.py',
+    'tools/data/audio_stats.py': 'needs VGGSound; test_datasets/test_statistics.py',
+    'tools/data/inspect_manifest.py': 'needs VGGSound; test_visualization',
+    'tools/analysis/benchmark_data.py': 'minutes; test_engine/test_benchmarks.py',
+    'tools/analysis/benchmark_train.py': 'minutes; test_engine/test_benchmarks.py',
+    'tools/analysis/model_stats.py': 'gigabytes; test_engine/test_statistics.py',
+}
+NEEDS_VGGSOUND = 'data/vggsound'
+MODULES = ('pytest', 'ruff', 'codespell_lib')
+NO_CODE = ('text', 'mermaid')
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """What a user has in front of him: the repository, a few clips, weights."""
+    root = tmp_path_factory.mktemp('repository')
+    for name in ('configs', 'projects'):
+        shutil.copytree(ROOT / name, root / name)
+    for name in ('tools', 'tests', 'docs', 'Makefile', 'requirements', 'setup.py'):
+        (root / name).symlink_to(ROOT / name)
+    write_stubs(root / 'bin')
+    clips = Settings(train_clips=4, test_clips=3, val_clips=3)
+    make_sounding_shapes(root / 'data/sounding_shapes', clips, 1)
+    torch.manual_seed(0)
+    torch.save(ancestors.cavmae(), root / 'audio_model.25.pth')
+    vit = timm.models.VisionTransformer(
+        img_size=48, patch_size=16, embed_dim=24, depth=3, num_heads=12
+    )
+    torch.save(vit.state_dict(), root / 'mae_pretrain_vit_base.pth')
+    torch.save(ancestors.blip2(dims=24), root / 'blip2_pretrained.pth')
+    bert = BertConfig(hidden_size=12, num_hidden_layers=1, intermediate_size=16)
+    BertModel(bert).save_pretrained(root / 'DIR')
+    trained = root / 'work_dirs/pretrain_vggsound/iter_17871.pth'
+    trained.parent.mkdir(parents=True)
+    torch.save(dict(state_dict=ancestors.cavmae()), trained)
+    # any config: here one that reads shards
+    (root / 'CONFIG').write_text(
+        "_base_ = ['configs/_base_/datasets/vggsound_shards.py',"
+        "'configs/_base_/default_runtime.py']"
+    )
+    return root
+
+
+@pytest.fixture
+def inside(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    yield folder
+    init_default_scope('coavt_mm')
+
+
+# --------------------------------------------------------------------------------------
+# Commands
+# --------------------------------------------------------------------------------------
+class Understood(Exception):
+    """Raised in place of going on, once a script has taken its arguments."""
+
+
+def run_script(path, arguments, monkeypatch, only_arguments=False):
+    """Run a script in this process; with `only_arguments` up to its parser."""
+    parse = ArgumentParser.parse_args
+    taken = []
+
+    def parse_args(self, *args, **kwargs):
+        taken.append(parse(self, *args, **kwargs))
+        if only_arguments:
+            raise Understood
+        return taken[-1]
+
+    monkeypatch.setattr(sys, 'argv', [str(path), *arguments])
+    monkeypatch.setattr(ArgumentParser, 'parse_args', parse_args)
+    try:
+        runpy.run_path(str(path), run_name='__main__')
+    except Understood:
+        pass
+    except SystemExit as ended:
+        assert not ended.code, f'{path} ended with {ended.code}'
+    finally:
+        monkeypatch.setattr(ArgumentParser, 'parse_args', parse)
+    return taken[0]
+
+
+def check_config(args):
+    """The config of tools/train.py or test.py loads, and knows the options."""
+    config = Path(args.config)
+    if config.name == 'CONFIG':
+        config = shutil.copy(config, 'CONFIG.py')
+    load_config(str(config), args.cfg_options)
+    if hasattr(args, 'checkpoint'):
+        check_checkpoint(args.checkpoint)
+
+
+def check_checkpoint(path):
+    """`work_dirs/<config>/iter_<n>.pth`: training with that config ends there."""
+    found = re.fullmatch(r'work_dirs/(\w+)/(iter|epoch)_(\d+)\.pth', path)
+    if found is None:
+        return
+    (config,) = [p for name in ('configs', 'projects')
+                 for p in Path(name).rglob(f'{found[1]}.py')]  # fmt: skip
+    train_cfg = Config.fromfile(config).train_cfg
+    length = train_cfg['max_iters' if found[2] == 'iter' else 'max_epochs']
+    assert int(found[3]) == length, f'{config} ends at {length}, not at {path}'
+
+
+def check_python(words, monkeypatch):
+    """`python ...`, without `python`."""
+    if words[:2] == ['-m', 'torch.distributed.run']:
+        words = words[next(i for i, x in enumerate(words) if x.endswith('.py')) :]
+    elif words[0] == '-m':
+        assert words[1] in MODULES and importlib.util.find_spec(words[1])
+        return
+    words = [word for word in words if word != '-u']
+    path, arguments = Path(words[0]), words[1:]
+    assert path.is_file(), f'there is no {path}'
+    known = [name for name in CHECKED if str(path).endswith(name)]
+    absent = any(word.startswith(NEEDS_VGGSOUND) for word in arguments)
+    args = run_script(path, arguments, monkeypatch, bool(known) or absent)
+    if path.name in ('train.py', 'test.py'):
+        check_config(args)
+    elif path.name == 'demo.py' and args.cfg_options:
+        options = ('--cfg-options', *args.cfg_options)
+        check_config(parse_train_args(['configs/coavt/pretrain_demo.py', *options]))
+
+
+def check_pip(words):
+    """`pip install`: the extras and the files that it names exist."""
+    assert words[0] == 'install'
+    setup = (ROOT / 'setup.py').read_text()
+    for extra in re.findall(r'\[(\w+)\]', ' '.join(words)):
+        assert f"'{extra}': [" in setup, f'setup.py has no extra {extra}'
+    for option, value in zip(words, words[1:], strict=False):
+        assert option != '-c' or Path(value).is_file()
+
+
+def check_command(words, monkeypatch):
+    program, *rest = words
+    if program == 'srun':  # runs what follows its options, on each node
+        program, *rest = rest[rest.index('python') :]
+    if program == 'python':
+        check_python(rest, monkeypatch)
+    else:
+        check_pip(rest)
+
+
+# --------------------------------------------------------------------------------------
+# Python
+# --------------------------------------------------------------------------------------
+SCOPES = {'mmpretrain_coavt': 'mmpretrain', 'mmaction2_coavt': 'mmaction'}
+
+
+def check_config_block(block):
+    """A config, or a part of one: what it names is built."""
+    path = Path(f'configs/coavt/block_{block.line}.py')
+    path.write_text(block.text)
+    cfg = Config.fromfile(path)
+    theirs = 'coavt_mm.' in block.text and SCOPES.get(block.page.parent.name)
+    init_default_scope(theirs or 'coavt_mm')
+    with torch.device('meta'):
+        if 'backbone' in cfg:
+            MODELS.build(cfg.backbone)
+        if 'model' in cfg and 'type' in cfg.model:
+            MODELS.build(cfg.model)
+        elif 'model' in cfg:  # changes of a model
+            whole = Config.fromfile('configs/coavt/pretrain_vggsound.py')
+            whole.merge_from_dict(dict(model=cfg.model))
+            MODELS.build(whole.model)
+    for hook in cfg.get('custom_hooks', []):
+        HOOKS.build(hook)
+    for transform in cfg.get('pipeline', []):
+        TRANSFORMS.build(transform)
+
+
+def check_python_block(block):
+    statements = ast.parse(block.text).body
+    if all(isinstance(statement, ast.Assign) for statement in statements):
+        check_config_block(block)
+    else:
+        exec(compile(block.text, str(block), 'exec'), {'__name__': '__main__'})
+
+
+@pytest.mark.parametrize('block', BLOCKS, ids=str)
+def test_block(block, inside, monkeypatch):
+    if block.language in ('shell', 'bash'):
+        for words, path in commands_of(block, inside):
+            for entry in filter(None, path.split(':')):
+                monkeypatch.syspath_prepend(str(inside / entry))
+            check_command(words, monkeypatch)
+    elif block.language == 'python':
+        check_python_block(block)
+    elif block.language == 'json':
+        for line in block.text.splitlines():
+            json.loads(line)
+    else:
+        assert block.language in NO_CODE, (
+            f'{block}: say what the block is: shell, python, json, {", ".join(NO_CODE)}'
+        )
+
+
+# --------------------------------------------------------------------------------------
+# The checks themselves
+# --------------------------------------------------------------------------------------
+WRONG = {
+    'python tools/train.py configs/coavt/no_such.py': 'no such config',
+    'python tools/train.py configs/coavt/pretrain_demo.py --cfg-options a.b=1': 'a.b',
+    'python tools/train.py configs/coavt/pretrain_demo.py --sed 1': 'ended with 2',
+    'python tools/no_such.py x': 'there is no tools/no_such.py',
+    'python tools/test.py configs/coavt/retrieval_demo.py '
+    'work_dirs/pretrain_demo/iter_7.pth': 'ends at',
+    'bash tools/dist_train.sh configs/coavt/no_such.py 8': 'no such config',
+    'make no_such_target': 'no_such_target',
+    'make demo ARGS="--cfg-options model.contrastive_head.stream.A=0"': 'streams',
+    'python tools/converters/cavmae.py DIR/model.safetensors x.pth': 'ended with 1',
+    'pip install -e ".[no_such]"': 'no extra no_such',
+    'no_such_program x': 'no_such_program',
+    'x = 1; echo "': 'bash says',
+}
+
+
+@pytest.mark.parametrize(('command', 'message'), WRONG.items())
+def test_a_wrong_command_is_found(command, message, inside, monkeypatch, capsys):
+    block = next(b for b in BLOCKS if b.language == 'shell')
+    block = type(block)(block.page, 1, 'shell', command)
+    with pytest.raises((Exception, SystemExit), match=message):
+        for words, _ in commands_of(block, inside):
+            check_command(words, monkeypatch)
+
+
+def test_every_entry_is_of_a_script():
+    for name in CHECKED:
+        assert name.startswith('.mim') or (ROOT / name).is_file()
