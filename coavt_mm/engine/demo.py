@@ -40,6 +40,13 @@ TWINS = {
     'cls_demo_single': True,
     'av_retrieval_demo': True,
 }
+#: further tests of a twin's checkpoint: AV-trained, with one modality missing
+MORE_TESTS = {
+    'cls_demo': [
+        (f'model.test_cfg.stream={s}', f'test_evaluator.out_dir=work_dirs/cls_demo/{s}')
+        for s in 'AV'
+    ],
+}
 BOUND_DATA = 'data/sounding_shapes_bound'
 
 
@@ -147,7 +154,9 @@ def run_twins(workers: int, page: str, names: Sequence[str] = tuple(TWINS)) -> N
                 shutil.rmtree(folder, ignore_errors=True)  # no result of another run
                 _run('tools/train.py', config)
                 checkpoint = find_checkpoint(folder)
-            _run('tools/test.py', config, str(checkpoint))
+            for options in ((), *MORE_TESTS.get(name, ())):
+                asked = ['--cfg-options', *options] if options else []
+                _run('tools/test.py', config, str(checkpoint), *asked)
     _write_page(Path(page), folders, seconds)
 
 
@@ -212,8 +221,9 @@ def _write_results(
 ) -> dict:
     retrieval = json.loads((out / 'retrieval.json').read_text())
     captions = json.loads((out / 'captions.json').read_text())['shares']
+    facts = {key: value for key, value in retrieval.items() if key != 'metric'}
     results = dict(
-        retrieval,
+        facts,
         caption_attribute_accuracy=captions['greedy/all'],
         caption_attribute_accuracy_beam=captions['beam/all'],
         alignment_weights=dict(cfg.model.contrastive_head.streams),

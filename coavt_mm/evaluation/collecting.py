@@ -17,7 +17,7 @@ from .report import draw_table
 
 FACTS = ('metric', 'protocol', 'manifest', 'manifest_hash', 'clips', 'missing')
 #: counts of clips and captions that a metric's JSON has beside its numbers
-ASIDE = {'retrieval': ('streams', 'captions')}
+ASIDE = {'retrieval': ('streams', 'captions'), 'classification': ('streams',)}
 #: a dictionary of more numbers is a list by class or clip, which no table can show
 LONGEST_ROW = 20
 
