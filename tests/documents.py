@@ -31,7 +31,7 @@ with open(os.environ['RECORD'], 'a') as file:
     file.write(json.dumps([name, *arguments]) + '\\n')
     file.write(json.dumps(os.environ.get('PYTHONPATH', '')) + '\\n')
 """
-PROGRAMS = ('python', 'pip', 'make', 'srun')
+PROGRAMS = ('python', 'pip', 'make', 'srun', 'tar')
 
 
 @dataclass

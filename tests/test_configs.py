@@ -158,7 +158,8 @@ def test_retrieval_demo_evaluates_a_checkpoint(demo_options, tmp_path):
     written = {p.name for p in (tmp_path / 'out').iterdir()}
     assert {'retrieval.json', 'retrieval.md', 'captions.json'} < written
     assert sum(name.endswith('.png') for name in written) >= 3
-    _check_own_clips(tmp_path / 'iter_1.pth', torch.load(tmp_path / 'features.pth'))
+    records = torch.load(tmp_path / 'features.pth')['records']
+    _check_own_clips(tmp_path / 'iter_1.pth', records)
 
 
 def _check_own_clips(checkpoint, records):
