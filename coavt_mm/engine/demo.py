@@ -211,7 +211,9 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 def _run(*command: str) -> None:
     """Run a tool as a user would; its messages go to the terminal."""
-    code = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
+    # threads that wait must not spin on the core that the data worker needs
+    env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
+    code = subprocess.run([sys.executable, *command], cwd=ROOT, env=env).returncode
     if code:
         raise CoAVTError(f'`python {" ".join(command)}` ended with status {code}')
 
