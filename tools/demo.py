@@ -1,7 +1,7 @@
 """Render the demo clips, pre-train CoAVT on them, evaluate, print a table.
 
-    python tools/demo.py --cfg-options model.contrastive_head.streams.A=0
-    python tools/demo.py --twins    # then every other recipe, from that checkpoint
+python tools/demo.py --cfg-options model.contrastive_head.streams.A=0
+python tools/demo.py --twins    # then every other recipe, from that checkpoint
 """
 
 import argparse

@@ -1,6 +1,8 @@
 """From class names to text features, through sentences with a place for the name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
+from string import Formatter
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +31,59 @@ def check_templates(templates: Sequence[str]) -> None:
             )
 
 
+def check_joint_template(template: str, names: Sequence[str]) -> None:
+    """Refuse a sentence without exactly one place for each label set.
+
+    Raises:
+        ConfigError: The message names the sentence.
+    """
+    places = [
+        place for _, place, *_ in Formatter().parse(template) if place is not None
+    ]
+    if not names or sorted(places) != sorted(names):
+        wanted = ', '.join(f'{{{name}}}' for name in names) or 'label_sets to name'
+        raise ConfigError(
+            f'the template {template!r} must have one place for each label set: '
+            f'{wanted}'
+        )
+
+
 @torch.no_grad()
+def text_features(
+    model: torch.nn.Module, texts: Sequence[str], max_tokens: int = 77
+) -> Tensor:
+    """Features of sentences, in the order given.
+
+    Args:
+        model: A ``CoAVT`` with a contrastive head and a ``tokenizer``.
+        texts: N sentences.
+        max_tokens: Longer sentences lose their end.
+
+    Returns:
+        (N, E), L2-normalised.
+
+    Raises:
+        ConfigError: If the model has no tokenizer or no contrastive head.
+    """
+    if model.tokenizer_path is None or model.contrastive_head is None:
+        raise ConfigError(
+            'prompts need a model with `tokenizer` and `contrastive_head` in its config'
+        )
+    tokenizer = build_tokenizer(model.tokenizer_path)
+    features = []
+    for first in range(0, len(texts), BATCH):
+        batch = tokenizer(
+            list(texts[first : first + BATCH]),
+            padding=True,
+            truncation=True,
+            max_length=max_tokens,
+            return_tensors='pt',
+        ).to(next(model.parameters()).device)
+        states = model.encode_text(batch['input_ids'], batch['attention_mask'])
+        features.append(model.contrastive_head.project_text(states))
+    return torch.cat(features)
+
+
 def class_features(
     model: torch.nn.Module,
     names: Sequence[str],
@@ -37,10 +91,10 @@ def class_features(
     max_tokens: int = 77,
 ) -> Tensor:
     """Text features of classes: the mean over templates of L2-normalised features,
-    normalised again.
+    normalised again (CLIP's ensemble).
 
     Args:
-        model: A ``CoAVT`` with a contrastive head and a ``tokenizer``.
+        model: See :func:`text_features`.
         names: C class names.
         templates: Sentences with one place ``{}``.
         max_tokens: Longer sentences lose their end.
@@ -49,29 +103,41 @@ def class_features(
         (C, E), L2-normalised.
 
     Raises:
-        ConfigError: If the model has no tokenizer or no contrastive head, or a
-            template no place for the name.
+        ConfigError: If the model can't encode text, or a template has no place for the
+            name.
     """
     check_templates(templates)
-    if model.tokenizer_path is None or model.contrastive_head is None:
-        raise ConfigError(
-            'prompts need a model with `tokenizer` and `contrastive_head` in its config'
-        )
-    tokenizer = build_tokenizer(model.tokenizer_path)
     texts = [template.format(name) for name in names for template in templates]
-    features = []
-    for first in range(0, len(texts), BATCH):
-        batch = tokenizer(
-            texts[first : first + BATCH],
-            padding=True,
-            truncation=True,
-            max_length=max_tokens,
-            return_tensors='pt',
-        ).to(next(model.parameters()).device)
-        states = model.encode_text(batch['input_ids'], batch['attention_mask'])
-        features.append(model.contrastive_head.project_text(states))
-    mean = torch.cat(features).unflatten(0, (len(names), -1)).mean(1)  # (C, E)
-    return F.normalize(mean, dim=-1)
+    features = text_features(model, texts, max_tokens).unflatten(0, (len(names), -1))
+    return F.normalize(features.mean(1), dim=-1)
+
+
+def joint_features(
+    model: torch.nn.Module,
+    template: str,
+    sets: Mapping[str, Sequence[str]],
+    max_tokens: int = 77,
+) -> Tensor:
+    """Features of one sentence with every combination of the sets' class names.
+
+    Args:
+        model: See :func:`text_features`.
+        template: Sentence with a place for each set, such as 'a {colour} {shape}'.
+        sets: K label sets; name -> its class names.
+        max_tokens: Longer sentences lose their end.
+
+    Returns:
+        (C_1, ..., C_K, E), L2-normalised.
+
+    Raises:
+        ConfigError: If the model can't encode text, or the template does not fit.
+    """
+    check_joint_template(template, list(sets))
+    rows = (dict(zip(sets, row, strict=True)) for row in product(*sets.values()))
+    features = text_features(
+        model, [template.format(**row) for row in rows], max_tokens
+    )
+    return features.unflatten(0, tuple(map(len, sets.values())))
 
 
 def prompt_scores(clip_feats: Tensor, text_feats: Tensor) -> Tensor:
@@ -85,3 +151,29 @@ def prompt_scores(clip_feats: Tensor, text_feats: Tensor) -> Tensor:
         (C,).
     """
     return (clip_feats @ text_feats.T).amax(1).mean(0)
+
+
+def joint_scores(
+    clip_feats: Tensor, text_feats: Tensor, temperature: float
+) -> list[Tensor]:
+    """Log-probabilities of each set's classes when whole sentences compete.
+
+    A clip's best query answers to a whole sentence; what a class adds to a mean of
+    sentences that are wrong in all else says little. So all sentences compete in one
+    softmax, and a class gets what the sentences that name it get together.
+
+    Args:
+        clip_feats: (F, Q, E), L2-normalised.
+        text_feats: (C_1, ..., C_K, E), of :func:`joint_features`.
+        temperature: Of the contrastive head; it divides.
+
+    Returns:
+        K tensors (C_k,).
+    """
+    shape = text_feats.shape[:-1]
+    logits = prompt_scores(clip_feats, text_feats.flatten(0, -2)) / temperature
+    logs = logits.log_softmax(0).view(shape)
+    return [
+        logs.movedim(k, 0).reshape(size, -1).logsumexp(1)
+        for k, size in enumerate(shape)
+    ]

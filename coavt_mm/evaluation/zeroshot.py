@@ -18,7 +18,14 @@ from .class_report import TITLES, cell, mean_numbers
 from .class_scores import TASKS, ceiling, class_scores
 from .classification import class_mask, class_names_of, label_matrix
 from .clips import check_samples, describe_clips
-from .prompts import check_templates, class_features, prompt_scores
+from .prompts import (
+    check_joint_template,
+    check_templates,
+    class_features,
+    joint_features,
+    joint_scores,
+    prompt_scores,
+)
 from .report import draw_table, heading
 
 STREAMS = ('AV', 'A', 'V')
@@ -30,14 +37,17 @@ class ZeroShotMetric(BaseMetric):
     """Which class name, put into sentences, is nearest to the clip?
 
     Text features of the classes are computed once, as the mean over the sentences. The
-    score of a class is the mean over frames of the best query's cosine with it. Streams
-    AV, A and V apart, each over the clips that have it.
+    score of a class is the mean over frames of the best query's cosine with it. With
+    one sentence for all label sets, every combination of their classes competes, and a
+    class is scored by the sum over those that name it. Streams AV, A and V apart, each
+    over the clips that have it.
 
     Takes predictions of ``CoAVT`` with ``clip_feats``, and ``gt_label``.
 
     Args:
         templates: Sentences with one place ``{}`` for the class name; or label set ->
-            sentences.
+            sentences; or one sentence with a place for each label set, such as 'a
+            {colour} {shape}'.
         label_sets: Name -> class names that compete with each other, all of the data
             set's classes. Default: one set of all classes, 'all'.
         task: 'single_label' (top-1, top-5, mean-class accuracy over the clips that have
@@ -59,7 +69,7 @@ class ZeroShotMetric(BaseMetric):
 
     def __init__(
         self,
-        templates: Sequence[str] | Mapping[str, Sequence[str]],
+        templates: str | Sequence[str] | Mapping[str, Sequence[str]],
         label_sets: Mapping[str, Sequence[str]] | None = None,
         task: str = 'single_label',
         words: Mapping[str, str] | None = None,
@@ -71,18 +81,13 @@ class ZeroShotMetric(BaseMetric):
         super().__init__(**kwargs)
         if task not in TASKS:
             raise ConfigError(f'task {task!r} is none of {", ".join(TASKS)}')
-        by_set = templates if isinstance(templates, Mapping) else {'all': templates}
-        for sentences in by_set.values():
-            check_templates(sentences)
-        lacking = [n for n in label_sets or () if n not in by_set]
-        if isinstance(templates, Mapping) and lacking:
-            raise ConfigError(f'templates has no sentences for the label set {lacking}')
+        _check(templates, list(label_sets or ()))
         self.templates, self.label_sets, self.task = templates, label_sets, task
         self.words, self.sensed = dict(words or {}), dict(sensed or {})
         self.max_tokens, self.out_dir = max_tokens, out_dir
         self.model: torch.nn.Module | None = None
         self.last_results: dict | None = None
-        self._texts: dict[str, Tensor] | None = None
+        self._texts: dict[str, Tensor] | Tensor | None = None
         self._size: int | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -128,23 +133,37 @@ class ZeroShotMetric(BaseMetric):
     def _sentences(self, name: str) -> Sequence[str]:
         if isinstance(self.templates, Mapping):
             return self.templates[name]
-        return self.templates
+        return [self.templates] if isinstance(self.templates, str) else self.templates
 
-    def _encode_sets(self) -> dict[str, Tensor]:
+    def _encode_sets(self) -> dict[str, Tensor] | Tensor:
+        """Label set -> (C, E); one (C_1, ..., C_K, E) where they share a sentence."""
         if self.model is None:
             raise ConfigError(
                 'ZeroShotMetric has no model to encode its sentences with: add '
                 "custom_hooks=[dict(type='ShareModelHook')], or set metric.model"
             )
-        return {
-            name: class_features(
-                self.model,
-                [self.words.get(x, x) for x in names],
-                self._sentences(name),
-                self.max_tokens,
-            )
+        sets = {
+            name: [self.words.get(x, x) for x in names]
             for name, names in self._sets().items()
         }
+        if isinstance(self.templates, str):
+            return joint_features(self.model, self.templates, sets, self.max_tokens)
+        return {
+            name: class_features(
+                self.model, words, self._sentences(name), self.max_tokens
+            )
+            for name, words in sets.items()
+        }
+
+    def _scores(self, feats: Tensor) -> dict[str, np.ndarray]:
+        """Label set -> score of each class, from a clip's (F, Q, E)."""
+        if isinstance(self._texts, Tensor):
+            temperature = self.model.contrastive_head.temperature.item()
+            found = joint_scores(feats, self._texts, temperature)
+            scores = zip(self._sets(), found, strict=True)
+        else:
+            scores = ((n, prompt_scores(feats, x)) for n, x in self._texts.items())
+        return {name: values.cpu().numpy() for name, values in scores}
 
     def _record(self, sample: dict) -> dict:
         record = {key: sample.get(key) for key in ('sample_idx', 'sample_id', 'error')}
@@ -156,10 +175,7 @@ class ZeroShotMetric(BaseMetric):
         classes = class_names_of(self.dataset_meta, type(self).__name__)
         record['labels'] = [classes[i] for i in sample['gt_label'].tolist()]
         record['scores'] = {
-            stream: {
-                name: prompt_scores(feats, texts).cpu().numpy()
-                for name, texts in self._texts.items()
-            }
+            stream: self._scores(feats)
             for stream, feats in sample.get('clip_feats', {}).items()
         }
         for stream, scores in record['scores'].items():
@@ -206,6 +222,19 @@ class ZeroShotMetric(BaseMetric):
             sensed = np.isin(classes, self.sensed[stream])
             result['ceiling'] = ceiling(self.task, labels, sensed)[MAIN[self.task]]
         return result
+
+
+def _check(templates, label_sets: list[str]) -> None:
+    """Refuse sentences that have no place for what they should name."""
+    if isinstance(templates, str):
+        check_joint_template(templates, label_sets)
+        return
+    by_set = templates if isinstance(templates, Mapping) else {'all': templates}
+    for sentences in by_set.values():
+        check_templates(sentences)
+    lacking = [name for name in label_sets if name not in by_set]
+    if isinstance(templates, Mapping) and lacking:
+        raise ConfigError(f'templates has no sentences for the label set {lacking}')
 
 
 def flat_zeroshot(report: dict) -> dict[str, float]:

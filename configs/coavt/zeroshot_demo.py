@@ -1,5 +1,5 @@
-"""Name the seven factors of the 200 held-out demo clips by prompts: each factor is a
-label set of its own, put into captions that name the other factors at random.
+"""Name the seven factors of the 200 held-out demo clips by prompts: one sentence names
+all seven, its 20,736 combinations compete, and each factor is a label set of its own.
 
     python tools/test.py configs/coavt/zeroshot_demo.py work_dirs/demo/checkpoint.pth
 
@@ -17,7 +17,7 @@ test_evaluator = dict(
     _delete_=True,
     type='ZeroShotMetric',
     label_sets={factor: list(names) for factor, names in grammar.FACTORS.items()},
-    templates={factor: grammar.prompt_templates(factor) for factor in grammar.FACTORS},
+    templates=f'{grammar.VISUAL_TEMPLATES[0]} while {grammar.AUDIO_TEMPLATES[0]}',
     words={'light ground': 'light', 'dark ground': 'dark'},
     sensed=dict(
         AV=grammar.class_names(),

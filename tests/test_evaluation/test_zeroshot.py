@@ -13,7 +13,13 @@ from coavt_mm.datasets.sounding_shapes import grammar
 from coavt_mm.datasets.tokenizer import build_tokenizer
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation import ZeroShotMetric
-from coavt_mm.evaluation.prompts import class_features, prompt_scores
+from coavt_mm.evaluation.prompts import (
+    check_joint_template,
+    class_features,
+    joint_features,
+    joint_scores,
+    prompt_scores,
+)
 
 CLASSES = ['red', 'blue', 'once', 'twice', 'four times']
 SETS = dict(colour=CLASSES[:2], count=CLASSES[2:])
@@ -170,11 +176,49 @@ def test_what_makes_no_sense_is_refused(model):
         ZeroShotMetric(['{}'], task='labels')
 
 
-def test_prompts_of_the_demo_name_all_other_factors():
-    for factor, words in grammar.FACTORS.items():
-        templates = grammar.prompt_templates(factor, 12)
-        assert templates == grammar.prompt_templates(factor, 12)
-        for first, *_ in words.values():
-            for template in templates:
-                named = grammar.parse_caption(template.format(first))
-                assert set(named) == set(grammar.FACTORS), template
+JOINT = dict(templates='a {colour} box sounds {count}', label_sets=SETS)
+
+
+def test_one_sentence_for_all_label_sets(model, vocab):
+    """All combinations compete; a class is scored by those that name it together."""
+    texts = joint_features(model, JOINT['templates'], SETS)
+    assert texts.shape == (2, 3, 8)
+    blue_twice = feature(model, vocab, 'a blue box sounds twice')
+    torch.testing.assert_close(texts[1, 1], blue_twice, atol=1e-5, rtol=0)
+    clip = torch.nn.functional.normalize(torch.randn(2, 3, 8), dim=-1)
+    colour, count = joint_scores(clip, texts, 0.5)
+    shares = torch.zeros(2, 3)
+    for i in range(2):
+        for j in range(3):
+            shares[i, j] = ((clip @ texts[i, j]).amax(1).mean() / 0.5).exp()
+    shares /= shares.sum()
+    torch.testing.assert_close(colour.exp(), shares.sum(1))
+    torch.testing.assert_close(count.exp(), shares.sum(0))
+    alone = joint_scores(clip, texts[0], 0.5)
+    torch.testing.assert_close(alone[0].exp(), shares[0] / shares[0].sum())
+
+
+def test_clips_that_are_their_own_joint_sentences(model):
+    texts = joint_features(model, JOINT['templates'], SETS)
+    pairs = [[0, 2], [1, 4], [1, 3]]
+    clips = samples(lambda own: texts[own[0], own[1] - 2], pairs)
+    model.contrastive_head.temperature.data.fill_(0.001)  # the best sentence takes all
+    metric, flat = evaluate(clips, model, **JOINT)
+    assert flat['zeroshot/AV/colour/top1'] == flat['zeroshot/AV/count/top1'] == 1
+    found = metric.last_results['streams']['AV']['label_sets']['count']
+    assert (found['classes'], found['templates']) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    'template, sets',
+    [('a box', SETS), ('a {colour}', SETS), ('{colour} {count} {count}', SETS),
+     ('{colour} {size}', SETS), ('{colour}', None)],
+)  # fmt: skip
+def test_a_joint_sentence_names_each_label_set_once(template, sets):
+    with pytest.raises(ConfigError, match='one place for each label set'):
+        ZeroShotMetric(template, label_sets=sets)
+
+
+def test_the_demo_names_all_factors_in_one_sentence():
+    sentence = f'{grammar.VISUAL_TEMPLATES[0]} while {grammar.AUDIO_TEMPLATES[0]}'
+    check_joint_template(sentence, list(grammar.FACTORS))

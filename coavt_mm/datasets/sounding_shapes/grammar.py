@@ -150,32 +150,6 @@ def paraphrases(
     return found
 
 
-def prompt_templates(factor: str, number: int = 64) -> list[str]:
-    """Write captions with a place ``{}`` for the words of one factor.
-
-    They name the other factors too, as training captions do. Each value of these comes
-    equally often, so that on average the sentences tell nothing about them.
-
-    Args:
-        factor: The factor that is left open.
-        number: Of sentences.
-    """
-    rng = np.random.default_rng(0)
-    words = {
-        name: rng.permutation(np.resize([w[0] for w in values.values()], number))
-        for name, values in FACTORS.items()
-    }
-    words[factor] = np.full(number, '{}')
-    frames = rng.permutation(np.resize(np.array(FULL_TEMPLATES), number))
-    sentences = []
-    for i, frame in enumerate(frames):
-        named = {name: column[i] for name, column in words.items()}
-        visual, audio = _pick(rng, VISUAL_TEMPLATES), _pick(rng, AUDIO_TEMPLATES)
-        halves = dict(visual=visual.format(**named), audio=audio.format(**named))
-        sentences.append(str(frame).format(**halves))
-    return sentences
-
-
 def parse_caption(text: str) -> dict[str, str]:
     """Read the factors back out of a caption.
 
