@@ -95,3 +95,14 @@ def test_a_failed_run_and_an_unknown_name_stop_in_one_line(
             run(monkeypatch, '--only', only, '--work-dir', tmp_path)
         error = capsys.readouterr().err
         assert message in error and len(error.splitlines()) == 1
+
+
+def test_a_run_made_with_other_options_is_not_taken_for_this_one(
+    monkeypatch, tmp_path, capsys
+):
+    folder = tmp_path / 'full' / 'seed_0'
+    write_result(folder, 10.0)
+    (folder / 'options.json').write_text('["train_cfg.max_iters=3"]')
+    with pytest.raises(SystemExit):
+        run(monkeypatch, '--only', 'full', '--seeds', 0, '--work-dir', tmp_path)
+    assert 'train_cfg.max_iters=3' in capsys.readouterr().err

@@ -5,7 +5,7 @@ language-modelling loss alone.
     python tools/test.py configs/coavt/caption_demo.py \
         work_dirs/caption_demo/iter_300.pth
 
-2,000 clips of 2.56 s for training, 200 held-out ones for the test; minutes on two CPU
+3,000 clips of 2.56 s for training, 200 held-out ones for the test; minutes on two CPU
 cores. Needs the extra `caption`, but no Java: scores are those of tokenizer='words',
 without METEOR. Writes captions, scores, shares of attributes named rightly and a
 picture to work_dirs/caption_demo.
@@ -19,7 +19,6 @@ warmup_iters = 20
 out_dir = 'work_dirs/caption_demo'
 
 model = dict(
-    av_encoder=dict(mask_ratio=(0.0, 0.0)),  # all of the sound, as at test
     contrastive_head=None,
     matching_head=None,
     text_encoder=None,

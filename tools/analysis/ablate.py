@@ -67,9 +67,21 @@ def call(tool: str, *args: str | Path, options: list[str]) -> None:
 
 
 def run(config: Path, folder: Path, seed: int, options: list[str]) -> None:
-    """Train and test once, unless that was done."""
+    """Train and test once, unless that was done.
+
+    Raises:
+        ConfigError: If it was done, or begun, with other options.
+    """
+    made_with = folder / 'options.json'
+    if made_with.is_file() and json.loads(made_with.read_text()) != options:
+        raise ConfigError(
+            f'{folder} was made with the options {made_with.read_text()}, not with '
+            f'{json.dumps(options)}; name another --work-dir'
+        )
     if (folder / 'retrieval.json').is_file():
         return
+    folder.mkdir(parents=True, exist_ok=True)
+    made_with.write_text(json.dumps(options))
     common = ('--work-dir', folder)
     call('train.py', config, '--resume', '--seed', str(seed), *common, options=options)
     last = (folder / 'last_checkpoint').read_text().strip()
