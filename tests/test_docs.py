@@ -49,7 +49,13 @@ CHECKED = {
     'tools/analysis/benchmark_data.py': 'minutes; test_engine/test_benchmarks.py',
     'tools/analysis/benchmark_train.py': 'minutes; test_engine/test_benchmarks.py',
     'tools/analysis/model_stats.py': 'gigabytes; test_engine/test_statistics.py',
+    'tools/analysis/ablate.py': 'hours; test_ablate.py',
+    'tools/analysis/rescore.py': 'needs saved features; test_rescore.py',
+    'tools/analysis/collect_results.py': 'needs results; test_collecting.py',
+    'tools/infer.py': 'needs a trained model; run by test_apis/test_quickstart.py',
 }
+# pages whose blocks another test runs, beside a checkpoint
+RUN_ELSEWHERE = {'docs/quickstart.md': 'test_apis/test_quickstart.py'}
 NEEDS_VGGSOUND = 'data/vggsound'
 MODULES = ('pytest', 'ruff', 'codespell_lib')
 NO_CODE = ('text', 'mermaid')
@@ -228,7 +234,10 @@ def check_python_block(block):
 
 @pytest.mark.parametrize('block', BLOCKS, ids=str)
 def test_block(block, inside, monkeypatch):
-    if block.language in ('shell', 'bash'):
+    elsewhere = RUN_ELSEWHERE.get(str(block.page.relative_to(ROOT)))
+    if elsewhere:
+        assert block.page.name in (ROOT / 'tests' / elsewhere).read_text()
+    elif block.language in ('shell', 'bash'):
         for words, path in commands_of(block, inside):
             for entry in filter(None, path.split(':')):
                 monkeypatch.syspath_prepend(str(inside / entry))
