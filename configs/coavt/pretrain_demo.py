@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-max_iters = 900
+max_iters = 1000
 warmup_iters = 20
 
 optim_wrapper = dict(

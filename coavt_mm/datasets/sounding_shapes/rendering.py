@@ -24,10 +24,10 @@ LINES = {'light ground': 5.0, 'dark ground': 245.0}
 LINE_WIDTH = 0.115
 #: centre of the movement, as a share of width and height
 PLACES = {
-    'top left': (0.29, 0.29),
-    'top right': (0.71, 0.29),
-    'bottom left': (0.29, 0.71),
-    'bottom right': (0.71, 0.71),
+    'top left': (0.28, 0.28),
+    'top right': (0.72, 0.28),
+    'bottom left': (0.28, 0.72),
+    'bottom right': (0.72, 0.72),
 }
 COUNTS = {'once': 1, 'twice': 2, 'four times': 4}
 #: partials of the tonal timbres: multiple of the fundamental -> amplitude
@@ -94,7 +94,7 @@ def _masks(shape: str, centre: np.ndarray, radius: float, turn: float, size: int
 def _path(frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
     """Return (frames, 2) offsets of the centre: an ellipse, any speed or direction."""
     angle = rng.uniform(0, 2 * np.pi)
-    axes = rng.uniform(0.015, 0.035), rng.uniform(0.0, 0.035)
+    axes = rng.uniform(0.02, 0.045), rng.uniform(0.0, 0.045)
     speed = rng.uniform(0.25, 1.0) * rng.choice((-1, 1))  # turns per second
     phase = rng.uniform(0, 2 * np.pi) + 2 * np.pi * speed * np.arange(frames) / fps
     points = np.stack([axes[0] * np.cos(phase), axes[1] * np.sin(phase)], axis=1)
@@ -122,8 +122,8 @@ def draw_frames(
         ``frames`` RGB arrays (size, size, 3), uint8. Each shows all visual factors.
     """
     centres = size * (np.array(PLACES[values['place']]) + _path(frames, fps, rng))
-    radius = size * rng.uniform(0.22, 0.26)
-    turn = rng.uniform(-0.12, 0.12)
+    radius = size * rng.uniform(0.17, 0.22)
+    turn = rng.uniform(-0.2, 0.2)
     colour = np.array(COLOURS[values['colour']]) * rng.uniform(0.85, 1.08)
     ground = rng.uniform(*GROUNDS[values['ground']])
     texture = cv2.resize(
