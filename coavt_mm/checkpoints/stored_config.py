@@ -76,6 +76,10 @@ def config_to_json(
         ConfigError: The config lacks something, or holds what is no data.
     """
     stored = inference_config(cfg)
+    own = stored['model'].get('tokenizer')
+    for node in _dicts(stored['pipeline']):  # one model has one: the one it trains with
+        if own and node.get('tokenizer'):
+            node['tokenizer'] = own
     stored['model'] = _without_sources(stored['model'], model)
     stored['classes'] = list(classes) if classes else stored['classes']
     stored['version'] = VERSION

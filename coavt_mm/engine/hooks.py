@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, CoAVTError, ConfigError
 from ..registry import HOOKS
 
 
@@ -179,7 +179,8 @@ class StoreConfigHook(Hook):
         self.config: str | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Write the config down; one without a test pipeline is left out, and said.
+        """Write the config down; one that inference could not use (no test pipeline, a
+        tokenizer that is not there) is left out, and said.
 
         Args:
             runner (Runner): The runner.
@@ -190,7 +191,7 @@ class StoreConfigHook(Hook):
         classes = getattr(dataset, 'metainfo', {}).get('classes')
         try:
             self.config = config_to_json(runner.cfg, _bare_model(runner), classes)
-        except ConfigError as error:
+        except CoAVTError as error:
             runner.logger.warning(
                 f'coavt_mm.apis will need the config beside the checkpoints: {error}'
             )
