@@ -74,7 +74,7 @@ define CHECK
 	sys.exit(None if not missing else "$(RUN) lacks " + ", ".join(missing) + \
 	": install with `$(RUN) -m pip install -c $(CONSTRAINTS) -e \".[lite,caption,test]\"`")' $(1)
 endef
-RUN_MODULES := av decord matplotlib mmaction mmcv mmengine mmpretrain numpy psutil \
+RUN_MODULES := av decord fsspec matplotlib mmaction mmcv mmengine mmpretrain numpy psutil sklearn \
     tensorboard torch torchaudio torchvision transformers
 
 check-run:
