@@ -1,5 +1,6 @@
 """What ``tools/train.py``, ``tools/test.py`` and the demo share."""
 
+import gc
 import os
 import os.path as osp
 import re
@@ -10,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import RUNNERS
@@ -221,6 +223,10 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
 def run_tool(main: Callable[[], Any]) -> None:
     """Run a tool's main function; an error that the user can mend is one line.
 
+    A process group that the run opened is closed. Left to the interpreter's exit,
+    gloo's threads now and then abort a process that has done all its work. After an
+    error it stays: closing it would wait for ranks that are still in a collective.
+
     Args:
         main (callable): The function.
 
@@ -234,6 +240,9 @@ def run_tool(main: Callable[[], Any]) -> None:
         prefix = '' if rank == '0' else f'[rank {rank}] '
         print(f'{prefix}Error: {one_line(error)}', file=sys.stderr)
         sys.exit(1)
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()  # the model's wrapper, in the Runner's cycles, holds the group
+        dist.destroy_process_group()
 
 
 def one_line(error: CoAVTError) -> str:

@@ -2,10 +2,12 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from coavt_mm.engine import launch
 from coavt_mm.errors import CheckpointError, ClipError, CoAVTError, ConfigError
@@ -109,6 +111,24 @@ def test_run_tool_prints_one_line(capsys, monkeypatch, rank, start):
         launch.run_tool(fail)
     assert caught.value.code == 1
     assert re.fullmatch(start + 'Error: a.pth: damaged.\n', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('error', [None, CheckpointError('a.pth: damaged.')])
+def test_run_tool_closes_the_process_group(tmp_path, error):
+    """Only after success: another rank may still wait in a collective."""
+
+    def main():
+        dist.init_process_group(
+            'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+        )
+        if error is not None:
+            raise error
+
+    with pytest.raises(SystemExit) if error else nullcontext():
+        launch.run_tool(main)
+    assert dist.is_initialized() == (error is not None)
+    if error is not None:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize('workers', [0, 1])
