@@ -137,6 +137,7 @@ class QueryLayer(nn.Module):
         context: KeyValue | None = None,
         mask: Tensor | None = None,
         past: KeyValue | None = None,
+        queries_only: bool = False,
     ) -> tuple[Tensor, KeyValue]:
         """Run [queries; text], either of which may be empty.
 
@@ -146,13 +147,18 @@ class QueryLayer(nn.Module):
             context (KeyValue, optional): Keys and values of the AV tokens.
             mask (Tensor, optional): bool self-attention mask.
             past (KeyValue, optional): Self-attention keys and values put in front.
+            queries_only (bool): Whether the text is only seen by the queries and not
+                updated itself, as a last layer may do. Defaults to False.
 
         Returns:
-            tuple: (B, Q + T, D) and the self-attention keys and values used.
+            tuple: (B, Q + T, D), or (B, Q, D) with ``queries_only``, and the
+            self-attention keys and values used.
         """
         kv = self.self_attn.keys_values(x)
         if past is not None:
             kv = tuple(torch.cat(pair, 2) for pair in zip(past, kv, strict=True))
+        if queries_only:
+            x = x[:, :num_queries]
         x = self.self_attn(x, kv, mask)
         if num_queries == 0:
             return self.text_mlp(x), kv
@@ -302,8 +308,14 @@ class QueryEncoder(BaseModule):
         # queries are always visible, text where it is not padding
         mask = F.pad(attention_mask.bool(), (self.num_queries, 0), value=True)
         for layer, layer_context in zip(self.layers, context, strict=True):
-            x, _ = layer(x, self.num_queries, layer_context, mask[:, None, None])
-        return x[:, : self.num_queries]
+            x, _ = layer(
+                x,
+                self.num_queries,
+                layer_context,
+                mask[:, None, None],
+                queries_only=layer is self.layers[-1],
+            )
+        return x
 
     def decode_text(
         self, input_ids: Tensor, attention_mask: Tensor, past: list[KeyValue]
