@@ -20,6 +20,7 @@ from coavt_mm.datasets.manifest import (
     read_sidecar,
     split_missing,
 )
+from coavt_mm.datasets.samplers import Draw
 from coavt_mm.datasets.transforms.text import FIELD_STREAMS
 from coavt_mm.datasets.transforms.video import build_transforms
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError, ManifestError
@@ -63,8 +64,9 @@ def random_state(seed: int | None) -> Iterator[None]:
 class AVTDataset(BaseDataset):
     """Clips with sound, picture and text, from a manifest (see `manifest.py`).
 
-    An item is asked for by an index, or by a pair (index, seed): the seed then fixes
-    every random choice made for the sample, whatever worker makes it.
+    An item is asked for by an index, or by a sampler's `Draw`: its seed then fixes
+    every random choice made for the sample, whatever worker makes it, and its epoch
+    reaches the transforms as `results['epoch']`.
 
     `metainfo` has the keys protocol, manifest, hash, clips, captions, missing (the
     sidecar's number plus the clips not on disk), missing_ids, excluded, classes and
@@ -261,27 +263,29 @@ class AVTDataset(BaseDataset):
         return [self.get_data_info(int(i))['sample_id'] for i in self._bad.nonzero()]
 
     @force_full_init
-    def __getitem__(self, item: int | tuple[int, int]) -> dict:
+    def __getitem__(self, item: int | Draw) -> dict:
         """Makes a sample.
 
         Args:
-            item (int | tuple): Index, or (index, seed).
+            item (int | Draw): Index, or (index, seed, epoch).
 
         Raises:
             ClipError: The clip is bad and must not be skipped, or too many are.
             DatasetMissingError: Its file is not on disk and must not be skipped.
         """
-        index, seed = item if isinstance(item, (tuple, list)) else (item, None)
+        draw = Draw(*item) if isinstance(item, (tuple, list)) else Draw(item)
         if self.on_error == 'skip' and not self.test_mode:
-            return self._sample_or_another(index, seed)
-        with random_state(seed):
+            return self._sample_or_another(draw)
+        with random_state(draw.seed):
             if self.on_error == 'skip':
-                return self._sample_or_empty(index)
-            return self.prepare_data(index)
+                return self._sample_or_empty(draw.index)
+            return self.prepare_data(draw.index, draw.epoch)
 
-    def prepare_data(self, idx: int) -> dict:
-        """Runs the pipeline on a row."""
+    def prepare_data(self, idx: int, epoch: int | None = None) -> dict:
+        """Runs the pipeline on a row; the transforms are told the epoch, if known."""
         row = self.get_data_info(idx)
+        if epoch is not None:
+            row['epoch'] = epoch
         try:
             return self.pipeline(self._opened(row))
         except ClipError as error:
@@ -293,12 +297,13 @@ class AVTDataset(BaseDataset):
         """The row as the pipeline takes it."""
         return row
 
-    def _sample_or_another(self, index: int, seed: int | None) -> dict:
+    def _sample_or_another(self, draw: Draw) -> dict:
         """Training: the clip, or the first good one of others drawn at random.
 
         The others follow from the seed alone, not from what a worker knows already to
         be bad, so that a run can be repeated.
         """
+        index, seed, epoch = draw
         others = np.random.default_rng(
             np.random.randint(2**31) if seed is None else seed
         )
@@ -308,7 +313,7 @@ class AVTDataset(BaseDataset):
             try:
                 if not self._bad[index]:
                     with random_state(seed):
-                        return self.prepare_data(index)
+                        return self.prepare_data(index, epoch)
             except ClipError as error:
                 self._note_bad(index, error)
             counts[1] += 1

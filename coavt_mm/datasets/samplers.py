@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,20 @@ from torch.utils.data import Dataset, Sampler
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import DATA_SAMPLERS
+
+
+class Draw(NamedTuple):
+    """What a data set is asked for in training.
+
+    Attributes:
+        index (int): Of the row.
+        seed (int | None): Of every random choice made for the sample.
+        epoch (int | None): How often the whole data set was seen before.
+    """
+
+    index: int
+    seed: int | None = None
+    epoch: int | None = None
 
 
 def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:
@@ -40,7 +55,7 @@ def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:
 
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler):
-    """An endless stream of (index, seed) for training by iterations.
+    """An endless stream of draws (index, seed, epoch) for training by iterations.
 
     The global stream is one permutation of the data set behind the other. Rank r of
     R takes the positions start + r, start + r + R, ..., so R ranks with batches of b
@@ -127,14 +142,15 @@ class ResumableSampler(Sampler):
         """The 32-bit seed of the sample at a global position."""
         return int(np.random.SeedSequence([self.seed, position]).generate_state(1)[0])
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Draw]:
         position = self.start + self.rank
         epoch, order = -1, None
         while True:
             if position // self.size != epoch:
                 epoch = position // self.size
                 order = self._order(epoch).tolist()
-            yield order[position % self.size], self.sample_seed(position)
+            index = order[position % self.size]
+            yield Draw(index, self.sample_seed(position), epoch)
             position += self.world_size
 
     def __len__(self) -> int:
@@ -156,5 +172,5 @@ class EpochSampler(ResumableSampler):
         """Chooses the epoch; mmengine's DistSamplerSeedHook calls this."""
         self.start = epoch * len(self) * self.world_size
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Draw]:
         return islice(super().__iter__(), len(self))

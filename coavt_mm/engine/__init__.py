@@ -4,6 +4,7 @@ from .averaging import EpochAverageHook
 from .hooks import (
     HardnessRampHook,
     IterationSeedHook,
+    SensesFirstHook,
     ShareModelHook,
     StoreConfigHook,
     StrictCheckpointHook,
@@ -18,6 +19,7 @@ __all__ = [
     'EpochAverageHook',
     'FitCheckpointHook',
     'HardnessRampHook',
+    'SensesFirstHook',
     'IterationSeedHook',
     'ResumableIterLoop',
     'ShareModelHook',

@@ -102,6 +102,93 @@ class HardnessRampHook(Hook):
 
 
 @HOOKS.register_module()
+class SensesFirstHook(Hook):
+    """Begin with A-T and V-T alone; the joint stream and its losses come later.
+
+    From random weights, what sound and picture show is learned several times faster
+    from captions of one sense than from sentences about both. So the first iterations
+    align each sense with text (``ContrastiveHead`` without AV) and let it write its
+    captions; matching waits. ``PickCaption(first=..., first_epochs=...)`` gives the
+    captions for it. What a config switches off stays off: an alignment of weight 0,
+    and captions where ``lm_head`` has no weight. Which losses are on follows from the
+    iteration alone, so a resumed run goes on with the right ones.
+
+    Args:
+        until (int): First iteration with all losses.
+        lm_weight (float): Of the language-modelling loss of each sense before it.
+            Defaults to 0, off.
+
+    Raises:
+        ConfigError: If the model has neither A-T nor V-T to begin with.
+    """
+
+    def __init__(self, until: int, lm_weight: float = 0.0):
+        if until < 1 or lm_weight < 0:
+            raise ConfigError(
+                f'SensesFirstHook: until={until} must be at least 1, '
+                f'lm_weight={lm_weight} not negative'
+            )
+        self.until, self.lm_weight = until, lm_weight
+        self._first: dict[str, dict[str, float]] = {}
+        self._later: dict[str, dict[str, float]] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Note the weights that the config gives, and those to begin with.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        model = _bare_model(runner)
+        names = ('contrastive_head', 'matching_head', 'lm_head')
+        self._later = {
+            name: dict(getattr(model, name).streams)
+            for name in names
+            if getattr(model, name, None) is not None
+        }
+        senses = {
+            stream: weight
+            for stream, weight in self._later.get('contrastive_head', {}).items()
+            if stream != 'AV'
+        }
+        if not senses:
+            raise ConfigError(
+                'SensesFirstHook: A-T and V-T are both switched off, so that there is '
+                'nothing to begin with; take the hook out of custom_hooks, and '
+                'first_epochs out of PickCaption'
+            )
+        writes = self.lm_weight > 0 and self._later.get('lm_head')
+        self._first = {
+            'contrastive_head': senses,
+            'matching_head': {},
+            'lm_head': dict.fromkeys(senses, self.lm_weight) if writes else {},
+        }
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Set the losses of this iteration.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Index of the batch.
+            data_batch (dict, optional): The batch.
+        """
+        self._set(runner, self._first if runner.iter < self.until else self._later)
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the model as its config says, also after a run that ended early.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        self._set(runner, self._later)
+
+    def _set(self, runner: Runner, weights: dict[str, dict[str, float]]) -> None:
+        for name in self._later:
+            getattr(_bare_model(runner), name).streams = weights[name]
+
+
+@HOOKS.register_module()
 class ShareModelHook(Hook):
     """Hand the model to the metrics that have an attribute ``model``.
 

@@ -29,7 +29,7 @@ def ranks(monkeypatch, world_size, size, **options):
 
 
 def test_every_epoch_is_another_permutation():
-    drawn = [index for index, _ in take(ResumableSampler(range(7), seed=0), 21)]
+    drawn = [index for index, *_ in take(ResumableSampler(range(7), seed=0), 21)]
     epochs = [drawn[:7], drawn[7:14], drawn[14:]]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
@@ -41,13 +41,18 @@ def test_the_seed_decides():
 
 
 def test_seeds_belong_to_positions():
-    seeds = [seed for _, seed in take(ResumableSampler(range(5), seed=0), 50)]
+    seeds = [seed for _, seed, _ in take(ResumableSampler(range(5), seed=0), 50)]
     assert len(set(seeds)) == 50 and all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_draws_tell_the_epoch():
+    drawn = take(ResumableSampler(range(5), seed=0, start=3), 9)
+    assert [draw.epoch for draw in drawn] == [0, 0, 1, 1, 1, 1, 1, 2, 2]
 
 
 def test_without_shuffling():
     sampler = ResumableSampler(range(3), shuffle=False, seed=0)
-    assert [index for index, _ in take(sampler, 7)] == [0, 1, 2, 0, 1, 2, 0]
+    assert [index for index, *_ in take(sampler, 7)] == [0, 1, 2, 0, 1, 2, 0]
 
 
 @pytest.mark.parametrize('start', [0, 1, 6, 7, 8, 100])
@@ -68,7 +73,7 @@ def test_ranks_share_the_batches_of_one(monkeypatch, world_size):
 
 def test_two_ranks_see_an_odd_epoch_once(monkeypatch):
     parts = [take(s, 11) for s in ranks(monkeypatch, 2, 11)]
-    seen = sorted(index for part in parts for index, _ in part)
+    seen = sorted(index for part in parts for index, *_ in part)
     assert seen == sorted(list(range(11)) * 2)  # 22 positions, two epochs of 11
 
 
@@ -109,7 +114,7 @@ def test_balanced_weights():
 
 def test_balanced_draws_follow_the_weights():
     drawn = take(ResumableSampler(SKEWED, seed=0, balanced=True), 30 * 100)
-    counts = Counter(SKEWED.labels[index][-1] for index, _ in drawn)
+    counts = Counter(SKEWED.labels[index][-1] for index, *_ in drawn)
     # dogs and cats weigh 1 each in all; the owl 1 and its share of the cats, 0.1
     assert counts['dog'] == pytest.approx(1000, abs=120)
     assert counts['cat'] == pytest.approx(900, abs=120)
@@ -143,7 +148,7 @@ def shared(indices):
 
 def test_alike_clips_come_in_groups():
     drawn = [
-        index for index, _ in take(ResumableSampler(FACTORS, seed=0, alike=4), 240)
+        index for index, *_ in take(ResumableSampler(FACTORS, seed=0, alike=4), 240)
     ]
     for epoch in (drawn[:120], drawn[120:]):
         assert sorted(epoch) == list(range(120))
@@ -155,7 +160,7 @@ def test_alike_clips_come_in_groups():
 
 def test_what_groups_share_changes_from_epoch_to_epoch():
     drawn = [
-        index for index, _ in take(ResumableSampler(FACTORS, seed=0, alike=12), 720)
+        index for index, *_ in take(ResumableSampler(FACTORS, seed=0, alike=12), 720)
     ]
     common = set()
     for start in range(0, 720, 12):
@@ -191,7 +196,7 @@ def test_an_epoch_ends_and_the_next_goes_on(monkeypatch):
     for epoch in (0, 2, 1):  # in any order, as after a resume
         sampler.set_epoch(epoch)
         assert list(sampler) == stream[7 * epoch :][:7]
-    assert sorted(index for index, _ in sampler) == list(range(7))
+    assert sorted(index for index, *_ in sampler) == list(range(7))
 
 
 def test_ranks_share_an_epoch_in_equal_parts(monkeypatch):
@@ -213,6 +218,6 @@ def test_balanced_epochs():
     counts = Counter()
     for epoch in range(40):
         sampler.set_epoch(epoch)
-        counts.update(rows[index]['labels'][0] for index, _ in sampler)
+        counts.update(rows[index]['labels'][0] for index, *_ in sampler)
     assert counts.total() == 40 * 32
     assert 0.45 < counts['b'] / counts.total() < 0.55

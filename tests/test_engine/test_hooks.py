@@ -11,6 +11,7 @@ from coavt_mm.checkpoints import read_stored_config
 from coavt_mm.engine.hooks import (
     HardnessRampHook,
     IterationSeedHook,
+    SensesFirstHook,
     StoreConfigHook,
     StrictCheckpointHook,
 )
@@ -71,6 +72,66 @@ def test_hardness_of_a_model_without_the_loss_or_the_head():
 def test_a_ramp_that_goes_nowhere_is_refused():
     with pytest.raises(ConfigError, match='begin=5, end=5 make no ramp'):
         HardnessRampHook(start=0.1, begin=5, end=5)
+
+
+def _head(streams):
+    return None if streams is None else SimpleNamespace(streams=streams)
+
+
+def model_of(contrastive, matching=None, lm=None):
+    """A model of nothing but the weights of its losses."""
+    model = torch.nn.Module()
+    model.contrastive_head = _head(contrastive)
+    model.matching_head = _head(matching)
+    model.lm_head = _head(lm)
+    return model
+
+
+def weights_at(hook, model, iteration):
+    hook.before_train_iter(SimpleNamespace(model=model, iter=iteration), 0)
+    heads = (model.contrastive_head, model.matching_head, model.lm_head)
+    return [head and head.streams for head in heads]
+
+
+def test_senses_come_first():
+    everything = [dict(AV=1.0, A=2.0, V=3.0), dict(AV=4.0), dict(AV=5.0)]
+    model = model_of(*everything)
+    hook = SensesFirstHook(until=3, lm_weight=0.5)
+    hook.before_train(SimpleNamespace(model=model))
+    first = [dict(A=2.0, V=3.0), {}, dict(A=0.5, V=0.5)]
+    assert [weights_at(hook, model, i) for i in (0, 2)] == [first, first]
+    assert weights_at(hook, model, 3) == everything  # also where a run is resumed
+    assert weights_at(hook, model, 0) == first
+    hook.after_train(SimpleNamespace(model=model))
+    assert model.lm_head.streams == dict(AV=5.0)
+
+
+@pytest.mark.parametrize(
+    'weights, lm_weight, first',
+    [
+        (
+            (dict(AV=1.0, V=1.0), dict(AV=1.0), dict(AV=1.0)),
+            2,
+            [dict(V=1.0), {}, dict(V=2)],
+        ),
+        ((dict(A=1.0), {}, {}), 2, [dict(A=1.0), {}, {}]),
+        ((dict(AV=1.0, A=1.0), None, dict(AV=1.0)), 0, [dict(A=1.0), None, {}]),
+    ],
+)
+def test_what_is_off_stays_off(weights, lm_weight, first):
+    model = model_of(*weights)
+    hook = SensesFirstHook(until=1, lm_weight=lm_weight)
+    hook.before_train(SimpleNamespace(model=model))
+    assert weights_at(hook, model, 0) == first
+
+
+def test_no_sense_to_begin_with():
+    with pytest.raises(ConfigError, match='A-T and V-T are both switched off'):
+        SensesFirstHook(until=1).before_train(
+            SimpleNamespace(model=model_of(dict(AV=1.0)))
+        )
+    with pytest.raises(ConfigError, match='must be at least 1'):
+        SensesFirstHook(until=0)
 
 
 @pytest.mark.parametrize(

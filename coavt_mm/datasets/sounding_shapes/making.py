@@ -19,7 +19,7 @@ from .rendering import draw_frames, play_sound, write_clip
 from .splits import Pair, choose_bound_pairs, choose_pairs
 
 #: raise when the same settings render something else
-RENDERER_VERSION = 3
+RENDERER_VERSION = 4
 SAMPLE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 SPLITS = ('train', 'val', 'test')
 PARAPHRASES = 3

@@ -94,7 +94,7 @@ def _masks(shape: str, centre: np.ndarray, radius: float, turn: float, size: int
 def _path(frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
     """Return (frames, 2) offsets of the centre: an ellipse, any speed or direction."""
     angle = rng.uniform(0, 2 * np.pi)
-    axes = rng.uniform(0.02, 0.045), rng.uniform(0.0, 0.045)
+    axes = rng.uniform(0.015, 0.03), rng.uniform(0.0, 0.03)
     speed = rng.uniform(0.25, 1.0) * rng.choice((-1, 1))  # turns per second
     phase = rng.uniform(0, 2 * np.pi) + 2 * np.pi * speed * np.arange(frames) / fps
     points = np.stack([axes[0] * np.cos(phase), axes[1] * np.sin(phase)], axis=1)
@@ -122,8 +122,8 @@ def draw_frames(
         ``frames`` RGB arrays (size, size, 3), uint8. Each shows all visual factors.
     """
     centres = size * (np.array(PLACES[values['place']]) + _path(frames, fps, rng))
-    radius = size * rng.uniform(0.17, 0.22)
-    turn = rng.uniform(-0.2, 0.2)
+    radius = size * rng.uniform(0.23, 0.25)
+    turn = rng.uniform(-0.1, 0.1)
     colour = np.array(COLOURS[values['colour']]) * rng.uniform(0.85, 1.08)
     ground = rng.uniform(*GROUNDS[values['ground']])
     texture = cv2.resize(

@@ -46,6 +46,7 @@ class PickCaption(BaseTransform):
     - audio_captions (optional)
     - visual_captions (optional)
     - labels
+    - epoch (with ``first_epochs``)
 
     Added Keys:
 
@@ -56,30 +57,53 @@ class PickCaption(BaseTransform):
         fields (dict): Weight of each field of captions.
         templates (Sequence[str]): Sentences with a place ``{}`` for the label, such as
             'the sound and sight of {}'. Empty: captions only.
+        first (dict, optional): Weights in the first epochs, e.g. captions of one sense
+            alone, which are shorter and easier to learn from.
+        first_epochs (int): How many epochs ``first`` lasts.
     """
 
     def __init__(
         self,
         fields: dict[str, float] | None = None,
         templates: Sequence[str] = (),
+        first: dict[str, float] | None = None,
+        first_epochs: int = 0,
     ):
         self.fields = dict(fields or {'captions': 1.0})
         self.templates = list(templates)
-        _check_fields(self.fields)
-        if min(self.fields.values()) < 0 or max(self.fields.values()) == 0:
-            raise ConfigError(f'caption weights {self.fields}: none is above 0')
+        self.first, self.first_epochs = dict(first or {}), first_epochs
+        if first_epochs < 0 or bool(first) != bool(first_epochs):
+            raise ConfigError(
+                f'PickCaption: first={first} and first_epochs={first_epochs}; give '
+                'both, or neither'
+            )
+        for weights in filter(None, (self.fields, self.first)):
+            _check_fields(weights)
+            if min(weights.values()) < 0 or max(weights.values()) == 0:
+                raise ConfigError(f'caption weights {weights}: none is above 0')
 
     def _draw(self, results: dict) -> tuple[str, str]:
-        filled = [f for f, w in self.fields.items() if w > 0 and results.get(f)]
+        fields = self._fields_now(results)
+        filled = [f for f, w in fields.items() if w > 0 and results.get(f)]
         if filled:
-            weights = np.array([self.fields[field] for field in filled])
+            weights = np.array([fields[field] for field in filled])
             field = filled[np.random.choice(len(filled), p=weights / weights.sum())]
             texts, stream = results[field], FIELD_STREAMS[field]
         else:
             texts, stream = _from_labels(results, self.templates), 'AV'
         if not texts:
-            raise _nothing_to_say(results, list(self.fields))
+            raise _nothing_to_say(results, list(fields))
         return texts[np.random.randint(len(texts))], stream
+
+    def _fields_now(self, results: dict) -> dict[str, float]:
+        if not self.first_epochs:
+            return self.fields
+        if 'epoch' not in results:
+            raise ConfigError(
+                'PickCaption: first_epochs needs a sampler that tells the epoch, such '
+                'as ResumableSampler'
+            )
+        return self.first if results['epoch'] < self.first_epochs else self.fields
 
     def transform(self, results: dict) -> dict:
         """Puts one caption into `texts`."""
@@ -89,7 +113,8 @@ class PickCaption(BaseTransform):
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(fields={self.fields}, templates={self.templates})'
+            f'{type(self).__name__}(fields={self.fields}, templates={self.templates}, '
+            f'first={self.first}, first_epochs={self.first_epochs})'
         )
 
 

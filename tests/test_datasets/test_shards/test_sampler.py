@@ -20,7 +20,7 @@ class Numbered:
 
 def take(count, **options):
     sampler = ShardSampler(Numbered(), **dict(dict(seed=1), **options))
-    return [index for index, _ in islice(iter(sampler), count)]
+    return [index for index, *_ in islice(iter(sampler), count)]
 
 
 @pytest.mark.parametrize('buffer', [1, 2, 3, 100])

@@ -40,6 +40,18 @@ def test_templates_serve_rows_without_captions():
     assert pick(row(labels=['dog'], captions=['c']))['texts'] == ['c']
 
 
+def test_other_weights_in_the_first_epochs():
+    fields = row(captions=['a'], audio_captions=['s'], visual_captions=['v'])
+    pick = PickCaption(first=dict(audio_captions=1.0), first_epochs=2)
+    texts = [pick({**fields, 'epoch': epoch})['texts'] for epoch in range(4)]
+    assert texts == [['s'], ['s'], ['a'], ['a']]
+    with pytest.raises(ConfigError, match='first_epochs needs a sampler that tells'):
+        pick(dict(fields))
+    for options in (dict(first=dict(captions=1.0)), dict(first_epochs=2)):
+        with pytest.raises(ConfigError, match='give both, or neither'):
+            PickCaption(**options)
+
+
 @pytest.mark.parametrize('transform', [PickCaption(), AllCaptions()])
 def test_nothing_to_say_is_an_error(transform):
     with pytest.raises(ManifestError, match='clip x: no text in captions'):
@@ -58,6 +70,7 @@ def test_all():
 @pytest.mark.parametrize('make', [
     lambda: PickCaption(dict(caption=1.0)), lambda: AllCaptions(['caption']),
     lambda: PickCaption(dict(captions=0.0)), lambda: PickCaption(dict(captions=-1.0)),
+    lambda: PickCaption(first=dict(captions=0.0), first_epochs=1),
 ])  # fmt: skip
 def test_bad_fields_are_errors(make):
     with pytest.raises(ConfigError, match='caption'):
