@@ -107,28 +107,33 @@ class SensesFirstHook(Hook):
 
     From random weights, what sound and picture show is learned several times faster
     from captions of one sense than from sentences about both. So the first iterations
-    align each sense with text (``ContrastiveHead`` without AV) and let it write its
-    captions; matching waits. ``PickCaption(first=..., first_epochs=...)`` gives the
+    align each sense with text (``ContrastiveHead`` without AV) and may match it and
+    write its captions too. ``PickCaption(first=..., first_epochs=...)`` gives the
     captions for it. What a config switches off stays off: an alignment of weight 0,
-    and captions where ``lm_head`` has no weight. Which losses are on follows from the
-    iteration alone, so a resumed run goes on with the right ones.
+    and a head without any weight. Which losses are on follows from the iteration
+    alone, so a resumed run goes on with the right ones.
 
     Args:
         until (int): First iteration with all losses.
-        lm_weight (float): Of the language-modelling loss of each sense before it.
-            Defaults to 0, off.
+        matching_weight (float): Of each sense's matching loss before it. Defaults to
+            0, off.
+        lm_weight (float): Of each sense's language-modelling loss before it. Defaults
+            to 0, off.
 
     Raises:
         ConfigError: If the model has neither A-T nor V-T to begin with.
     """
 
-    def __init__(self, until: int, lm_weight: float = 0.0):
-        if until < 1 or lm_weight < 0:
+    def __init__(
+        self, until: int, matching_weight: float = 0.0, lm_weight: float = 0.0
+    ):
+        if until < 1 or min(matching_weight, lm_weight) < 0:
             raise ConfigError(
-                f'SensesFirstHook: until={until} must be at least 1, '
-                f'lm_weight={lm_weight} not negative'
+                f'SensesFirstHook: until={until} must be at least 1, matching_weight='
+                f'{matching_weight} and lm_weight={lm_weight} not negative'
             )
-        self.until, self.lm_weight = until, lm_weight
+        self.until = until
+        self.weights = dict(matching_head=matching_weight, lm_head=lm_weight)
         self._first: dict[str, dict[str, float]] = {}
         self._later: dict[str, dict[str, float]] = {}
 
@@ -139,10 +144,9 @@ class SensesFirstHook(Hook):
             runner (Runner): The runner.
         """
         model = _bare_model(runner)
-        names = ('contrastive_head', 'matching_head', 'lm_head')
         self._later = {
             name: dict(getattr(model, name).streams)
-            for name in names
+            for name in ('contrastive_head', *self.weights)
             if getattr(model, name, None) is not None
         }
         senses = {
@@ -156,12 +160,10 @@ class SensesFirstHook(Hook):
                 'nothing to begin with; take the hook out of custom_hooks, and '
                 'first_epochs out of PickCaption'
             )
-        writes = self.lm_weight > 0 and self._later.get('lm_head')
-        self._first = {
-            'contrastive_head': senses,
-            'matching_head': {},
-            'lm_head': dict.fromkeys(senses, self.lm_weight) if writes else {},
-        }
+        self._first = {'contrastive_head': senses}
+        for name, weight in self.weights.items():
+            wanted = weight > 0 and self._later.get(name)
+            self._first[name] = dict.fromkeys(senses, weight) if wanted else {}
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None

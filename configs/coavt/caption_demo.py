@@ -26,6 +26,7 @@ model = dict(
         caption=dict(greedy=dict(max_tokens=40), beam=dict(num_beams=3, max_tokens=40))
     ),
 )
+custom_hooks = _base_.every_hook
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup_iters),

@@ -21,8 +21,8 @@ model = dict(
     lm_head=dict(streams=dict(AV=0.0)),
     test_cfg=dict(_delete_=True, keep_tokens=True),
 )
-# negatives are as hard as BLIP-2's from the start: pre-training made them so already
-custom_hooks = [h for h in _base_.custom_hooks if h['type'] != 'HardnessRampHook']
+# all losses, and negatives as hard as BLIP-2's, from the start
+custom_hooks = _base_.every_hook
 train_pipeline = [
     *_base_.train_pipeline[:2],
     dict(type='PickCaption'),  # those of both modalities, which the test asks with

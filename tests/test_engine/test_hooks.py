@@ -107,20 +107,20 @@ def test_senses_come_first():
 
 
 @pytest.mark.parametrize(
-    'weights, lm_weight, first',
+    'weights, weight, first',
     [
         (
             (dict(AV=1.0, V=1.0), dict(AV=1.0), dict(AV=1.0)),
             2,
-            [dict(V=1.0), {}, dict(V=2)],
+            [dict(V=1.0), dict(V=2), dict(V=2)],
         ),
         ((dict(A=1.0), {}, {}), 2, [dict(A=1.0), {}, {}]),
         ((dict(AV=1.0, A=1.0), None, dict(AV=1.0)), 0, [dict(A=1.0), None, {}]),
     ],
 )
-def test_what_is_off_stays_off(weights, lm_weight, first):
+def test_what_is_off_stays_off(weights, weight, first):
     model = model_of(*weights)
-    hook = SensesFirstHook(until=1, lm_weight=lm_weight)
+    hook = SensesFirstHook(until=1, matching_weight=weight, lm_weight=weight)
     hook.before_train(SimpleNamespace(model=model))
     assert weights_at(hook, model, 0) == first
 
