@@ -51,7 +51,7 @@ train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
 every_hook = _base_.custom_hooks  # what a recipe that starts from here keeps
 custom_hooks = [
     *every_hook,
-    dict(type='SensesFirstHook', until=first_iters, matching_weight=1.0, lm_weight=2.0),
+    dict(type='SensesFirstHook', until=first_iters, lm_weight=2.0),
     # the hardest negatives teach nothing before clips are told apart at all
     dict(
         type='HardnessRampHook',
