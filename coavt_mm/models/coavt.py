@@ -240,17 +240,18 @@ class CoAVT(BaseModel):
         hidden = self.query_encoder.encode_pair(
             pairs.context, pairs.input_ids, pairs.attention_mask
         )
-        return head.loss(head(hidden), pairs.labels, pairs.valid)
+        everyone = torch.ones_like(pairs.labels, dtype=torch.bool)
+        return head.loss(head(hidden), pairs.labels, everyone)
 
     def _language(
         self, state: QueryState, ids: Tensor, mask: Tensor, valid: Tensor
     ) -> Tensor:
         """The caption from the queries, whose keys and values are reused."""
-        hidden, _ = self.query_encoder.decode_text(
-            self.lm_head.start(ids), mask, state.self_kv
-        )
+        ids, mask = ids[valid], mask[valid]
+        past = [tuple(part[valid] for part in kv) for kv in state.self_kv]
+        hidden, _ = self.query_encoder.decode_text(self.lm_head.start(ids), mask, past)
         logits = self.lm_head(hidden, self.query_encoder.word_embeddings.weight)
-        return self.lm_head.loss(logits, ids, mask, valid)
+        return self.lm_head.loss(logits, ids, mask, valid[valid])
 
     def _audio_visual(
         self, tokens: dict[str, Tensor], inputs: dict[str, Tensor]

@@ -12,21 +12,19 @@ from .query_encoder import KeyValue, QueryEncoder, QueryState
 
 
 class MatchingPairs(NamedTuple):
-    """Right pairs, then wrong clips, then wrong texts: P = 3 B pairs.
+    """Right pairs, then wrong clips, then wrong texts: P of 3 B, those that count.
 
     Attributes:
         context (list[KeyValue | None]): Keys and values of the clips, a layer.
         input_ids (Tensor): (P, T).
         attention_mask (Tensor): (P, T).
         labels (Tensor): (P,) 1 for a match, 0 for a mismatch.
-        valid (Tensor): (P,) bool, pairs that count.
     """
 
     context: list[KeyValue | None]
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
-    valid: Tensor
 
 
 def matching_pairs(
@@ -56,22 +54,24 @@ def matching_pairs(
     to_text, to_clip = (None, None) if mining is None else mining
     clip_index, found = draw_negatives(to_clip, allowed)
     text_index, _ = draw_negatives(to_text, allowed)
-    wrong_text = [gather_padded(part)[text_index] for part in text]
-    negatives = encoder.project_context(gather_with_grad(tokens)[clip_index])
+    usable = valid & found
+    wrong_text = [gather_padded(part)[text_index[usable]] for part in text]
+    negatives = encoder.project_context(gather_with_grad(tokens)[clip_index[usable]])
     context = [
-        tuple(torch.cat([p, n, p]) for p, n in zip(pos, neg, strict=True))
+        tuple(
+            torch.cat([p[valid], n, p[usable]]) for p, n in zip(pos, neg, strict=True)
+        )
         if pos is not None
         else None
         for pos, neg in zip(state.context, negatives, strict=True)
     ]
     ids, mask = (
-        torch.cat([_widen(part, wrong), _widen(part, wrong), wrong])
+        torch.cat([_widen(part[valid], wrong), _widen(part[usable], wrong), wrong])
         for part, wrong in zip(text, wrong_text, strict=True)
     )
     labels = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-    labels[: len(valid)] = 1
-    usable = valid & found
-    return MatchingPairs(context, ids, mask, labels, torch.cat([valid, usable, usable]))
+    labels[: len(ids) - 2 * len(wrong_text[0])] = 1
+    return MatchingPairs(context, ids, mask, labels)
 
 
 def _widen(short: Tensor, like: Tensor) -> Tensor:

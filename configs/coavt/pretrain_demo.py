@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-max_iters = 1400
+max_iters = 1250
 warmup_iters = 20
 # The senses first: eight epochs with captions of the sound alone or of the picture
 # alone. From sentences about both, the shape was not learned in 1,000 iterations.
@@ -51,13 +51,13 @@ train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
 every_hook = _base_.custom_hooks  # what a recipe that starts from here keeps
 custom_hooks = [
     *every_hook,
-    dict(type='SensesFirstHook', until=first_iters, lm_weight=2.0),
+    dict(type='SensesFirstHook', until=first_iters, matching_weight=1.0, lm_weight=2.0),
     # the hardest negatives teach nothing before clips are told apart at all
     dict(
         type='HardnessRampHook',
         start=0.1,
-        begin=first_iters + 200,
-        end=first_iters + 450,
+        begin=first_iters + 50,
+        end=first_iters + 250,
     ),
 ]
 find_unused_parameters = True  # the joint stream's norms at first
