@@ -171,9 +171,11 @@ class CoAVT(BaseModel):
                 f'{len(inputs["has_audio"])} clips; use PickCaption in the pipeline'
             )
         text_streams, av_streams = self._text_streams(), _weights(self.av_head)
-        tokens = self._encode_streams(inputs, {*text_streams, *av_streams})
-        states = {s: self.query(tokens[s]) for s in text_streams}
         valid = self._valid(inputs)
+        # a sense that no other stream needs is encoded where a caption is about it
+        lone = {} if 'AV' in text_streams or av_streams else valid
+        tokens = self._encode_streams(inputs, {*text_streams, *av_streams}, lone)
+        states = {s: self.query(tokens[s]) for s in text_streams}
         same, similarity, losses = self._same(inputs), {}, {}
         if self.contrastive_head is not None:
             losses, similarity = self._contrastive(states, ids, mask, same, valid)
@@ -273,12 +275,14 @@ class CoAVT(BaseModel):
         return [s for s in STREAMS if s in wanted]
 
     def _encode_streams(
-        self, inputs: dict[str, Tensor], streams: set[str]
+        self, inputs: dict[str, Tensor], streams: set[str], rows: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Tokens of the streams; a modality that nobody in the batch has is filled.
 
         All ranks must run the same gathers, also the rank whose batch happens to
-        have no sound; its rows are masked out by has_audio and has_visual.
+        have no sound; its rows are masked out by has_audio and has_visual. ``rows``,
+        stream -> (B,) bool, says which clips are encoded, the others' tokens being
+        zero; all, if it is empty.
         """
         encoder, batch = self.av_encoder, len(inputs['has_audio'])
         spectrogram, frames = inputs.get('spectrogram'), inputs.get('frames')
@@ -294,7 +298,13 @@ class CoAVT(BaseModel):
                 "pick='random' in LoadFrames"
             )
         wanted = [s for s in STREAMS if s in streams]
-        return encoder(spectrogram, frames[:, 0], wanted)
+        if not rows or encoder.one_pass:
+            return encoder(spectrogram, frames[:, 0], wanted)
+        encode = {
+            'A': lambda at: encoder.encode_audio(spectrogram[at]),
+            'V': lambda at: encoder.encode_visual(frames[at, 0]),
+        }
+        return {s: _scattered(encode[s](rows[s]), rows[s]) for s in wanted}
 
     @staticmethod
     def _valid(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -457,6 +467,11 @@ class CoAVT(BaseModel):
 
 def _weights(head: nn.Module | None) -> dict[str, float]:
     return {} if head is None else head.streams
+
+
+def _scattered(some: Tensor, rows: Tensor) -> Tensor:
+    """(R, ...) back at the R rows of a (B,) bool, zeros elsewhere: (B, ...)."""
+    return some.new_zeros(len(rows), *some.shape[1:]).index_put((rows,), some)
 
 
 def _checked_test_cfg(test_cfg: dict | None) -> dict:
