@@ -26,7 +26,7 @@ class ToyDataset(Dataset):
         return self.size
 
     def __getitem__(self, item) -> dict:
-        index, seed = item if isinstance(item, tuple) else (item, 0)
+        index, seed, _ = item if isinstance(item, tuple) else (item, 0, None)
         if index == self.broken:
             raise ClipError('clips/7.mp4: cannot be decoded; remove it.')
         self.loaded.append(index)
