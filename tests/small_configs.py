@@ -134,6 +134,7 @@ def small(path: Path, root: Path, work_dir: Path) -> Config:
     classes = cfg.model.get('head', {}).get('num_classes', 5)
     folder = root if at_home else _other_labels(root, classes)
     for name in ('train', 'val', 'test'):
-        _shrink_loader(cfg[f'{name}_dataloader'], folder / f'{name}.jsonl', root)
+        if (loader := cfg[f'{name}_dataloader']) is not None:
+            _shrink_loader(loader, folder / f'{name}.jsonl', root)
     cfg.train_dataloader.num_batch_per_epoch = 1
     return cfg

@@ -108,10 +108,10 @@ class SensesFirstHook(Hook):
     From random weights, what sound and picture show is learned several times faster
     from captions of one sense than from sentences about both. So the first iterations
     align each sense with text (``ContrastiveHead`` without AV) and may match it and
-    write its captions too. ``PickCaption(first=..., first_epochs=...)`` gives the
-    captions for it. What a config switches off stays off: an alignment of weight 0,
-    and a head without any weight. Which losses are on follows from the iteration
-    alone, so a resumed run goes on with the right ones.
+    write its captions too. ``PickCaption(stages=...)`` gives the captions for it. What
+    a config switches off stays off: an alignment of weight 0, and a head without any
+    weight. Which losses are on follows from the iteration alone, so a resumed run goes
+    on with the right ones.
 
     Args:
         until (int): First iteration with all losses.
@@ -121,7 +121,8 @@ class SensesFirstHook(Hook):
             to 0, off.
 
     Raises:
-        ConfigError: If the model has neither A-T nor V-T to begin with.
+        ConfigError: If the model has neither A-T nor V-T to begin with, or ten batches
+            in a row have no caption about a sense that is aligned.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class SensesFirstHook(Hook):
         self.weights = dict(matching_head=matching_weight, lm_head=lm_weight)
         self._first: dict[str, dict[str, float]] = {}
         self._later: dict[str, dict[str, float]] = {}
+        self._idle = 0  # iterations in a row without a loss
 
     def before_train(self, runner: Runner) -> None:
         """Note the weights that the config gives, and those to begin with.
@@ -158,7 +160,7 @@ class SensesFirstHook(Hook):
             raise ConfigError(
                 'SensesFirstHook: A-T and V-T are both switched off, so that there is '
                 'nothing to begin with; take the hook out of custom_hooks, and '
-                'first_epochs out of PickCaption'
+                'stages out of PickCaption'
             )
         self._first = {'contrastive_head': senses}
         for name, weight in self.weights.items():
@@ -175,7 +177,35 @@ class SensesFirstHook(Hook):
             batch_idx (int): Index of the batch.
             data_batch (dict, optional): The batch.
         """
+        if runner.iter == self.until:
+            self._forget_losses(runner)
         self._set(runner, self._first if runner.iter < self.until else self._later)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Refuse to go on where nothing is learned.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Index of the batch.
+            data_batch (dict, optional): The batch.
+            outputs (dict, optional): The logged losses.
+        """
+        if runner.iter >= self.until or outputs is None:
+            return
+        self._idle = self._idle + 1 if float(outputs['loss']) == 0 else 0
+        if self._idle == 10:
+            senses = ' or '.join(self._first['contrastive_head'])
+            raise ConfigError(
+                'SensesFirstHook: no caption of the last 10 batches is about '
+                f'{senses}, so that nothing was learned; let the stage of PickCaption '
+                'draw such captions'
+            )
 
     def after_train(self, runner: Runner) -> None:
         """Leave the model as its config says, also after a run that ended early.
@@ -184,6 +214,14 @@ class SensesFirstHook(Hook):
             runner (Runner): The runner.
         """
         self._set(runner, self._later)
+
+    @staticmethod
+    def _forget_losses(runner: Runner) -> None:
+        # mmengine would log the last values of the senses' losses to the end
+        scalars = runner.message_hub.log_scalars
+        for name in [*scalars]:
+            if name.startswith(('train/loss_', 'train/matching_acc_')):
+                del scalars[name]
 
     def _set(self, runner: Runner, weights: dict[str, dict[str, float]]) -> None:
         for name in self._later:

@@ -36,7 +36,7 @@ bound = dict(
 )
 custom_hooks = _base_.every_hook
 train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(first=None, first_epochs=0)
+train_pipeline[2].update(stages=[])
 # each clip has 63 negatives
 train_dataloader = dict(batch_size=64, dataset=dict(**bound, pipeline=train_pipeline))
 val_dataloader = dict(dataset=bound)

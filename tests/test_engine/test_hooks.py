@@ -87,8 +87,10 @@ def model_of(contrastive, matching=None, lm=None):
     return model
 
 
-def weights_at(hook, model, iteration):
-    hook.before_train_iter(SimpleNamespace(model=model, iter=iteration), 0)
+def weights_at(hook, model, iteration, logged=None):
+    hub = SimpleNamespace(log_scalars={} if logged is None else logged)
+    runner = SimpleNamespace(model=model, iter=iteration, message_hub=hub)
+    hook.before_train_iter(runner, 0)
     heads = (model.contrastive_head, model.matching_head, model.lm_head)
     return [head and head.streams for head in heads]
 
@@ -104,6 +106,18 @@ def test_senses_come_first():
     assert weights_at(hook, model, 0) == first
     hook.after_train(SimpleNamespace(model=model))
     assert model.lm_head.streams == dict(AV=5.0)
+
+
+def test_losses_of_the_senses_leave_the_log_with_them():
+    model = model_of(dict(AV=1.0, A=1.0))
+    hook = SensesFirstHook(until=2)
+    hook.before_train(SimpleNamespace(model=model))
+    losses = ('train/loss_lm_A', 'train/matching_acc_A', 'train/loss_contrastive_A')
+    logged = dict.fromkeys((*losses, 'train/lr', 'val/loss_lm_A'), 1.0)
+    weights_at(hook, model, 1, logged)
+    assert len(logged) == 5
+    weights_at(hook, model, 2, logged)
+    assert [*logged] == ['train/lr', 'val/loss_lm_A']
 
 
 @pytest.mark.parametrize(
@@ -123,6 +137,23 @@ def test_what_is_off_stays_off(weights, weight, first):
     hook = SensesFirstHook(until=1, matching_weight=weight, lm_weight=weight)
     hook.before_train(SimpleNamespace(model=model))
     assert weights_at(hook, model, 0) == first
+
+
+def test_batches_without_a_loss_stop_the_run():
+    model = model_of(dict(A=1.0))
+    hook = SensesFirstHook(until=40)
+    hook.before_train(SimpleNamespace(model=model))
+
+    def after(iteration, loss):
+        runner = SimpleNamespace(model=model, iter=iteration)
+        hook.after_train_iter(runner, 0, outputs=dict(loss=torch.tensor(loss)))
+
+    for iteration in range(19):  # one batch with a caption in between
+        after(iteration, float(iteration == 9))
+    with pytest.raises(ConfigError, match='last 10 batches is about A, so'):
+        after(19, 0.0)
+    for iteration in range(40, 60):
+        after(iteration, 0.0)  # not its business any more
 
 
 def test_no_sense_to_begin_with():

@@ -17,7 +17,7 @@ from coavt_mm.engine.launch import run_tool
 from coavt_mm.errors import CoAVTError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ROOT / 'configs' / 'coavt'
+CONFIGS = ROOT / 'configs' / 'coavt' / 'ablations'
 COLUMNS = {
     'text to clip, AV': ('text_to_clip', 'AV'),
     'text to A': ('text_to_clip', 'A'),
@@ -41,10 +41,10 @@ def parse_args() -> Namespace:
 
 
 def ablations() -> dict[str, Path]:
-    """Name -> config; 'full' is the demo config itself."""
-    found = sorted((CONFIGS / 'ablations').glob('demo_*.py'))
+    """Name -> config; 'full', which the others inherit from, comes first."""
+    found = sorted(CONFIGS.glob('demo_*.py'))
     named = {path.stem.removeprefix('demo_'): path for path in found}
-    return {'full': CONFIGS / 'pretrain_demo.py', **named}
+    return {'full': named.pop('full'), **named}
 
 
 def chosen(only: list[str] | None) -> dict[str, Path]:

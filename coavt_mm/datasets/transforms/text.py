@@ -46,7 +46,7 @@ class PickCaption(BaseTransform):
     - audio_captions (optional)
     - visual_captions (optional)
     - labels
-    - epoch (with ``first_epochs``)
+    - epoch (with ``stages``)
 
     Added Keys:
 
@@ -57,29 +57,30 @@ class PickCaption(BaseTransform):
         fields (dict): Weight of each field of captions.
         templates (Sequence[str]): Sentences with a place ``{}`` for the label, such as
             'the sound and sight of {}'. Empty: captions only.
-        first (dict, optional): Weights in the first epochs, e.g. captions of one sense
-            alone, which are shorter and easier to learn from.
-        first_epochs (int): How many epochs ``first`` lasts.
+        stages (Sequence[dict]): What comes before ``fields``, in this order: each a
+            dict of ``epochs``, how many it lasts, and ``fields``, its weights. For
+            instance captions of one sense alone, which are shorter and easier to learn
+            from.
     """
 
     def __init__(
         self,
         fields: dict[str, float] | None = None,
         templates: Sequence[str] = (),
-        first: dict[str, float] | None = None,
-        first_epochs: int = 0,
+        stages: Sequence[dict] = (),
     ):
         self.fields = dict(fields or {'captions': 1.0})
         self.templates = list(templates)
-        self.first, self.first_epochs = dict(first or {}), first_epochs
-        if first_epochs < 0 or bool(first) != bool(first_epochs):
-            raise ConfigError(
-                f'PickCaption: first={first} and first_epochs={first_epochs}; give '
-                'both, or neither'
-            )
-        for weights in filter(None, (self.fields, self.first)):
+        self.stages = [dict(stage) for stage in stages]
+        for stage in self.stages:
+            if set(stage) != {'epochs', 'fields'} or stage['epochs'] < 1:
+                raise ConfigError(
+                    f'PickCaption: stage {stage} is not dict(epochs=..., fields=...) '
+                    'of at least one epoch'
+                )
+        for weights in (self.fields, *(stage['fields'] for stage in self.stages)):
             _check_fields(weights)
-            if min(weights.values()) < 0 or max(weights.values()) == 0:
+            if not weights or min(weights.values()) < 0 or max(weights.values()) == 0:
                 raise ConfigError(f'caption weights {weights}: none is above 0')
 
     def _draw(self, results: dict) -> tuple[str, str]:
@@ -96,14 +97,19 @@ class PickCaption(BaseTransform):
         return texts[np.random.randint(len(texts))], stream
 
     def _fields_now(self, results: dict) -> dict[str, float]:
-        if not self.first_epochs:
+        if not self.stages:
             return self.fields
         if 'epoch' not in results:
             raise ConfigError(
-                'PickCaption: first_epochs needs a sampler that tells the epoch, such '
-                'as ResumableSampler'
+                'PickCaption: stages need a sampler that tells the epoch, such as '
+                'ResumableSampler'
             )
-        return self.first if results['epoch'] < self.first_epochs else self.fields
+        end = 0
+        for stage in self.stages:
+            end += stage['epochs']
+            if results['epoch'] < end:
+                return stage['fields']
+        return self.fields
 
     def transform(self, results: dict) -> dict:
         """Puts one caption into `texts`."""
@@ -114,7 +120,7 @@ class PickCaption(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(fields={self.fields}, templates={self.templates}, '
-            f'first={self.first}, first_epochs={self.first_epochs})'
+            f'stages={self.stages})'
         )
 
 

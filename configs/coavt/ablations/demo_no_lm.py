@@ -1,5 +1,5 @@
 """Ablation in miniature: without the language-modelling loss."""
 
-_base_ = '../pretrain_demo.py'
+_base_ = './demo_full.py'
 
 model = dict(lm_head=dict(streams=dict(AV=0.0)))

@@ -40,16 +40,18 @@ def test_templates_serve_rows_without_captions():
     assert pick(row(labels=['dog'], captions=['c']))['texts'] == ['c']
 
 
-def test_other_weights_in_the_first_epochs():
+def test_stages_of_epochs_come_before_the_rest():
     fields = row(captions=['a'], audio_captions=['s'], visual_captions=['v'])
-    pick = PickCaption(first=dict(audio_captions=1.0), first_epochs=2)
-    texts = [pick({**fields, 'epoch': epoch})['texts'] for epoch in range(4)]
-    assert texts == [['s'], ['s'], ['a'], ['a']]
-    with pytest.raises(ConfigError, match='first_epochs needs a sampler that tells'):
+    visual = dict(epochs=1, fields=dict(visual_captions=1.0))
+    audio = dict(epochs=2, fields=dict(audio_captions=1.0))
+    pick = PickCaption(stages=[visual, audio])
+    texts = [pick({**fields, 'epoch': epoch})['texts'][0] for epoch in range(5)]
+    assert texts == ['v', 's', 's', 'a', 'a']
+    with pytest.raises(ConfigError, match='stages need a sampler that tells'):
         pick(dict(fields))
-    for options in (dict(first=dict(captions=1.0)), dict(first_epochs=2)):
-        with pytest.raises(ConfigError, match='give both, or neither'):
-            PickCaption(**options)
+    for stage in (dict(epochs=1), {**audio, 'epochs': 0}, {**audio, 'until': 3}):
+        with pytest.raises(ConfigError, match='is not dict'):
+            PickCaption(stages=[visual, stage])
 
 
 @pytest.mark.parametrize('transform', [PickCaption(), AllCaptions()])
@@ -70,7 +72,7 @@ def test_all():
 @pytest.mark.parametrize('make', [
     lambda: PickCaption(dict(caption=1.0)), lambda: AllCaptions(['caption']),
     lambda: PickCaption(dict(captions=0.0)), lambda: PickCaption(dict(captions=-1.0)),
-    lambda: PickCaption(first=dict(captions=0.0), first_epochs=1),
+    lambda: PickCaption(stages=[dict(epochs=1, fields=dict(captions=0.0))]),
 ])  # fmt: skip
 def test_bad_fields_are_errors(make):
     with pytest.raises(ConfigError, match='caption'):

@@ -1,0 +1,27 @@
+"""The demo in 250 iterations, without stages: what its ablations are compared with.
+
+    python tools/analysis/ablate.py
+
+All losses from the start, so that the runs differ in nothing but what their names say;
+the demo itself begins with A-T and V-T alone, which is nothing where both are off.
+"""
+
+_base_ = '../pretrain_demo.py'
+
+max_iters = 250
+
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(end=max_iters)
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(stages=[])
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+custom_hooks = [
+    *_base_.every_hook,
+    dict(type='HardnessRampHook', start=0.1, begin=100, end=200),
+]
+# measured by the test that follows
+train_cfg = dict(max_iters=max_iters)
+val_cfg = None
+val_dataloader = None
+val_evaluator = None
+default_hooks = dict(checkpoint=dict(interval=max_iters))
