@@ -198,7 +198,7 @@ class SensesFirstHook(Hook):
         """
         if runner.iter >= self.until or outputs is None:
             return
-        self._idle = self._idle + 1 if float(outputs['loss']) == 0 else 0
+        self._idle = self._idle + 1 if outputs['loss'].item() == 0 else 0
         if self._idle == 10:
             senses = ' or '.join(self._first['contrastive_head'])
             raise ConfigError(

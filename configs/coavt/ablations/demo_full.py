@@ -1,4 +1,4 @@
-"""The demo in 250 iterations, without stages: what its ablations are compared with.
+"""The demo in 200 iterations, without stages: what its ablations are compared with.
 
     python tools/analysis/ablate.py
 
@@ -8,7 +8,7 @@ the demo itself begins with A-T and V-T alone, which is nothing where both are o
 
 _base_ = '../pretrain_demo.py'
 
-max_iters = 250
+max_iters = 200
 
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].update(end=max_iters)
@@ -17,7 +17,7 @@ train_pipeline[2].update(stages=[])
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 custom_hooks = [
     *_base_.every_hook,
-    dict(type='HardnessRampHook', start=0.1, begin=100, end=200),
+    dict(type='HardnessRampHook', start=0.1, begin=80, end=160),
 ]
 # measured by the test that follows
 train_cfg = dict(max_iters=max_iters)
