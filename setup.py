@@ -67,6 +67,7 @@ setup(
             'pytest-timeout',
             'ruff>=0.9',
             'timm',  # imported by mmaction2's models
+            'webdataset',  # reads our shards
         ],
     },
     classifiers=[
