@@ -20,7 +20,7 @@ warmup_iters = 20
 # iterations.
 stages = [
     dict(epochs=4, fields=dict(visual_captions=1.0)),
-    dict(epochs=5, fields=dict(audio_captions=0.75, visual_captions=0.25)),
+    dict(epochs=5, fields=dict(audio_captions=0.6, visual_captions=0.4)),
 ]
 first_epochs = 9
 first_iters = 844  # of 32 clips, nine times 3,000
@@ -59,8 +59,9 @@ custom_hooks = [
     dict(
         type='HardnessRampHook',
         start=0.1,
-        begin=first_iters,
-        end=first_iters + 200,
+        stop=2.0,
+        begin=first_iters + 50,
+        end=first_iters + 250,
     ),
 ]
 find_unused_parameters = True  # the joint stream's norms at first
