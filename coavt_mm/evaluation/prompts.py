@@ -145,17 +145,16 @@ def prompt_scores(clip_feats: Tensor, text_feats: Tensor) -> Tensor:
 
     Args:
         clip_feats: (F, Q, E), L2-normalised.
-        text_feats: (C, E), L2-normalised.
+        text_feats: (..., E), L2-normalised.
 
     Returns:
-        (C,).
+        (...).
     """
-    return (clip_feats @ text_feats.T).amax(1).mean(0)
+    texts = text_feats.flatten(0, -2)
+    return (clip_feats @ texts.T).amax(1).mean(0).view(text_feats.shape[:-1])
 
 
-def joint_scores(
-    clip_feats: Tensor, text_feats: Tensor, temperature: float
-) -> list[Tensor]:
+def joint_scores(cosines: Tensor, temperature: float) -> list[Tensor]:
     """Log-probabilities of each set's classes when whole sentences compete.
 
     A clip's best query answers to a whole sentence; what a class adds to a mean of
@@ -163,17 +162,14 @@ def joint_scores(
     softmax, and a class gets what the sentences that name it get together.
 
     Args:
-        clip_feats: (F, Q, E), L2-normalised.
-        text_feats: (C_1, ..., C_K, E), of :func:`joint_features`.
+        cosines: (C_1, ..., C_K), of the clip with every sentence.
         temperature: Of the contrastive head; it divides.
 
     Returns:
         K tensors (C_k,).
     """
-    shape = text_feats.shape[:-1]
-    logits = prompt_scores(clip_feats, text_feats.flatten(0, -2)) / temperature
-    logs = logits.log_softmax(0).view(shape)
+    logs = (cosines / temperature).flatten().log_softmax(0).view(cosines.shape)
     return [
         logs.movedim(k, 0).reshape(size, -1).logsumexp(1)
-        for k, size in enumerate(shape)
+        for k, size in enumerate(cosines.shape)
     ]

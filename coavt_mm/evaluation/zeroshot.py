@@ -28,7 +28,8 @@ from .prompts import (
 )
 from .report import draw_table, heading
 
-STREAMS = ('AV', 'A', 'V')
+FUSED = 'AV+A+V'
+STREAMS = ('AV', 'A', 'V', FUSED)
 MAIN = {'single_label': 'top1', 'multi_label': 'mAP'}
 
 
@@ -40,7 +41,7 @@ class ZeroShotMetric(BaseMetric):
     score of a class is the mean over frames of the best query's cosine with it. With
     one sentence for all label sets, every combination of their classes competes, and a
     class is scored by the sum over those that name it. Streams AV, A and V apart, each
-    over the clips that have it.
+    over the clips that have it; 'AV+A+V' adds up the cosines of all three.
 
     Takes predictions of ``CoAVT`` with ``clip_feats``, and ``gt_label``.
 
@@ -155,15 +156,31 @@ class ZeroShotMetric(BaseMetric):
             for name, words in sets.items()
         }
 
-    def _scores(self, feats: Tensor) -> dict[str, np.ndarray]:
-        """Label set -> score of each class, from a clip's (F, Q, E)."""
-        if isinstance(self._texts, Tensor):
+    def _scores(self, feats: Mapping[str, Tensor]) -> dict[str, dict[str, np.ndarray]]:
+        """Stream -> label set -> score of each class, from a clip's (F, Q, E)."""
+        joint = isinstance(self._texts, Tensor)
+        texts = {'joint': self._texts} if joint else self._texts
+        cosines = {
+            stream: {name: prompt_scores(x, text) for name, text in texts.items()}
+            for stream, x in feats.items()
+        }
+        if len(cosines) == 3:
+            parts = list(cosines.values())
+            cosines[FUSED] = {name: sum(p[name] for p in parts) for name in texts}
+        if joint:
             temperature = self.model.contrastive_head.temperature.item()
-            found = joint_scores(feats, self._texts, temperature)
-            scores = zip(self._sets(), found, strict=True)
-        else:
-            scores = ((n, prompt_scores(feats, x)) for n, x in self._texts.items())
-        return {name: values.cpu().numpy() for name, values in scores}
+            cosines = {
+                stream: dict(
+                    zip(
+                        self._sets(), joint_scores(x['joint'], temperature), strict=True
+                    )
+                )
+                for stream, x in cosines.items()
+            }
+        return {
+            stream: {name: values.cpu().numpy() for name, values in scores.items()}
+            for stream, scores in cosines.items()
+        }
 
     def _record(self, sample: dict) -> dict:
         record = {key: sample.get(key) for key in ('sample_idx', 'sample_id', 'error')}
@@ -174,10 +191,7 @@ class ZeroShotMetric(BaseMetric):
             )
         classes = class_names_of(self.dataset_meta, type(self).__name__)
         record['labels'] = [classes[i] for i in sample['gt_label'].tolist()]
-        record['scores'] = {
-            stream: self._scores(feats)
-            for stream, feats in sample.get('clip_feats', {}).items()
-        }
+        record['scores'] = self._scores(sample.get('clip_feats', {}))
         for stream, scores in record['scores'].items():
             if not all(np.isfinite(values).all() for values in scores.values()):
                 raise CoAVTError(
@@ -218,8 +232,9 @@ class ZeroShotMetric(BaseMetric):
             **numbers,
             'per_class': [{'class': label, value: x} for label, x in values],
         }
-        if stream in self.sensed and len(labels):
-            sensed = np.isin(classes, self.sensed[stream])
+        known = self.sensed.get('AV' if stream == FUSED else stream)
+        if known is not None and len(labels):
+            sensed = np.isin(classes, known)
             result['ceiling'] = ceiling(self.task, labels, sensed)[MAIN[self.task]]
         return result
 

@@ -42,7 +42,8 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=50)
-default_hooks = dict(checkpoint=dict(interval=50))
+# the last one: all are alike on the 100 clips of validation
+default_hooks = dict(checkpoint=dict(interval=50, save_best=None))
 test_evaluator = dict(
     _delete_=True,
     type='RetrievalMetric',

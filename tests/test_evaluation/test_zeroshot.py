@@ -186,7 +186,7 @@ def test_one_sentence_for_all_label_sets(model, vocab):
     blue_twice = feature(model, vocab, 'a blue box sounds twice')
     torch.testing.assert_close(texts[1, 1], blue_twice, atol=1e-5, rtol=0)
     clip = torch.nn.functional.normalize(torch.randn(2, 3, 8), dim=-1)
-    colour, count = joint_scores(clip, texts, 0.5)
+    colour, count = joint_scores(prompt_scores(clip, texts), 0.5)
     shares = torch.zeros(2, 3)
     for i in range(2):
         for j in range(3):
@@ -194,7 +194,7 @@ def test_one_sentence_for_all_label_sets(model, vocab):
     shares /= shares.sum()
     torch.testing.assert_close(colour.exp(), shares.sum(1))
     torch.testing.assert_close(count.exp(), shares.sum(0))
-    alone = joint_scores(clip, texts[0], 0.5)
+    alone = joint_scores(prompt_scores(clip, texts[0]), 0.5)
     torch.testing.assert_close(alone[0].exp(), shares[0] / shares[0].sum())
 
 
@@ -207,6 +207,30 @@ def test_clips_that_are_their_own_joint_sentences(model):
     assert flat['zeroshot/AV/colour/top1'] == flat['zeroshot/AV/count/top1'] == 1
     found = metric.last_results['streams']['AV']['label_sets']['count']
     assert (found['classes'], found['templates']) == (3, 1)
+
+
+def test_cosines_of_all_three_streams_add_up(model):
+    streams = ('AV', 'A', 'V')
+    feats = torch.nn.functional.normalize(torch.randn(3, 2, 3, 8), dim=-1)
+    clip = samples(lambda own: torch.zeros(8), [[0, 2]], streams)[0]
+    clip.clip_feats = dict(zip(streams, feats, strict=True))
+    texts = joint_features(model, JOINT['templates'], SETS)
+    cosines = sum(prompt_scores(x, texts) for x in feats)
+    temperature = model.contrastive_head.temperature.item()
+    wanted = torch.cat(joint_scores(cosines, temperature)).numpy()
+    metric, _ = evaluate([clip], model, sensed=dict(AV=CLASSES), **JOINT)
+    found = metric.last_results['streams']
+    assert list(found) == [*streams, 'AV+A+V']
+    assert found['AV+A+V']['label_sets']['colour']['ceiling'] == 1
+    metric.process([clip], [clip.to_dict()])
+    scores = metric.results[-1]['scores']['AV+A+V']
+    np.testing.assert_allclose([*scores['colour'], *scores['count']], wanted, 1e-5)
+    texts = class_features(model, CLASSES[:2], TEMPLATES)
+    metric, _ = evaluate([clip], model, label_sets=SETS)
+    metric.process([clip], [clip.to_dict()])
+    scores = metric.results[-1]['scores']['AV+A+V']
+    wanted = sum(prompt_scores(x, texts) for x in feats).numpy()
+    np.testing.assert_allclose(scores['colour'], wanted, 1e-5)
 
 
 @pytest.mark.parametrize(
