@@ -19,6 +19,7 @@ STREAM_STYLE = {
     'AV': dict(color='#0072B2', marker='o', label='sound + picture (AV)'),
     'A': dict(color='#D55E00', marker='s', label='sound (A)'),
     'V': dict(color='#009E73', marker='^', label='picture (V)'),
+    'AV+A+V': dict(color='#CC79A7', marker='D', label='all three together'),
 }
 SPACE_STYLE = {
     'encoder': dict(color='#0072B2', marker='o', label='mean token of the encoder'),

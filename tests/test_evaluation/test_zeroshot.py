@@ -209,7 +209,7 @@ def test_clips_that_are_their_own_joint_sentences(model):
     assert (found['classes'], found['templates']) == (3, 1)
 
 
-def test_cosines_of_all_three_streams_add_up(model):
+def test_cosines_of_all_three_streams_add_up(model, tmp_path):
     streams = ('AV', 'A', 'V')
     feats = torch.nn.functional.normalize(torch.randn(3, 2, 3, 8), dim=-1)
     clip = samples(lambda own: torch.zeros(8), [[0, 2]], streams)[0]
@@ -218,7 +218,10 @@ def test_cosines_of_all_three_streams_add_up(model):
     cosines = sum(prompt_scores(x, texts) for x in feats)
     temperature = model.contrastive_head.temperature.item()
     wanted = torch.cat(joint_scores(cosines, temperature)).numpy()
-    metric, _ = evaluate([clip], model, sensed=dict(AV=CLASSES), **JOINT)
+    options = dict(sensed=dict(AV=CLASSES), out_dir=str(tmp_path), **JOINT)
+    metric, _ = evaluate([clip], model, **options)
+    assert (tmp_path / 'zeroshot.png').stat().st_size
+    assert '| AV+A+V | colour' in (tmp_path / 'zeroshot.md').read_text()
     found = metric.last_results['streams']
     assert list(found) == [*streams, 'AV+A+V']
     assert found['AV+A+V']['label_sets']['colour']['ceiling'] == 1
