@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from coavt_mm.datasets.manifest import nearest
-from coavt_mm.datasets.media import Source, check_regular_file
+from coavt_mm.datasets.media import Source
+from coavt_mm.datasets.opening import check_regular_file
 from coavt_mm.datasets.preparation.layouts import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from coavt_mm.errors import ClipError, InputError
 

@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.dataset import Compose
 
 from coavt_mm.datasets.decoding import sample_times
+from coavt_mm.datasets.media import Source
 from coavt_mm.datasets.transforms import (
     AllCaptions,
     IfVisual,
@@ -24,14 +25,24 @@ from coavt_mm.errors import ConfigError
 TEXT_TRANSFORMS = (AllCaptions, PickCaption, TokenizeText)
 
 
+def _opened(results: dict, key: str) -> Source | None:
+    """The file of a row, open if the row brings it so."""
+    source = results[key]
+    return results.get('opened', {}).get(source, source)
+
+
 class LoadGivenFrames(LoadFrames):
     """`LoadFrames` for clips whose frames may be there already.
 
     Required Keys:
 
     - given_frames (optional): (F, H, W, 3) uint8, with given_fps
+    - opened (optional): path or bytes -> `Media`
     - clip_path, start, end
     """
+
+    def _source(self, results: dict) -> Source | None:
+        return _opened(results, 'clip_path')
 
     def transform(self, results: dict) -> dict:
         """Picks the frames on the screen at the times that a file is asked for."""
@@ -54,8 +65,12 @@ class LoadGivenAudio(LoadAudio):
     Required Keys:
 
     - given_waveform (optional): (S,) float32 at this transform's rate
+    - opened (optional): path or bytes -> `Media`
     - audio_path, start, end
     """
+
+    def _source(self, results: dict) -> Source | None:
+        return _opened(results, 'audio_path')
 
     def _read(self, results: dict) -> np.ndarray | None:
         if 'given_waveform' not in results:

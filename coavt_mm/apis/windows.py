@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import fsspec
-import torch
 
-from coavt_mm.datasets.decoding import read_audio
-from coavt_mm.datasets.media import probe
+from coavt_mm.datasets.media import kept_open, probe
+from coavt_mm.datasets.opening import DECODER_ERRORS
+from coavt_mm.datasets.sound import resample
 from coavt_mm.errors import ClipError
 
 from .inputs import Clip, from_store, is_address
 
-# A rest shorter than this share of a window makes no window of its own: encoders fill
-# the last packet up, so a clip of 10 s often says 10.03 s.
-REST = 0.05
+# A rest of up to this long (s), and this share of a window, makes no window of its own:
+# encoders fill the last packet up, so a clip of 10 s often says 10.03 s.
+REST, REST_SHARE = 0.1, 0.05
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,30 @@ def spans(
         ClipError: It can't be read.
     """
     clip = _resampled(_fetched(clip), sample_rate)
-    length, clip = _length(clip, seconds, sample_rate)
+    with ExitStack() as stack:  # a file is opened once, however many its windows
+        kept = {
+            source: stack.enter_context(kept_open(source))
+            for source in {clip.picture, clip.sound} - {None}
+        }
+        length = _length(clip, kept, seconds)
+        for span in _cut(clip, seconds, length, windows):
+            span.row['opened'] = kept
+            yield span
+
+
+def _cut(clip: Clip, seconds: float, length: float, windows: bool) -> Iterator[Span]:
     stop = length if clip.end is None else min(clip.end, length)
     rest = stop - clip.start
-    count = math.ceil(rest / seconds - REST) if windows and math.isfinite(rest) else 1
-    for k in range(max(count, 1)):
+    count = 1
+    if windows and math.isfinite(rest):
+        spare = min(REST, REST_SHARE * seconds)
+        count = max(math.ceil((rest - spare) / seconds), 1)
+    for k in range(count):
         start = clip.start + k * seconds
-        last = k + 1 >= count
+        last = k + 1 == count
         end = clip.end if last else start + seconds
         shown = end if not last else stop if math.isfinite(stop) else None
-        row = _row(clip, start, end, length)
-        yield Span(start, shown, row, (k + 1) / max(count, 1))
+        yield Span(start, shown, _row(clip, start, end, length), (k + 1) / count)
 
 
 def _row(clip: Clip, start: float, end: float | None, length: float) -> dict:
@@ -99,39 +113,25 @@ def _read(url: str) -> bytes:
 def _resampled(clip: Clip, rate: int) -> Clip:
     if clip.waveform is None or clip.sample_rate == rate:
         return clip
-    from torchaudio.functional import resample
-
-    waveform = torch.from_numpy(clip.waveform)
-    new = resample(waveform, round(clip.sample_rate), rate).numpy()
+    try:
+        new = resample(clip.waveform, round(clip.sample_rate), rate)
+    except DECODER_ERRORS as error:
+        given = f'{clip.sample_rate:g} Hz to {rate} Hz'
+        raise ClipError(f'{clip.name}: no way from {given} ({error})') from error
     return replace(clip, waveform=new, sample_rate=rate)
 
 
-def _length(clip: Clip, seconds: float, rate: int) -> tuple[float, Clip]:
-    """Where a clip ends, in s, and the clip, decoded if that is the way to know."""
+def _length(clip: Clip, kept: dict, seconds: float) -> float:
+    """Where a clip ends, in s; infinite for a still picture alone."""
     ends = []
     if clip.waveform is not None:
         ends.append(len(clip.waveform) / clip.sample_rate)
-    infos = {source: probe(source) for source in {clip.picture, clip.sound} - {None}}
     if clip.picture is not None:
-        ends.append(infos[clip.picture].video_end)
+        ends.append(probe(kept[clip.picture]).video_end)
     if clip.sound is not None:
-        sound_end = infos[clip.sound].audio_end
-        if sound_end == math.inf and not any(ends):
-            # an mp3 states no length: what is decoded to learn it is kept
-            clip = _decoded(clip, rate)
-            sound_end = len(clip.waveform) / rate
-            if sound_end <= seconds:  # read in the way that the evaluation reads
-                clip = replace(clip, waveform=None)
-        ends.append(sound_end)
+        ends.append(probe(kept[clip.sound]).audio_end)
     if clip.frames is not None:
         known = clip.fps and len(clip.frames) / clip.fps
-        ends.append(known or max(ends, default=seconds))
+        ends.append(known or max(filter(None, ends), default=seconds))
     known = [end for end in ends if end is not None and end < math.inf]
-    return max(known, default=math.inf), clip
-
-
-def _decoded(clip: Clip, rate: int) -> Clip:
-    waveform = read_audio(clip.sound, sample_rate=rate)
-    if waveform is None:
-        raise ClipError(f'{clip.name}: the sound track is empty')
-    return replace(clip, waveform=waveform, sample_rate=rate)
+    return max(known, default=math.inf)

@@ -1,39 +1,59 @@
-"""Media files: may they be opened, what do they hold, and who waits how long."""
+"""Media files: what do they hold, and where in time?
 
-import io
+Time 0 of a file is the start of its container, for picture, sound and spans alike:
+files cut by stream copy, transport streams and recordings of a broadcast count from
+anywhere.
+"""
+
 import math
-import os
-import stat
+import re
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 import av
 
+from coavt_mm.datasets.opening import (
+    DECODER_ERRORS,
+    check_regular_file,
+    head,
+    open_container,
+    source_name,
+)
+from coavt_mm.datasets.stills import is_still, still_span
 from coavt_mm.errors import ClipError
 
-Source = str | Path | bytes
-Result = TypeVar('Result')
+# Streams without a container: their length is guessed from the bit rate.
+GUESSED_LENGTH = (
+    'mp3', 'aac', 'loas', 'mpeg', 'ac3', 'eac3', 'dts', 'dtshd', 'truehd', 'mlp', 'amr',
+    'h261', 'h263', 'h264', 'hevc', 'vvc', 'av1', 'obu', 'm4v', 'mpegvideo', 'mjpeg',
+    'vc1', 'cavsvideo',
+)  # fmt: skip
 
-# What the decoders raise on a bad file. PyAV's errors are all OSError or
-# ValueError as well; decord's DECORDError is an Exception of its own and is
-# turned into RuntimeError where decord is called.
-DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, IndexError)
+# Packets of these have no times of their own: sound follows on sound.
+UNSTAMPED = tuple(name for name in GUESSED_LENGTH if name != 'mpeg')
 
-# Containers without an index: their length is guessed from the bit rate.
-GUESSED_LENGTH = ('mp3', 'aac', 'mpeg', 'ac3')
+# Of these not even the time of a packet is known: it is counted with the first rate.
+UNTIMED = ('aac', 'loas')
+
+# A stream may end this much (s) before the length that its container states:
+# encoders round up to whole packets, and the last frame stays on the screen.
+LENGTH_TOLERANCE = 0.5
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds; times in seconds, None where there is no such stream.
+    """What a file holds; times in s from its start, None where there is no such stream.
 
     Args:
-        video_start, video_end (float, optional): Span of the picture.
-        audio_start, audio_end (float, optional): Span of the sound. `audio_end` is
-            infinite where the container states no length for the track.
+        video_start, video_end (float, optional): Span of the picture; a still picture
+            has no end.
+        audio_start, audio_end (float, optional): Span of the sound.
     """
 
     video_start: float | None = None
@@ -49,119 +69,345 @@ class MediaInfo:
     def has_audio(self) -> bool:
         return self.audio_start is not None
 
-
-def source_name(source: Source) -> str:
-    """The name that messages give to a source."""
-    return '<bytes>' if isinstance(source, bytes) else str(source)
-
-
-def check_regular_file(source: Source) -> None:
-    """Refuses what isn't a plain file: opening a FIFO blocks for ever.
-
-    Raises:
-        ClipError: Nothing is there, or it is empty or no regular file.
-    """
-    if isinstance(source, bytes):
-        return
-    try:
-        status = os.stat(source)
-    except OSError as error:
-        raise ClipError(f'{source}: {error.strerror}') from error
-    if not stat.S_ISREG(status.st_mode):
-        raise ClipError(f'{source}: not a regular file')
-    if status.st_size == 0:
-        raise ClipError(f'{source}: the file is empty')
+    @property
+    def is_still(self) -> bool:
+        return self.video_end == math.inf
 
 
-def with_time_limit(
-    function: Callable[[], Result], seconds: float | None, name: str
-) -> Result:
-    """Runs a decoder with a time limit.
-
-    The decoders hang inside C code, where a Python signal handler (SIGALRM) never
-    gets its turn; and they release the GIL there. So the call runs in a daemon thread
-    that is abandoned when its time is up: this works in data-loader workers as in the
-    main process, on any thread, and costs some 0.1 ms. The stuck thread stays until
-    its call returns or the process ends; a hanging file is drawn once only, since
-    the data set remembers it as bad.
-
-    Args:
-        function (Callable): What to run, without arguments.
-        seconds (float, optional): The limit in s; None runs without one.
-        name (str): Name of the clip for the message.
-
-    Raises:
-        ClipError: The time is up.
-    """
-    if seconds is None:
-        return function()
-    outcome: dict[str, object] = {}
-
-    def call() -> None:
-        try:
-            outcome['value'] = function()
-        except BaseException as error:  # handed on to the waiting thread, below
-            outcome['error'] = error
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise ClipError(f'{name}: decoding took longer than {seconds:g} s')
-    if 'error' in outcome:
-        raise outcome['error']
-    return outcome['value']
-
-
-def open_media(source: Source) -> 'av.container.InputContainer':
-    return av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source))
-
-
-def video_stream(container) -> 'av.VideoStream | None':
-    """The first real video stream; the cover picture of a song is none."""
+def _chosen(streams, kind: str):
+    """The first stream that can be decoded; the cover picture of a song is none."""
     cover = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & cover:
+    there = [stream for stream in streams if not stream.disposition & cover]
+    for stream in there:
+        if stream.codec_context is not None:
             stream.codec_context.thread_count = 1  # workers are the parallelism
             return stream
+    if there:
+        raise ValueError(f'there is no decoder for the codec of its {kind}')
     return None
 
 
-def stream_span(container, stream) -> tuple[float, float]:
-    """Start and end of a stream in s; the end is infinite where nobody states it."""
-    base = stream.time_base
-    start = float(stream.start_time * base) if stream.start_time is not None else 0.0
-    if container.format.name in GUESSED_LENGTH:
-        return start, math.inf
-    if stream.duration is not None:
-        return start, start + float(stream.duration * base)
-    if 'DURATION' in stream.metadata:  # Matroska: '00:00:10.016000000'
-        hours, minutes, seconds = stream.metadata['DURATION'].split(':')
-        return start, 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    # The container's length is that of its longest stream: no bound for others.
-    if len(container.streams) == 1 and container.duration is not None:
-        return start, start + container.duration / av.time_base
-    return start, math.inf
+class Media:
+    """An opened file. Its times are those of the file itself; `info` and the readers of
+    `decoding.py` count from `start`.
+
+    Args:
+        source (str | Path | bytes): The file, or its content; no still picture.
+
+    Attributes:
+        start (float): Time in s of the file's own clock that is called 0.
+        video, audio: PyAV's streams, or None.
+
+    Raises:
+        ClipError: It isn't there, or can't be opened.
+    """
+
+    def __init__(self, source: 'str | Path | bytes'):
+        check_regular_file(source)
+        self.source, self.name = source, source_name(source)
+        self.waveforms: dict[int, object] = {}  # of an untimed file, by rate
+        self._busy = threading.RLock()
+        try:
+            self._open()
+        except DECODER_ERRORS as error:
+            raise ClipError(f'{self.name}: {error}') from error
+
+    def __str__(self) -> str:
+        return self.name
+
+    def _open(self) -> None:
+        self.container = open_container(self.source)
+        self.video = _chosen(self.container.streams.video, 'picture')
+        self.audio = _chosen(self.container.streams.audio, 'sound')
+        start = self.container.start_time
+        self.start = 0.0 if start is None else start / av.time_base
+        self._fresh = True  # nothing has been read yet
+
+    def rewind(self) -> None:
+        """Goes to the first packet, also where the file can't be sought in."""
+        if not self._fresh:
+            # the old container is left to those who hold a stream of it: PyAV's
+            # streams can't be asked anything once theirs is closed
+            self._open()
+
+    def close(self) -> None:
+        """Closes the file, unless a reader that hangs still has it."""
+        if self._busy.acquire(blocking=False):
+            self.video = self.audio = None
+            self.container.close()
+            self._busy.release()
+
+    @contextmanager
+    def reading(self) -> Iterator['Media']:
+        """One reader at a time."""
+        with self._busy:
+            yield self
+
+    @property
+    def is_untimed(self) -> bool:
+        return self.container.format.name in UNTIMED
+
+    @property
+    def file_end(self) -> float | None:
+        """The end in s that the container states; None where it states none."""
+        guessed = self.container.format.name in GUESSED_LENGTH
+        if guessed or self.container.duration is None:
+            return None
+        return self._after(self.start, self.container.duration / av.time_base)
+
+    @cached_property
+    def info(self) -> MediaInfo:
+        """What the file holds, by its header and by its last packets."""
+        with self.reading():
+            return MediaInfo(*self._span(self.video), *self._span(self.audio))
+
+    def _span(self, stream) -> tuple[float, float] | tuple[None, None]:
+        """Begin and end in s; (None, None) for a stream that holds nothing."""
+        if stream is None:
+            return None, None
+        begin = self.begin(stream)
+        stated, found = self.stated_end(stream), self._ends.get(stream.index)
+        if found is None and stated is None:
+            return None, None
+        # a header may tell less than there is, where frames come in uneven time
+        short = stated is None or (found and found > stated + LENGTH_TOLERANCE)
+        end = found if short else stated
+        return max(begin - self.start, 0.0), max(end - self.start, 0.0)
+
+    @staticmethod
+    def begin(stream) -> float:
+        """The time in s of a stream's first packet that is shown."""
+        return float((stream.start_time or 0) * stream.time_base)
+
+    def _after(self, begin: float, length: float) -> float:
+        """Where a stated length ends. Of a Matroska file that begins late some writers
+        state the length, others the time of the end; the sooner is taken."""
+        matroska = 'matroska' in self.container.format.name
+        return length if matroska and length > begin else begin + length
+
+    def stated_end(self, stream) -> float | None:
+        """The end in s that the header gives a stream; None where it gives none."""
+        if self.container.format.name in GUESSED_LENGTH:
+            return None
+        begin = self.begin(stream)
+        if stream.duration is not None:
+            return begin + float(stream.duration * stream.time_base)
+        # Matroska: '00:00:10.016000000'
+        tag = re.fullmatch(
+            r'(\d+):(\d+):(\d+(?:\.\d+)?)', stream.metadata.get('DURATION', '')
+        )
+        if tag:
+            hours, minutes, seconds = map(float, tag.groups())
+            return self._after(begin, 3600 * hours + 60 * minutes + seconds)
+        # The container's length is that of its longest stream: no bound for others.
+        if len(self.container.streams) == 1 and self.container.duration is not None:
+            return self._after(begin, self.container.duration / av.time_base)
+        return None
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether any stream reaches the length that the container states."""
+        end = self.file_end
+        found = max(self._ends.values(), default=0.0)
+        return end is None or found >= end - LENGTH_TOLERANCE
+
+    @cached_property
+    def _ends(self) -> dict[int, float]:
+        """Index of a stream -> end in s of its last packet, for all streams that have
+        packets near the end of the file."""
+        if self.is_untimed:
+            self.rewind()
+            return self._decoded_ends()
+        streams = [stream for stream in (self.video, self.audio) if stream]
+        ends: dict[int, float] = {}
+        if self.file_end is not None and self._try_seek(
+            round((self.start + self.file_end) * av.time_base)
+        ):
+            ends = self._demuxed_ends()
+        unknown = [s for s in streams if s.index not in ends and not self.stated_end(s)]
+        if unknown or not ends:
+            self.rewind()
+            ends = self._demuxed_ends()
+        return ends
+
+    def _decoded_ends(self) -> dict[int, float]:
+        sounds = (frame for _, frame in self._decoded(self.audio))
+        seconds = sum(frame.samples / frame.sample_rate for frame in sounds)
+        return {self.audio.index: self.start + seconds}
+
+    def _demuxed_ends(self) -> dict[int, float]:
+        """Ends in s by the packets from here on, as far as they can be read."""
+        ends: dict[int, float] = {}
+        self._fresh = False
+        packets = self.container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, ValueError):
+                return ends  # damaged from here on: `is_whole` tells
+            if packet is None:
+                return ends
+            if packet.is_discard or not packet.size:
+                continue
+            index, stamp = packet.stream.index, packet.pts
+            stamp = packet.dts if stamp is None else stamp
+            time = ends.get(index, 0.0)  # of a raw stream
+            if stamp is not None:
+                time = float(stamp * packet.time_base)
+            end = time + _packet_length(packet)
+            ends[index] = max(ends.get(index, end), end)
+
+    def _try_seek(self, offset: int, stream=None) -> bool:
+        self._fresh = False
+        try:
+            self.container.seek(offset, stream=stream)
+        except (av.FFmpegError, OSError):
+            return False
+        return True
+
+    def frames_from(self, stream, time: float) -> Iterator[tuple[float, object]]:
+        """Decodes from a time on.
+
+        Args:
+            stream: `video` or `audio`.
+            time (float): In s of the file's own clock.
+
+        Returns:
+            Iterator: (time in s of the file's clock, PyAV's frame), the first of which
+            isn't later than `time`, unless the stream begins later.
+        """
+        # a seek may land behind what it was asked for: streams are sought by the order
+        # of decoding, and a broadcast has pictures that can't be decoded first
+        for back in (0.0, 1.0, 4.0, 16.0):
+            aim = time - back
+            if aim <= self.begin(stream) or not self._try_seek(
+                math.floor(aim / stream.time_base), stream
+            ):
+                break
+            frames = self._decoded(stream, sought=True)
+            first = next(frames, None)
+            if first and first[0] <= time + 1e-3:
+                return chain([first], frames)
+        self.rewind()
+        fresh = self.video if stream.type == 'video' else self.audio
+        return self._decoded(fresh)
+
+    def _decoded(self, stream, sought: bool = False) -> Iterator[tuple[float, object]]:
+        """(time in s, frame) from here on."""
+        timed = _timed_pictures if stream.type == 'video' else _timed_sounds
+        return timed(self._packets(stream, sought), stream, self.begin(stream))
+
+    def _packets(self, stream, sought: bool) -> Iterator[tuple[object, list]]:
+        """(packet, the frames that it brings) from here on.
+
+        After a seek, what can't be decoded before the first frame is the rest of
+        something that began earlier. A raw stream may hold the tags of the files that
+        it was put together from.
+        """
+        self._fresh, lost = False, 0.0
+        raw = self.container.format.name in UNSTAMPED
+        for packet in self.container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                lost += _packet_length(packet) if raw else math.inf
+                if not sought and lost > LENGTH_TOLERANCE:
+                    raise
+                continue
+            sought = sought and not frames
+            yield packet, frames
+
+
+def _packet_length(packet) -> float:
+    """How long a packet lasts, in s; a picture that does not say so by the rate of its
+    stream."""
+    if packet.duration or packet.stream.type != 'video':
+        return float((packet.duration or 0) * packet.time_base)
+    return 1 / float(packet.stream.average_rate or 25)
+
+
+def _timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
+    """Times of the pictures in the order in which they are shown.
+
+    AVI knows no time but that of decoding, and raw streams know none: there the k-th
+    picture gets the time of the k-th packet.
+    """
+    ordered = stream.container.format.name == 'avi'
+    waiting, clock = deque(), begin
+    for packet, frames in packets:
+        if packet.size:
+            clock = (
+                clock if packet.dts is None else float(packet.dts * stream.time_base)
+            )
+            waiting.append(clock)
+            clock += _packet_length(packet)
+        for frame in frames:
+            time = waiting.popleft() if waiting else clock
+            if frame.pts is not None and not ordered:
+                time = float(frame.pts * stream.time_base)
+            yield time, frame
+
+
+def _timed_sounds(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
+    """Times of the pieces of sound; one without a time follows on the last."""
+    clock = begin
+    for _, frames in packets:
+        for frame in frames:
+            time = clock if frame.pts is None else float(frame.pts * stream.time_base)
+            yield time, frame
+            clock = time + frame.samples / frame.sample_rate
+
+
+Source = str | Path | bytes | Media
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[Media]:
+    """The opened file of a source: one that is open stays so, another is closed again.
+
+    Raises:
+        ClipError: See `Media`.
+    """
+    if isinstance(source, Media):
+        with source.reading():
+            yield source
+        return
+    media = Media(source)
+    try:
+        yield media
+    finally:
+        media.close()
+
+
+@contextmanager
+def kept_open(source: Source) -> Iterator[Source]:
+    """A source for several readings, opened once if it is a file with streams.
+
+    Raises:
+        ClipError: See `Media`.
+    """
+    check_regular_file(source)
+    if isinstance(source, Media) or is_still(head(source)):
+        yield source
+        return
+    with opened(source) as media:
+        yield media
 
 
 def probe(source: Source) -> MediaInfo:
     """Reads which streams a file has and what they span.
 
     Args:
-        source (str | Path | bytes): The file, or its content.
+        source (str | Path | bytes | Media): The file, or its content.
 
     Raises:
         ClipError: The file can't be opened.
     """
     check_regular_file(source)
     try:
-        with open_media(source) as container:
-            video = video_stream(container)
-            video_span = stream_span(container, video) if video else (None, None)
-            audio = next(iter(container.streams.audio), None)
-            audio_span = stream_span(container, audio) if audio else (None, None)
-            if video and math.isinf(video_span[1]) and container.duration:
-                video_span = (video_span[0], container.duration / av.time_base)
+        if not isinstance(source, Media) and is_still(head(source)):
+            return MediaInfo(*still_span(source))
+        with opened(source) as media:
+            return media.info
     except DECODER_ERRORS as error:
         raise ClipError(f'{source_name(source)}: {error}') from error
-    return MediaInfo(*video_span, *audio_span)

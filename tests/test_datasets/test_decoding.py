@@ -175,9 +175,9 @@ def test_cut_at_the_right_place(tmp_path):
         assert abs(np.abs(found).argmax() - 0.21 * 16000) <= 2
 
 
-def test_lengths_guessed_from_the_bit_rate_are_no_bound(make_clip):
+def test_lengths_without_a_container_are_found_by_reading(make_clip):
     path = make_clip('.mp3', picture=False, codec='mp3', sound_rate=44100)
-    assert math.isinf(probe(path).audio_end)
+    assert probe(path).audio_end == pytest.approx(2.0, abs=0.06)
     assert len(read_audio(path)) >= 32000
     assert abs(pitch(read_audio(path, 0.5, 1.5)) - 440) < 1
 
@@ -192,19 +192,6 @@ def test_spans_of_a_clip_equal_its_parts(make_clip):
 def test_matches_the_written_waveform(make_clip):
     found = read_audio(make_clip('.mkv', codec='flac'))
     assert np.abs(found - tone(440.0, 2.0, 16000)).max() < 1e-3
-
-
-def test_sound_that_begins_late_keeps_its_place(clip, monkeypatch):
-    real = decoding._decode_sound
-
-    def late(*args):
-        samples, first, reached = real(*args)
-        return samples, first + 0.5, reached + 0.5
-
-    monkeypatch.setattr(decoding, '_decode_sound', late)
-    waveform = read_audio(clip, 0.0, 1.0)
-    assert len(waveform) == 16000
-    assert not waveform[:8000].any() and waveform[8000:].any()
 
 
 def test_a_fifo_is_refused_at_once(tmp_path):
@@ -238,7 +225,7 @@ def test_falls_back_and_says_so(clip, monkeypatch):
 
 
 def test_unknown_back_ends_are_errors():
-    with pytest.raises(ConfigError, match='decord, pyav'):
+    with pytest.raises(ConfigError, match='pyav, decord'):
         backend_order('decrod')
 
 

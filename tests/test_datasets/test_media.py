@@ -3,12 +3,8 @@ import os
 
 import pytest
 
-from coavt_mm.datasets.media import (
-    check_regular_file,
-    probe,
-    source_name,
-    with_time_limit,
-)
+from coavt_mm.datasets.media import probe
+from coavt_mm.datasets.opening import check_regular_file, source_name, with_time_limit
 from coavt_mm.errors import ClipError
 
 

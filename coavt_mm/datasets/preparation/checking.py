@@ -5,9 +5,10 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from coavt_mm.datasets.decoding import read_audio, read_frames
+from coavt_mm.datasets.decoding import READING, read_audio, read_frames
 from coavt_mm.datasets.manifest import content_hash
-from coavt_mm.datasets.media import MediaInfo, probe, with_time_limit
+from coavt_mm.datasets.media import MediaInfo, probe
+from coavt_mm.datasets.opening import with_time_limit
 from coavt_mm.datasets.transforms.audio import peak_dbfs
 from coavt_mm.errors import ClipError
 
@@ -60,7 +61,7 @@ class Task:
     def key(self) -> str:
         """Changes when a file or a setting does; a journal knows a clip by it."""
         stamps = (_stamp(path) for path in (self.clip, self.audio))
-        return repr((*asdict(self).values(), *stamps))
+        return repr((*asdict(self).values(), *stamps, READING))
 
 
 def _span(task: Task, seconds: float) -> tuple[float, float | None]:
@@ -92,11 +93,9 @@ def _problem_of_sound(
 def _check(task: Task) -> dict:
     shown = _inspect(task.clip, task) if task.clip else MediaInfo()
     heard = _inspect(task.audio, task) if task.audio else shown
-    lengths = [shown.video_end if shown.has_video else 0.0]
-    if heard.has_audio and not math.isinf(heard.audio_end):
-        lengths.append(heard.audio_end)
-    seconds = max(lengths)
-    known = seconds > 0  # mp3 and the like state no length
+    ends = (shown.video_end, heard.audio_end)
+    seconds = max((e for e in ends if e is not None and e < math.inf), default=0.0)
+    known = seconds > 0  # a still picture has no length to be short of
     start, end = _span(task, seconds)
     result = dict(start=start, end=end, seconds=round(seconds, 3), problems=[])
     if not (shown.has_video or heard.has_audio):
@@ -104,11 +103,12 @@ def _check(task: Task) -> dict:
     there = min(seconds, end or math.inf) - start
     if known and there < task.min_seconds:
         return dict(result, problems=['too_short'], reason=f'{max(there, 0):.2f} s')
-    if not shown.has_video or shown.video_end <= start:
+    begin = max(start, shown.video_start or 0.0)
+    stop = min(shown.video_end or 0.0, end or math.inf)
+    if stop <= begin:
         result['problems'].append('no_picture')
     elif task.decode:
-        stop = min(shown.video_end, end or math.inf)
-        time = start + LAST_FRAME * (stop - start)
+        time = begin if shown.is_still else begin + LAST_FRAME * (stop - begin)
         read_frames(task.clip, [time], timeout=task.timeout)
     sound = 'no_sound'
     if heard.has_audio:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coavt_mm.datasets.decoding import backend_order, read_audio
+from coavt_mm.datasets.decoding import READING, backend_order, read_audio
 from coavt_mm.datasets.manifest import (
     TEXT_KEYS,
     content_hash,
@@ -57,7 +57,7 @@ class Settings:
     seconds: float | None = field(
         default=None, metadata=dict(help='longest sound to keep, s')
     )
-    backend: str = field(default='decord', metadata=dict(help='decoder of the frames'))
+    backend: str = field(default='pyav', metadata=dict(help='decoder of the frames'))
     timeout: float = field(default=60.0, metadata=dict(help='limit for a clip, s'))
 
     def __post_init__(self):
@@ -95,7 +95,7 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Changes when the shard would."""
-        parts = [self.rows, self.first_key, asdict(self.settings)]
+        parts = [self.rows, self.first_key, asdict(self.settings), READING]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

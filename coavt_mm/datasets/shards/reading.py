@@ -6,7 +6,7 @@ import tarfile
 import zlib
 from pathlib import Path
 
-from coavt_mm.datasets.media import with_time_limit
+from coavt_mm.datasets.opening import with_time_limit
 from coavt_mm.datasets.shards.archive import unpack_piece
 from coavt_mm.datasets.shards.index import open_remote, sha256, sibling
 from coavt_mm.errors import ClipError

@@ -6,7 +6,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from coavt_mm.datasets.decoding import read_audio
-from coavt_mm.datasets.media import probe, source_name, with_time_limit
+from coavt_mm.datasets.media import Source, probe
+from coavt_mm.datasets.opening import source_name, with_time_limit
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 
@@ -73,17 +74,20 @@ class LoadAudio(BaseTransform):
         share = 0.5 if self.crop == 'center' else np.random.random()
         return start + share * spare, start + share * spare + self.seconds
 
+    def _source(self, results: dict) -> Source | None:
+        return results['audio_path']
+
     def _read(self, results: dict) -> np.ndarray | None:
-        path = results['audio_path']
-        if path is None:
+        source = self._source(results)
+        if source is None:
             return None
 
         def track_end() -> float | None:
-            limit = self.timeout, source_name(path)
-            return with_time_limit(lambda: probe(path), *limit).audio_end
+            limit = self.timeout, source_name(source)
+            return with_time_limit(lambda: probe(source), *limit).audio_end
 
         span = self._window(results['start'], results['end'], track_end)
-        return read_audio(path, *span, self.sample_rate, self.timeout)
+        return read_audio(source, *span, self.sample_rate, self.timeout)
 
     def transform(self, results: dict) -> dict:
         """Reads the sound, or flags that there is none."""

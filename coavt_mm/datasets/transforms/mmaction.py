@@ -9,12 +9,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import pseudo_collate
 
-from coavt_mm.datasets.media import (
-    open_media,
-    source_name,
-    video_stream,
-    with_time_limit,
-)
+from coavt_mm.datasets.media import Media, Source
 from coavt_mm.errors import ClipError, ConfigError
 from coavt_mm.registry import TRANSFORMS
 
@@ -23,9 +18,10 @@ from .packing import PackAVTInputs
 from .video import LoadFrames, build_transforms
 
 
-def _frame_rate(path: str) -> float:
-    with open_media(path) as container:
-        return float(video_stream(container).average_rate)
+def _frame_rate(source: Source) -> float:
+    """In Hz; 1 for files of pictures, which have none."""
+    rate = source.video.average_rate if isinstance(source, Media) else 1
+    return float(rate or 25)
 
 
 def _check_arguments(cfg: dict) -> None:
@@ -67,23 +63,20 @@ class LoadSampledFrames(LoadFrames):
         sampler (dict): Such as ``dict(type='mmaction.SampleFrames', clip_len=1,
             num_clips=10, test_mode=True)``; an argument that its class does not know
             is an error.
-        backend (str): 'decord', 'pyav' or 'torchcodec'; the others installed are tried
-            on files that it can't read.
+        backend (str): 'pyav', 'decord' or 'torchcodec', see `read_frames`.
         timeout (float, optional): Limit for one clip in s.
     """
 
     def __init__(
-        self, sampler: dict, backend: str = 'decord', timeout: float | None = 60.0
+        self, sampler: dict, backend: str = 'pyav', timeout: float | None = 60.0
     ):
         super().__init__(backend=backend, timeout=timeout)
         _check_arguments(sampler)
         self.sampler = build_transforms([sampler])[0]
 
-    def _times(self, path: str, start: float, end: float) -> np.ndarray:
-        rate = with_time_limit(
-            lambda: _frame_rate(path), self.timeout, source_name(path)
-        )
-        frames = max(round((end - start) * rate), 1)
+    def _times(self, source: Source, start: float, end: float) -> np.ndarray:
+        rate = _frame_rate(source)
+        frames = 1 if np.isinf(end) else max(round((end - start) * rate), 1)
         sampled = self.sampler(
             dict(total_frames=frames, start_index=0, avg_fps=rate, modality='RGB')
         )

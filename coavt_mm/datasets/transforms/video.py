@@ -7,7 +7,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
 from coavt_mm.datasets.decoding import backend_order, read_frames, sample_times
-from coavt_mm.datasets.media import probe, source_name, with_time_limit
+from coavt_mm.datasets.media import Source, kept_open, probe
+from coavt_mm.datasets.opening import source_name, with_time_limit
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 
@@ -23,9 +24,10 @@ def build_transforms(transforms: Sequence[dict | Callable]) -> list[Callable]:
 class LoadFrames(BaseTransform):
     """Decodes some of `num_frames` times sampled uniformly from the clip.
 
-    The times are the centres of equal parts of [start, end). A clip whose picture
-    ends before `end` is sampled up to there; one that ends before `start` counts as
-    none.
+    The times are the centres of equal parts of [start, end), in s from the start of the
+    file's container. A picture that begins later or ends earlier is sampled where it
+    is; one that lies outside of the span counts as none. A still picture is there at
+    any time.
 
     Required Keys:
 
@@ -48,8 +50,7 @@ class LoadFrames(BaseTransform):
         num_frames (int): Number of times.
         pick (str | int): 'random' draws one of them (training), 'middle' takes the
             middle one, 'all' takes all, a number takes the one of that index.
-        backend (str): 'decord', 'pyav' or 'torchcodec'; the others installed are tried
-            on files that it can't read.
+        backend (str): 'pyav', 'decord' or 'torchcodec', see `read_frames`.
         timeout (float, optional): Limit for one clip in s.
     """
 
@@ -57,7 +58,7 @@ class LoadFrames(BaseTransform):
         self,
         num_frames: int = 10,
         pick: str | int = 'random',
-        backend: str = 'decord',
+        backend: str = 'pyav',
         timeout: float | None = 60.0,
     ):
         names = ('random', 'middle', 'all')
@@ -82,22 +83,30 @@ class LoadFrames(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Reads the frames, or flags that there are none."""
-        path = results['clip_path']
-        info = path and with_time_limit(
-            lambda: probe(path), self.timeout, source_name(path)
+        source, span = self._source(results), (results['start'], results['end'])
+        read = source and with_time_limit(
+            lambda: self._read(source, *span), self.timeout, source_name(source)
         )
-        shown = info and info.has_video and results['start'] < info.video_end
-        results['has_visual'] = bool(shown)
-        if not shown:
-            return results
-        end = info.video_end if results['end'] is None else results['end']
-        end = min(end, info.video_end)
-        times = self._times(path, results['start'], end)
-        return self._shown(
-            results, *read_frames(path, times, self.backend, self.timeout)
-        )
+        results['has_visual'] = bool(read)
+        return self._shown(results, *read) if read else results
 
-    def _times(self, path: str, start: float, end: float) -> np.ndarray:
+    def _source(self, results: dict) -> Source | None:
+        return results['clip_path']
+
+    def _read(self, source: Source, start: float, end: float | None):
+        """Frames and their times of a file; None without a picture in [start, end)."""
+        with kept_open(source) as source:
+            info = probe(source)
+            if not info.has_video:
+                return None
+            start = max(start, info.video_start)
+            end = info.video_end if end is None else min(end, info.video_end)
+            if start >= end:
+                return None
+            times = self._times(source, start, end)
+            return read_frames(source, times, self.backend)
+
+    def _times(self, source: Source, start: float, end: float) -> np.ndarray:
         """Times (s) wanted of the picture of a file, which lies in [start, end)."""
         return self._picked(sample_times(self.num_frames, start, end))
 

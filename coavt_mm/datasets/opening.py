@@ -1,0 +1,143 @@
+"""Opening of files: is it one, is it one clip, and who waits how long for it?"""
+
+import io
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import av
+
+from coavt_mm.errors import ClipError
+
+Result = TypeVar('Result')
+
+# What the decoders raise on a bad file. PyAV's errors are all OSError or
+# ValueError as well; decord's DECORDError is an Exception of its own and is
+# turned into RuntimeError where decord is called.
+DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, IndexError)
+
+# Containers that hold their media themselves. Playlists, session descriptions and
+# patterns of file names lead to other files or into the network, whatever the suffix.
+CONTAINERS = (
+    'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,asf,asf_o,ogg,'
+    'wav,w64,flac,mp3,aac,loas,ac3,eac3,aiff,au,caf,amr,amrnb,amrwb,ape,wv,tta,voc,dts,'
+    'dtshd,truehd,mlp,mxf,nut,rm,dv,gxf,ivf,obu,yuv4mpegpipe,h261,h263,h264,hevc,vvc,av1,'
+    'm4v,mpegvideo,mjpeg,vc1,cavsvideo,nsv,wtv,dsf,aea,tak,qoa,smk,bink,roq,swf'
+)
+PLAYLISTS = (b'#EXTM3U', b'ffconcat', b'v=0', b'<?xml', b'<MPD', b'[reference]',
+             b'<smil', b'<asx', b'[playlist]')  # fmt: skip
+
+
+def source_name(source) -> str:
+    """The name that messages give to a source; what can't be printed is escaped."""
+    if isinstance(source, bytes):
+        return '<bytes>'
+    if not isinstance(source, str | os.PathLike):
+        return source.name
+    return ''.join(
+        c if c.isprintable() else c.encode('unicode_escape').decode()
+        for c in str(source)
+    )
+
+
+def check_regular_file(source) -> None:
+    """Refuses what isn't a plain file: opening a FIFO blocks for ever.
+
+    Raises:
+        ClipError: Nothing is there, or it is empty or no regular file.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return
+    name = source_name(source)
+    try:
+        status = os.stat(source)
+    except OSError as error:
+        raise ClipError(f'{name}: {error.strerror}') from error
+    except ValueError as error:  # a NUL or a lone surrogate in the name
+        raise ClipError(f'{name}: no name of a file ({error})') from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ClipError(f'{name}: not a regular file')
+    if status.st_size == 0:
+        raise ClipError(f'{name}: the file is empty')
+
+
+def with_time_limit(
+    function: Callable[[], Result], seconds: float | None, name: str
+) -> Result:
+    """Runs a decoder with a time limit.
+
+    The decoders hang inside C code, where a Python signal handler (SIGALRM) never
+    gets its turn; and they release the GIL there. So the call runs in a daemon thread
+    that is abandoned when its time is up: this works in data-loader workers as in the
+    main process, on any thread, and costs some 0.1 ms. The stuck thread stays until
+    its call returns or the process ends; a hanging file is drawn once only, since
+    the data set remembers it as bad.
+
+    Args:
+        function (Callable): What to run, without arguments.
+        seconds (float, optional): The limit in s; None runs without one.
+        name (str): Name of the clip for the message.
+
+    Raises:
+        ClipError: The time is up.
+    """
+    if seconds is None:
+        return function()
+    outcome: dict[str, object] = {}
+
+    def call() -> None:
+        try:
+            outcome['value'] = function()
+        except BaseException as error:  # handed on to the waiting thread, below
+            outcome['error'] = error
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise ClipError(f'{name}: decoding took longer than {seconds:g} s')
+    if 'error' in outcome:
+        raise outcome['error']
+    return outcome['value']
+
+
+def head(source: 'str | Path | bytes', size: int = 64) -> bytes:
+    """The first bytes of a source."""
+    if isinstance(source, bytes):
+        return source[:size]
+    with open(source, 'rb') as file:
+        return file.read(size)
+
+
+def refuse_playlist(source: 'str | Path | bytes') -> None:
+    """Refuses text that tells a player where the media lie.
+
+    Raises:
+        ValueError: It is such a list.
+    """
+    start = head(source).lstrip(b'\xef\xbb\xbf \t\r\n')
+    if start.lower().startswith(tuple(mark.lower() for mark in PLAYLISTS)):
+        raise ValueError('a playlist, not a clip')
+
+
+def open_container(source: 'str | Path | bytes') -> 'av.container.InputContainer':
+    """Opens a file for PyAV, and nothing that the file names.
+
+    The path is absolute, so that no name is taken for a protocol.
+
+    Raises:
+        ValueError, av.FFmpegError: It is a playlist, or no media file.
+    """
+    refuse_playlist(source)
+    if isinstance(source, bytes):
+        file = io.BytesIO(source)
+    else:
+        file = os.path.abspath(source)
+        try:
+            file.encode()
+        except UnicodeEncodeError:  # PyAV takes names in UTF-8 only
+            file = open(file, 'rb')  # noqa: SIM115 (closed with the container)
+    return av.open(file, options=dict(format_whitelist=CONTAINERS))

@@ -1,0 +1,88 @@
+"""Files of pictures (JPEG, PNG, WebP, GIF, ...), still or moving, read by Pillow.
+
+Letters: F frames, H height, W width (pixels).
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# What files of pictures begin with; WebP has its name behind the length of the file.
+MARKS = (
+    b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF87a', b'GIF89a', b'BM', b'II*\x00',
+    b'MM\x00*',
+)  # fmt: skip
+
+# How long (s) a picture of a film stays that does not say so.
+UNSTATED = 0.1
+
+
+def is_still(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of a picture."""
+    return start.startswith(MARKS) or (start[:4], start[8:12]) == (b'RIFF', b'WEBP')
+
+
+def _open(source: str | Path | bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+
+
+def _begins(image: Image.Image) -> tuple[list[float], float]:
+    """When (s) each picture of a moving file begins, and when the last one ends."""
+    times = [0.0]
+    for index in range(getattr(image, 'n_frames', 1)):
+        image.seek(index)
+        stay = image.info.get('duration') or 0  # ms
+        times.append(times[-1] + (stay / 1000 or UNSTATED))
+    return times[:-1], times[-1]
+
+
+def still_span(source: str | Path | bytes) -> tuple[float, float]:
+    """Begin and end in s of a file of pictures: one picture stays for ever.
+
+    Raises:
+        OSError, ValueError: It can't be read, or is too large.
+    """
+    with _open(source) as image:
+        begins, end = _begins(image)
+    return 0.0, end if len(begins) > 1 else math.inf
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8, upright; transparency is left out."""
+    if image.mode.startswith('I;16'):
+        grey = np.asarray(image, np.uint16) >> 8
+        image = Image.fromarray(grey.astype(np.uint8))
+    return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+
+
+def read_stills(
+    source: str | Path | bytes, times: Sequence[float]
+) -> tuple[list[np.ndarray], list[float]]:
+    """The pictures on the screen at the given times.
+
+    Args:
+        source (str | Path | bytes): The file, or its content.
+        times (Sequence[float]): Times in s, ascending.
+
+    Returns:
+        tuple: F arrays (H, W, 3) uint8 RGB, and the times in s at which they begin.
+
+    Raises:
+        OSError, ValueError: It can't be read, or is too large.
+    """
+    with _open(source) as image:
+        begins, _ = _begins(image)
+        picks = np.searchsorted(begins, np.asarray(times) + 1e-3, side='right') - 1
+        pictures = {}
+        for index in sorted({max(int(pick), 0) for pick in picks}):
+            image.seek(index)
+            pictures[index] = _pixels(image)
+    picks = [max(int(pick), 0) for pick in picks]
+    return [pictures[pick] for pick in picks], [begins[pick] for pick in picks]
