@@ -133,12 +133,10 @@ def cut(source, path, at, key):
     return Path(path)
 
 
-def without_codec(source, path, stream='video'):
-    """The same mp4 with a codec that nobody knows."""
+def without_codec(source, path):
+    """The same mp4 with a picture of a codec that nobody knows."""
     content = Path(source).read_bytes()
-    name = {'video': b'avc1', 'audio': b'mp4a'}[stream]
-    place = content.index(b'stsd')
-    place = content.index(name, place)
+    place = content.index(b'avc1', content.index(b'stsd'))
     Path(path).write_bytes(content[:place] + b'zzzz' + content[place + 4 :])
     return Path(path)
 

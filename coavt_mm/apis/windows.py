@@ -115,7 +115,7 @@ def _resampled(clip: Clip, rate: int) -> Clip:
         return clip
     try:
         new = resample(clip.waveform, round(clip.sample_rate), rate)
-    except DECODER_ERRORS as error:
+    except (*DECODER_ERRORS, OverflowError) as error:
         given = f'{clip.sample_rate:g} Hz to {rate} Hz'
         raise ClipError(f'{clip.name}: no way from {given} ({error})') from error
     return replace(clip, waveform=new, sample_rate=rate)

@@ -35,9 +35,11 @@ def _open(source: str | Path | bytes) -> Image.Image:
 
 def _begins(image: Image.Image) -> tuple[list[float], float]:
     """When (s) each picture of a moving file begins, and when the last one ends."""
-    times = [0.0]
-    for index in range(getattr(image, 'n_frames', 1)):
+    times, count = [0.0], getattr(image, 'n_frames', 1)
+    for index in range(count):
         image.seek(index)
+        if count > 1:
+            image.load()  # a WebP tells the time of a picture only then
         stay = image.info.get('duration') or 0  # ms
         times.append(times[-1] + (stay / 1000 or UNSTATED))
     return times[:-1], times[-1]
@@ -85,4 +87,5 @@ def read_stills(
             image.seek(index)
             pictures[index] = _pixels(image)
     picks = [max(int(pick), 0) for pick in picks]
-    return [pictures[pick] for pick in picks], [begins[pick] for pick in picks]
+    # each its own array, since transforms work in place
+    return [pictures[pick].copy() for pick in picks], [begins[pick] for pick in picks]

@@ -1,11 +1,16 @@
 """Real files through loader and preprocessor: memory, and the losses' masks."""
 
+from fractions import Fraction
+
+import numpy as np
 import psutil
 import pytest
 import torch
 from media_files import tone, write_rows, write_sound
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
+from PIL import Image
+from strange_media import cut, write_pcm_wav, write_strange
 from tiny_coavt import VOCAB, tiny_coavt
 
 from coavt_mm.datasets import AVTDataset
@@ -25,12 +30,30 @@ def resident(row):
     return dict(memory=psutil.Process().memory_info().rss / 2**20, id=row['sample_id'])
 
 
+def strange_clips(folder):
+    """One of each build that has killed a process, or taken another way to be read."""
+    whole = write_strange(folder / 'whole.mp4')
+    picture = folder / 'still.png'
+    Image.new('RGB', (40, 30), (200, 100, 50)).save(picture)
+    return [
+        cut(whole, folder / 'cut.mp4', 1.55, 1.0),
+        write_strange(folder / 'offset.ts', video_start=600, audio_start=600),
+        write_strange(folder / 'wide.mp4', aspect=Fraction(2)),
+        write_strange(folder / 'x.avi', audio='libmp3lame', pts=list(range(30))),
+        write_strange(folder / 'r.webm', 'webm', 'libvpx', 'libopus', piped=True,
+                      options={'live': '1'}),
+        write_pcm_wav(folder / 'film.wav', np.zeros((8, 44100))),
+        picture,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize('backend', backend_order('decord'))
 def test_300_clips_leave_no_memory_behind(make_clip, tmp_path, backend):
     """Read by a loader's worker, many of them over and over; the first 60 warm up."""
     clips = [make_clip(), make_clip(seconds=4.0, size=(160, 96)),
              make_clip(channels=6, sound_rate=48000)]  # fmt: skip
-    rows = [{'id': f'c{i}', 'clip': str(clips[i % 3])} for i in range(300)]
+    clips += strange_clips(tmp_path)
+    rows = [{'id': f'c{i}', 'clip': str(clips[i % len(clips)])} for i in range(300)]
     manifest = write_rows(tmp_path / 'm.jsonl', rows)
     load = [dict(LOAD[0], pick='all', backend=backend), *LOAD[1:], resident]
     loader = Runner.build_dataloader(
