@@ -5,19 +5,33 @@ or without leading zeros, perhaps with AudioSet downloaders' Y in front; in any 
 below; sound in the same file, or beside it or elsewhere as wav, flac, ...
 """
 
+import logging
 import os
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from mmengine.logging import print_log
+
 from coavt_mm.datasets.preparation.sources import ListedClip
 from coavt_mm.errors import DatasetMissingError
 
-VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm', '.mov', '.avi', '.m4v', '.flv', '.ogv')
-AUDIO_SUFFIXES = ('.flac', '.wav', '.ogg', '.opus', '.m4a', '.mp3', '.aac')
+VIDEO_SUFFIXES = (
+    '.mp4', '.mkv', '.webm', '.mov', '.avi', '.m4v', '.flv', '.f4v', '.ogv', '.wmv',
+    '.asf', '.mpg', '.mpeg', '.vob', '.ts', '.mts', '.m2ts', '.3gp', '.3g2',
+)  # fmt: skip
+AUDIO_SUFFIXES = (
+    '.flac', '.wav', '.ogg', '.oga', '.opus', '.m4a', '.mp3', '.aac', '.ac3', '.mka',
+    '.wma', '.aiff', '.aif', '.weba', '.amr', '.au', '.caf',
+)  # fmt: skip
+MEDIA_SUFFIXES = VIDEO_SUFFIXES + AUDIO_SUFFIXES
+# A picture that is handed in by its name is a clip; in a folder of clips it is what
+# downloaders leave beside them.
+PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 
 
 @dataclass(frozen=True)
@@ -42,8 +56,20 @@ class Found(NamedTuple):
     cut: bool | None
 
 
-def media_files(folder: str | Path) -> Iterator[str]:
-    """Paths of all media files below a folder, in order of their names.
+def is_media_name(path: str) -> bool:
+    """Whether a file in a folder is a clip by its name, which hidden ones are not.
+
+    macOS leaves ``._clip.mp4`` beside each ``clip.mp4`` that it copies.
+    """
+    name = path.rpartition('/')[2]
+    return not name.startswith('.') and name.lower().endswith(MEDIA_SUFFIXES)
+
+
+def media_files(folder: str | Path) -> list[str]:
+    """Paths of all media files below a folder, sorted.
+
+    Hidden files and folders are passed over. Links are followed, but no folder is
+    entered twice: of several ways to it the one without a link gives the name.
 
     Raises:
         DatasetMissingError: The folder isn't there.
@@ -52,11 +78,54 @@ def media_files(folder: str | Path) -> Iterator[str]:
         raise DatasetMissingError(
             f'the folder of clips {folder} is missing (looked in {Path.cwd()})'
         )
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            if name.lower().endswith(VIDEO_SUFFIXES + AUDIO_SUFFIXES):
-                yield os.path.join(root, name)
+    found, seen, links = [], set(), [os.fspath(folder)]
+    while links:
+        files, more = _below(links.pop(0), seen)
+        found += files
+        links += sorted(more)
+    return sorted(found)
+
+
+def _below(top: str, seen: set[tuple[int, int]]) -> tuple[list[str], list[str]]:
+    """Media files below a folder, and the links to folders met there, not followed."""
+    files, links = [], []
+    for root, folders, names in os.walk(top, onerror=_say_unreadable):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        files += [os.path.join(root, name) for name in names if is_media_name(name)]
+        shown = [name for name in folders if not name.startswith('.')]
+        paths = [os.path.join(root, name) for name in shown]
+        links += [path for path in paths if os.path.islink(path)]
+        folders[:] = sorted(shown)
+    return files, links
+
+
+def _say_unreadable(error: OSError) -> None:
+    _warn(f'{error.filename}: {error.strerror}; the clips below it are left out')
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)
+
+
+def _named_files(folder: str | Path) -> list[str]:
+    """Media files whose names a manifest, which is UTF-8, can hold."""
+    files = media_files(folder)
+    strange = [path for path in files if not _is_text(path)]
+    if strange:
+        _warn(
+            f'{folder}: {len(strange)} files are left out, whose names are not UTF-8; '
+            f'rename them, the first is {os.fsencode(strange[0])!r}'
+        )
+    return [path for path in files if _is_text(path)]
+
+
+def _is_text(name: str) -> bool:
+    """False where the name on disk has bytes that are no UTF-8."""
+    return not any('\udc80' <= letter <= '\udcff' for letter in name)
 
 
 def _readings(stem: str) -> Iterator[tuple[str, float | None]]:
@@ -88,7 +157,7 @@ class ClipIndex:
         self.videos: dict[str, list[FoundFile]] = defaultdict(list)
         self.sounds: dict[str, list[FoundFile]] = defaultdict(list)
         for folder in folders:
-            for path in media_files(folder):
+            for path in _named_files(folder):
                 stem, suffix = os.path.splitext(os.path.basename(path))
                 kind = self.videos if suffix.lower() in VIDEO_SUFFIXES else self.sounds
                 for source, start in _readings(stem):
@@ -125,26 +194,72 @@ class FolderIndex:
     """
 
     def __init__(self, folders: Iterable[str | Path]):
-        self.videos: dict[str, str] = {}
-        self.sounds: dict[str, str] = {}
-        for folder in folders:
-            for path in media_files(folder):
+        self.folders = [os.fspath(folder) for folder in folders]
+        self.videos: dict[str, list[str]] = defaultdict(list)
+        self.sounds: dict[str, list[str]] = defaultdict(list)
+        for folder in self.folders:
+            for path in _named_files(folder):
                 name, suffix = os.path.splitext(os.path.relpath(path, folder))
                 is_video = suffix.lower() in VIDEO_SUFFIXES
-                kind = self.videos if is_video else self.sounds
-                kind.setdefault(Path(name).as_posix(), path)
+                (self.videos if is_video else self.sounds)[_composed(name)].append(path)
 
     def names(self) -> list[str]:
         """Names of all clips: paths below the folder, without suffix."""
+        twins = [
+            (files[0], other)
+            for kind in (self.videos, self.sounds)
+            for files in kind.values()
+            for other in files[1:]
+            if os.path.dirname(other) == os.path.dirname(files[0])
+        ]
+        if twins:
+            _warn(
+                f'{len(twins)} files are left out, since another one bears their name '
+                f'but for the suffix; such as {twins[0][1]} beside {twins[0][0]}'
+            )
         return sorted({**self.videos, **self.sounds})
 
     def find(self, clip: ListedClip) -> Found | None:
-        """The files of a clip; its span is one of the file."""
-        name, suffix = os.path.splitext(clip.source)
-        known = suffix.lower() in VIDEO_SUFFIXES + AUDIO_SUFFIXES
-        name = name if known else clip.source
-        video, sound = self.videos.get(name), self.sounds.get(name)
-        return Found(video, sound, False) if video or sound else None
+        """The files of a clip; its span is one of the file.
+
+        Its path may start from a folder, from the working directory or from the root,
+        and may differ from that on disk in the way that accents are composed.
+        """
+        for source in self._spellings(clip.source):
+            name, suffix = os.path.splitext(source)
+            name = name if suffix.lower() in MEDIA_SUFFIXES else source
+            video, sound = (
+                _preferred(files.get(name, ()), suffix)
+                for files in (self.videos, self.sounds)
+            )
+            if video or sound:
+                return Found(video, sound, False)
+        return None
+
+    def _spellings(self, source: str) -> Iterator[str]:
+        """Paths below a folder that a path in a list may mean, the plainest first."""
+        if '\0' in source:
+            return
+        yield _composed(source)
+        yield _composed(os.path.normpath(source))  # ./x, a//b, a/../b
+        for folder in self.folders:
+            for whole in (os.path.abspath, os.path.realpath):
+                path = os.path.relpath(whole(source), whole(folder))
+                yield _composed(path)
+            # a link within the folder to another one there
+            inside = os.path.realpath(os.path.join(folder, source))
+            yield _composed(os.path.relpath(inside, os.path.realpath(folder)))
+
+
+def _composed(name: str) -> str:
+    """Accents as one letter: macOS splits them, lists seldom do."""
+    return unicodedata.normalize('NFC', name)
+
+
+def _preferred(paths: Sequence[str], suffix: str) -> str | None:
+    """The first file of that suffix, else the first."""
+    same = (path for path in paths if path.lower().endswith(suffix.lower()))
+    return next(same, paths[0]) if paths else None
 
 
 def _fits(file: FoundFile, clip: ListedClip) -> bool:
