@@ -1,5 +1,9 @@
 """Errors written for the person who reads them: what, where, what to do."""
 
+import unicodedata
+
+JOINERS = '\u200c\u200d'  # invisible letters that scripts and emoji need
+
 
 class CoAVTError(Exception):
     """Base of all errors that a user can mend; tools print it as one line."""
@@ -27,3 +31,29 @@ class CheckpointError(CoAVTError):
 
 class InputError(CoAVTError):
     """What was handed to a function is of a kind or shape that it doesn't take."""
+
+
+def shown(text: str) -> str:
+    """A name as a terminal or a log may show it: it can neither steer the one nor break
+    the encoding of the other.
+
+    Args:
+        text (str): Such as a file's name, of which anybody may be the author.
+
+    Returns:
+        str: The text, with control characters, marks of direction and bytes that are no
+        UTF-8 escaped.
+    """
+    return ''.join(
+        _escaped(letter)
+        if unicodedata.category(letter) in ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')
+        and letter not in JOINERS
+        else letter
+        for letter in text
+    )
+
+
+def _escaped(letter: str) -> str:
+    if '\udc80' <= letter <= '\udcff':  # how Python keeps a byte that is no UTF-8
+        return f'\\x{ord(letter) - 0xDC00:02x}'
+    return letter.encode('unicode_escape').decode()

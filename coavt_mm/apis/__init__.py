@@ -5,6 +5,7 @@
 
 from .functions import caption, classify, embed, match, picture
 from .inferencer import CoAVTInferencer
+from .listing import read_clips
 from .retrieval import retrieve
 from .session import load_model
 
@@ -16,5 +17,6 @@ __all__ = [
     'load_model',
     'match',
     'picture',
+    'read_clips',
     'retrieve',
 ]

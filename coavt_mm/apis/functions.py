@@ -2,7 +2,9 @@
 
 All functions take clips as :class:`CoAVTInferencer` does, return plain data (lists,
 dicts, numpy) with one entry a clip, also for a single clip, and raise subclasses of
-``CoAVTError`` with one clear line. Letters: F frames, Q queries, E projected width.
+``CoAVTError`` with one clear line. A single clip that can't be read raises ClipError;
+in a list, a folder or a manifest its entry carries ``error`` (str, one line) and no
+answer, unless ``on_error='raise'``. Letters: F frames, Q queries, E projected width.
 """
 
 import logging
@@ -16,13 +18,18 @@ import torch
 from mmengine.logging import print_log
 
 from coavt_mm.datasets.manifest import nearest
-from coavt_mm.errors import InputError
+from coavt_mm.errors import InputError, shown
 from coavt_mm.models import CoAVTClassifier
 from coavt_mm.models.generation import check_decoding
 
 from .inferencer import CoAVTInferencer
 from .inputs import as_texts, check_number
 from .session import Model, get_model
+from .ties import tied_order
+
+# Probabilities this close, as a share of the greater one, are tied: what a similarity's
+# last bits become when it is divided by the temperature.
+SHARE_TOLERANCE = 1e-4
 
 
 def embed(
@@ -33,6 +40,7 @@ def embed(
     model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
+    on_error: str | None = None,
 ) -> dict:
     """Embed clips, texts, or both: any one modality, any pair, or all three.
 
@@ -47,6 +55,9 @@ def embed(
         batch_size (int): Windows that go through the model at once.
         windows (bool): Whether to cut clips longer than the model's input into windows
             of that length (s). False takes each as the evaluation would, as one.
+        on_error (str, optional): Of a clip that can't be read: 'raise' ends the call,
+            'keep' leaves an entry with ``error``. Default: 'raise' for a single clip,
+            'keep' for a list, a folder and a manifest.
 
     Returns:
         dict: ``clips``, a dict each: ``clip`` (name), ``streams``, and ``windows``, a
@@ -57,7 +68,7 @@ def embed(
 
     Raises:
         InputError: Nothing was given, or something of a wrong type or shape.
-        ClipError: A clip can't be read.
+        ClipError: A clip can't be read, and ``on_error`` is 'raise'.
         ConfigError: The model embeds nothing (it is a classifier).
     """
     inferencer = get_model(model)
@@ -70,8 +81,8 @@ def embed(
         pairs = zip(given, inferencer.texts.embed(given), strict=True)
         texts = [dict(text=t, embedding=e) for t, e in pairs]
     if video is not None or audio is not None:
-        options = dict(batch_size=batch_size, windows=windows)
-        clips = inferencer(video, audio, **options)['predictions']
+        options = dict(batch_size=batch_size, windows=windows, on_error=on_error)
+        clips = [found for found, _ in inferencer.answers(video, audio, **options)]
     return dict(clips=clips, texts=texts)
 
 
@@ -84,6 +95,7 @@ def classify(
     model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
+    on_error: str | None = None,
 ) -> list[dict]:
     """Classify clips: into a classifier's classes, or by prompts with a CoAVT.
 
@@ -95,7 +107,7 @@ def classify(
         templates (str | Sequence[str], optional): With a CoAVT, sentences with a place
             ``{}`` for the label, whose embeddings are averaged. Default: those of the
             test pipeline, else the label alone.
-        model, batch_size, windows: See :func:`embed`.
+        model, batch_size, windows, on_error: See :func:`embed`.
 
     Returns:
         list[dict]: A dict a clip: ``clip``, ``streams``, ``labels`` (best first, dicts
@@ -107,7 +119,8 @@ def classify(
     Raises:
         InputError: A label is unknown to the classifier, there is none to choose from,
             or see :func:`embed`.
-        ClipError: A clip can't be read, or lacks the classifier's modality.
+        ClipError: A clip can't be read or lacks the classifier's modality, and
+            ``on_error`` is 'raise'.
         ConfigError: The classifier's classes have no names.
     """
     inferencer = get_model(model)
@@ -122,8 +135,10 @@ def classify(
     else:
         prompts = _prompts(inferencer, labels, templates)
         names, columns = labels, None
-    clips = inferencer(clip, batch_size=batch_size, windows=windows)['predictions']
-    for found in clips:
+    options = dict(batch_size=batch_size, windows=windows, on_error=on_error)
+    clips = []
+    for found, _ in inferencer.answers(clip, **options):
+        found['labels'] = []
         for window in found['windows']:
             window['stream'] = window.pop('streams')[0]
             if columns is None:
@@ -132,10 +147,12 @@ def classify(
             else:
                 scores = window.pop('scores')[columns]
             window['scores'] = scores
-        mean = np.mean([window['scores'] for window in found['windows']], 0)
-        found['labels'] = _best(names, mean, topk)
+        if found['windows']:
+            mean = np.mean([window['scores'] for window in found['windows']], 0)
+            found['labels'] = _best(names, mean, topk)
         for window in found['windows']:
             window['labels'] = _best(names, window.pop('scores'), topk)
+        clips.append(found)
     return clips
 
 
@@ -178,7 +195,7 @@ def _prompt_scores(
 
 
 def _best(names: Sequence[str], scores: np.ndarray, topk: int) -> list[dict]:
-    order = np.argsort(-scores, kind='stable')[:topk]
+    order = tied_order(np.log(scores.clip(1e-30)), SHARE_TOLERANCE)[:topk]
     return [dict(label=names[i], score=float(scores[i])) for i in order]
 
 
@@ -188,6 +205,7 @@ def caption(
     model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
+    on_error: str | None = None,
     **decoding,
 ) -> list[dict]:
     """Write captions.
@@ -197,7 +215,7 @@ def caption(
 
     Args:
         clip: A clip or several.
-        model, batch_size, windows: See :func:`embed`.
+        model, batch_size, windows, on_error: See :func:`embed`.
         **decoding: Arguments of :class:`coavt_mm.models.generation.Decoding`, such as
             num_beams, max_tokens (word pieces), top_p. Default: three beams, 40 tokens.
 
@@ -207,7 +225,7 @@ def caption(
 
     Raises:
         InputError: See :func:`embed`.
-        ClipError: A clip can't be read.
+        ClipError: A clip can't be read, and ``on_error`` is 'raise'.
         ConfigError: The model has no language modelling head, or a decoding option is
             unknown or makes no sense.
     """
@@ -218,14 +236,16 @@ def caption(
     for name in ('num_beams', 'max_tokens'):
         check_number(name, options[name], 1)
     check_decoding('caption', options)
-    clips = inferencer(
-        clip, batch_size=batch_size, windows=windows, caption=options
-    )['predictions']  # fmt: skip
-    for found in clips:
+    answers = inferencer.answers(
+        clip, None, batch_size, on_error, windows=windows, caption=options
+    )
+    clips = []
+    for found, _ in answers:
         found['captions'] = [
             dict(text=window['caption'], **_place(window, head, found['clip']))
             for window in found.pop('windows')
         ]
+        clips.append(found)
     return clips
 
 
@@ -236,14 +256,15 @@ def match(
     model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
+    on_error: str | None = None,
 ) -> list[dict]:
     """Say how probably texts belong to clips: each text with each clip.
 
     Args:
         clip: A clip or several.
         text (str | Sequence[str]): A text or several.
-        model, batch_size, windows: See :func:`embed`. Of a long clip the best window
-            counts.
+        model, batch_size, windows, on_error: See :func:`embed`. Of a long clip the best
+            window counts.
 
     Returns:
         list[dict]: A dict a clip: ``clip``, ``streams`` and ``texts``, a dict each, in
@@ -252,34 +273,40 @@ def match(
 
     Raises:
         InputError: See :func:`embed`.
-        ClipError: A clip can't be read.
+        ClipError: A clip can't be read, and ``on_error`` is 'raise'.
         ConfigError: The model has no matching head.
     """
     inferencer = get_model(model)
     head = inferencer.require('matching_head', 'match')
     texts = as_texts(text)
     ids = inferencer.texts.tokens(texts)
-    clips = inferencer(
-        clip, batch_size=batch_size, windows=windows, keep_tokens=True
-    )['predictions']  # fmt: skip
-    for found in clips:
+    answers = inferencer.answers(
+        clip, None, batch_size, on_error, windows=windows, keep_tokens=True
+    )
+    clips = []
+    for found, _ in answers:
         parts = found.pop('windows')
-        logits = np.stack([
-            inferencer.texts.match(part['tokens'][part['streams'][0]], ids)
-            for part in parts
-        ])  # (windows, P, 2)  # fmt: skip
-        probability = torch.from_numpy(logits).softmax(-1)[..., 1].numpy()
-        found['texts'] = [
-            dict(
-                text=one,
-                probability=float(probability[best, i]),
-                **_place(parts[best], head, found['clip']),
-            )
-            for i, (one, best) in enumerate(
-                zip(texts, probability.argmax(0), strict=True)
-            )
-        ]
+        found['texts'] = []
+        if parts:
+            probability = _probability(inferencer, parts, ids)  # (windows, P)
+            for i, one in enumerate(texts):
+                best = tied_order(probability[:, i])[0]
+                place = _place(parts[best], head, found['clip'])
+                score = float(probability[best, i])
+                found['texts'].append(dict(text=one, probability=score, **place))
+        clips.append(found)
     return clips
+
+
+def _probability(
+    inferencer: CoAVTInferencer, windows: list[dict], ids: list[torch.Tensor]
+) -> np.ndarray:
+    """(windows, P): how probably each text belongs to each window."""
+    logits = np.stack([
+        inferencer.texts.match(window['tokens'][window['streams'][0]], ids)
+        for window in windows
+    ])  # (windows, P, 2)  # fmt: skip
+    return torch.from_numpy(logits).softmax(-1)[..., 1].numpy()
 
 
 def _place(window: dict, head: torch.nn.Module, name: str) -> dict:
@@ -298,7 +325,7 @@ def _place(window: dict, head: torch.nn.Module, name: str) -> dict:
 
 @lru_cache(maxsize=10_000)
 def _warn_once(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)
+    print_log(shown(message), logger='current', level=logging.WARNING)
 
 
 def picture(
@@ -309,7 +336,8 @@ def picture(
     model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
-) -> list[Path]:
+    on_error: str | None = None,
+) -> list[Path | dict]:
     """Save a picture of each clip as the model sees it.
 
     It shows the frames, the spectrogram, the best of the texts, the caption, and where
@@ -320,22 +348,27 @@ def picture(
         out_dir (str | Path): Folder for the PNG files.
         texts (str | Sequence[str], optional): To compare with; a classifier shows its
             classes.
-        model, batch_size, windows: See :func:`embed`. Of a long clip the window that
-            fits a text best is drawn, without texts the first.
+        model, batch_size, windows, on_error: See :func:`embed`. Of a long clip the
+            window that fits a text best is drawn, without texts the first.
 
     Returns:
-        list[Path]: A file a clip.
+        list[Path | dict]: A file a clip; a dict with ``clip`` and ``error`` for one
+        that can't be read.
 
     Raises:
         InputError: See :func:`embed`.
-        ClipError: A clip can't be read.
+        ClipError: A clip can't be read, and ``on_error`` is 'raise'.
     """
     inferencer = get_model(model)
-    options = dict(out_dir=out_dir, batch_size=batch_size, windows=windows)
+    options = dict(out_dir=out_dir, windows=windows)
     if texts is not None:
         options['texts'] = as_texts(texts, 'texts')
     if not isinstance(out_dir, str | Path):
         raise InputError(f'out_dir must be a path, not a {type(out_dir).__name__}')
     if getattr(inferencer.model, 'lm_head', None) is not None:
         options['caption'] = {}
-    return inferencer(clip, **options)['visualization']
+    answers = inferencer.answers(clip, None, batch_size, on_error, **options)
+    return [
+        drawn[0] if drawn else dict(clip=found['clip'], error=found['error'])
+        for found, drawn in answers
+    ]

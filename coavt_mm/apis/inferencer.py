@@ -1,11 +1,13 @@
 """A trained model on one's own clips, in the form of mmengine's inferencers.
 
-Letters: F frames, Q queries, E projected width, N tokens, D width, T text tokens,
-B windows.
+Letters: F frames, Q queries, E projected width, N tokens, D width.
 """
 
 import os
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,21 @@ from tqdm import tqdm
 
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.compat import load_from_local
-from coavt_mm.errors import ClipError, ConfigError, InputError
+from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
-from coavt_mm.models.layers import STREAMS
 from coavt_mm.registry import INFERENCERS, MODELS
 
+from .answering import add_features, add_scores, describe, joined
 from .inputs import Clip, as_clips, check_number
+from .listing import is_strict
 from .loading import checked_device, config_of
-from .pictures import clip_view, save_pictures
+from .pictures import clip_view, save_picture
 from .pipeline import ClipPipeline
 from .texts import TextReader
 from .windows import Span, spans
+
+# mmengine's registries and default scope belong to the process: one build at a time.
+_building = threading.Lock()
 
 
 @INFERENCERS.register_module()
@@ -73,16 +79,13 @@ class CoAVTInferencer(BaseInferencer):
                 'weights must be the path of a checkpoint, not a '
                 f'{type(weights).__name__}'
             )
-        self._checkpoint = load_from_local(os.fspath(weights), 'cpu')
-        cfg = config_of(model, self._checkpoint, os.fspath(weights))
-        super().__init__(
-            ConfigDict(cfg),
-            os.fspath(weights),
-            checked_device(device),
-            'coavt_mm',
-            show_progress,
-        )
-        del self._checkpoint
+        weights = os.fspath(weights)
+        with _building:
+            self._checkpoint = load_from_local(weights, 'cpu')
+            cfg = ConfigDict(config_of(model, self._checkpoint, weights))
+            device = checked_device(device)
+            super().__init__(cfg, weights, device, 'coavt_mm', show_progress)
+            del self._checkpoint
         self.texts = TextReader(self.model, self.pipeline.tokenize)
 
     # ----------------------------------------------------------- construction
@@ -122,18 +125,24 @@ class CoAVTInferencer(BaseInferencer):
         audio: Any = None,
         return_datasamples: bool = False,
         batch_size: int = 8,
+        on_error: str | None = None,
         **kwargs,
     ) -> dict:
         """Run clips through the model.
 
         Args:
             inputs: A clip or several: paths, addresses that fsspec reads, bytes, frames
-                (F, H, W, 3) uint8, dicts with ``video``, ``audio``, ``fps``, ``start``,
-                ``end`` (frames per second, s), a list of these, or a folder.
+                (F, H, W, 3) uint8, dicts with ``video``, ``audio``, ``name``, ``fps``,
+                ``start``, ``end`` (frames per second, s), a folder, a manifest
+                (.jsonl), or a list of these.
             audio: Sound alone, or the sound of ``inputs``: paths, addresses, bytes, or
                 pairs (waveform (S,) or (C, S) float, rate in Hz).
             return_datasamples (bool): Whether to return BaseDataElements.
             batch_size (int): Windows that go through the model at once.
+            on_error (str, optional): What becomes of a clip that can't be read:
+                'raise' ends the call, 'keep' gives it an entry with ``error`` in place
+                of an answer. Default: 'raise' for a single clip, 'keep' for a list, a
+                folder and a manifest.
             **kwargs: ``windows`` (bool): cut longer clips into windows, default True;
                 ``keep_tokens`` (bool): add each stream's tokens (F, N, D);
                 ``caption`` (dict): arguments of ``Decoding``, writes captions;
@@ -145,11 +154,30 @@ class CoAVTInferencer(BaseInferencer):
             that it has, of AV, A, V) and ``windows``: a list of dicts with ``start``,
             ``end`` (s), ``streams``, ``embeddings`` (stream -> (F, Q, E) float32,
             L2-normalised) or, of a classifier, ``scores`` ((classes,) float32), and
-            ``caption`` (str). ``visualization``: paths of pictures.
+            ``caption`` (str); both are empty where there is an ``error`` (str, one
+            line). ``visualization``: paths of pictures.
 
         Raises:
             InputError: An input is of a wrong type or shape, or there is none.
-            ClipError: A clip can't be read.
+            ClipError: A clip can't be read, and ``on_error`` is 'raise'.
+        """
+        answers = self.answers(inputs, audio, batch_size, on_error, **kwargs)
+        return self.postprocess(*_unzipped(answers), return_datasamples)
+
+    def answers(
+        self,
+        inputs: Any = None,
+        audio: Any = None,
+        batch_size: int = 8,
+        on_error: str | None = None,
+        **kwargs,
+    ) -> Iterator[tuple[dict, list[Path]]]:
+        """Clip by clip what the call gives, so that not all has to be held at once.
+
+        Arguments and errors are those of the call.
+
+        Returns:
+            Iterator: A clip's dict of ``predictions``, and its pictures.
         """
         unknown = set(kwargs) - self.preprocess_kwargs - self.forward_kwargs
         unknown -= self.visualize_kwargs
@@ -158,17 +186,47 @@ class CoAVTInferencer(BaseInferencer):
         check_number('batch_size', batch_size, 1)
         if not isinstance(kwargs.get('caption', {}), dict):
             raise InputError('caption must be a dict of arguments for `Decoding`')
+        strict = is_strict(on_error, inputs, audio)
         clips = as_clips(inputs, audio)
+        for clip in clips if strict else ():
+            clip.check()  # before hours go into those before it
         if kwargs.get('out_dir') is not None:
             kwargs.setdefault('view', True)
+        return self._answers(clips, batch_size, strict, kwargs)
+
+    def _answers(
+        self, clips: list[Clip], batch_size: int, strict: bool, kwargs: dict
+    ) -> Iterator[tuple[dict, list[Path]]]:
         pre, forward, visual, _ = self._dispatch_kwargs(**kwargs)
-        found: list[dict] = []
+        bad = []
         with self._bar(len(clips), batch_size) as bar:
-            for batch in self.preprocess(clips, batch_size, **pre):
-                found += self.forward(batch, **forward)
-                bar.update(found[-1]['index'] + found[-1].pop('share') - bar.n)
-        drawn = self.visualize(clips, found, **visual)
-        return self.postprocess(found, drawn, return_datasamples)
+            found = self._windows(
+                self.preprocess(clips, batch_size, **pre), forward, bar
+            )
+            for _, group in groupby(found, lambda window: window['index']):
+                windows = list(group)
+                answer = joined(windows)
+                if 'error' not in answer:
+                    yield answer, self.visualize(clips, windows, **visual)
+                    continue
+                if strict:
+                    raise ClipError(answer['error'])
+                bad.append(answer['error'])
+                yield answer, []
+        if bad:
+            warnings.warn(
+                f'{len(bad)} of {len(clips)} clips are without an answer, their '
+                f'entries carry `error`; the first: {shown(bad[0])}',
+                stacklevel=2,
+            )
+
+    def _windows(
+        self, batches: Iterator[dict], options: dict, bar: tqdm
+    ) -> Iterator[dict]:
+        for batch in batches:
+            found = self.forward(batch, **options)
+            bar.update(found[-1]['index'] + found[-1]['share'] - bar.n)
+            yield from found
 
     def _bar(self, clips: int, batch_size: int) -> tqdm:
         shown = '{desc}: {percentage:3.0f} % |{bar}| {elapsed} < {remaining}'
@@ -191,22 +249,27 @@ class CoAVTInferencer(BaseInferencer):
             windows (bool): Whether to cut longer clips.
 
         Yields:
-            dict: What the model's preprocessor takes.
+            dict: What the model's preprocessor takes, as far as clips can be read, and
+            ``failed``: a dict with ``index``, ``clip`` and ``error`` for each other.
         """
-        chunks = self._get_chunk_data(self._samples(inputs, windows), batch_size)
-        yield from (self.collate_fn(chunk) for chunk in chunks if chunk)
+        samples = self._samples(inputs, windows)
+        for chunk in self._get_chunk_data(samples, batch_size):
+            good = [sample for sample in chunk if 'error' not in sample]
+            batch = self.collate_fn(good) if good else {}
+            yield dict(batch, failed=[each for each in chunk if 'error' in each])
 
     def _samples(self, clips: list[Clip], windows: bool) -> Iterator[dict]:
         for index, clip in enumerate(clips):
             try:
+                clip.check()
                 for span in spans(
                     clip, self.seconds, self.pipeline.sample_rate, windows
                 ):
                     yield self._sample(index, clip.name, span)
             except ClipError as error:
-                reason = str(error).replace('<bytes>', clip.name)
+                reason = ' '.join(str(error).replace('<bytes>', clip.name).split())
                 named = reason if clip.name in reason else f'{clip.name}: {reason}'
-                raise ClipError(named) from error
+                yield dict(index=index, clip=clip.name, error=named, share=1.0)
 
     def _sample(self, index: int, name: str, span: Span) -> dict:
         packed = self.pipeline(dict(span.row, sample_id=name, sample_idx=index))
@@ -225,69 +288,31 @@ class CoAVTInferencer(BaseInferencer):
         """One batch through the model; arguments as of the call.
 
         Returns:
-            list[dict]: A dict a window, with ``index`` of its clip.
+            list[dict]: A dict a window, with ``index`` of its clip, in order of the
+            clips; with ``error`` where it can't be answered.
         """
-        data = self.model.data_preprocessor(inputs, False)
+        packed = dict(inputs)
+        failed = packed.pop('failed', [])
+        if not packed:
+            return failed
+        data = self.model.data_preprocessor(packed, False)
         batch, samples = data['inputs'], data['data_samples']
-        heard, seen = batch['has_audio'].tolist(), batch['has_visual'].tolist()
-        found = [_describe(*each) for each in zip(samples, heard, seen, strict=True)]
-        if isinstance(self.model, CoAVTClassifier):
-            self._add_scores(found, batch)
-        else:
-            self._add_features(found, batch, keep_tokens, caption, view)
-        if view:
-            for row, window in enumerate(found):
-                drawn = clip_view(self.model, inputs, batch, row)
-                window.setdefault('view', {}).update(drawn)
-        return found
-
-    def _add_scores(self, found: list[dict], batch: dict) -> None:
-        wanted = self.model.test_cfg['stream']
-        for window in found:
-            if not set(wanted) & set(''.join(window['streams'])):
-                raise ClipError(
-                    f'{window["clip"]}: this model classifies by stream {wanted}, the '
-                    f'clip has {", ".join(window["streams"])} from '
-                    f'{window["start"]:g} s on'
-                )
-        for window, scores in zip(found, self.model.scores(batch), strict=True):
-            window['scores'] = scores.float().cpu().numpy()
-
-    def _add_features(
-        self, found: list[dict], batch: dict, keep: bool, caption: dict | None, view
-    ) -> None:
-        extracted = self.model.extract(batch)
-        tokens, feats = extracted['tokens'], extracted.get('clip_feats', {})
-        for row, window in enumerate(found):
-            window['embeddings'] = {
-                stream: feats[stream][row].float().cpu().numpy()
-                for stream in window['streams']
-                if stream in feats
-            }
-            if keep:
-                window['tokens'] = {
-                    s: tokens[s][row].float().cpu().numpy() for s in window['streams']
-                }
-            if view:
-                fullest = tokens[window['streams'][0]][row]  # (F, N, D)
-                maps = self.model.query_encoder.attention_maps(fullest)
-                window['view'] = dict(attention=maps.mean(1).cpu().numpy())  # (F, Q, N)
-        if caption is not None:
-            keys = batch['clip_key'].tolist()
-            self._add_captions(found, tokens, keys, caption)
-
-    def _add_captions(
-        self, found: list[dict], tokens: dict, keys: list[int], options: dict
-    ) -> None:
-        """Captions from the middle frame of the fullest stream, a stream at a time."""
-        for stream in STREAMS:
-            rows = [i for i, w in enumerate(found) if w['streams'][0] == stream]
-            if rows:
-                middle = tokens[stream][rows, tokens[stream].shape[1] // 2]
-                own = [keys[row] for row in rows]
-                texts = self.model.generate(middle, own, **options)
-                for row, text in zip(rows, texts, strict=True):
-                    found[row]['caption'] = text
+        there = batch['has_audio'].tolist(), batch['has_visual'].tolist()
+        found = [
+            describe(self.model, *each) for each in zip(samples, *there, strict=True)
+        ]
+        rows = [row for row, window in enumerate(found) if 'error' not in window]
+        if rows:
+            good = [found[row] for row in rows]
+            part = {key: value[rows] for key, value in batch.items()}
+            if isinstance(self.model, CoAVTClassifier):
+                add_scores(self.model, good, part)
+            else:
+                add_features(self.model, good, part, keep_tokens, caption, view)
+        for row in rows if view else ():
+            drawn = clip_view(self.model, packed, batch, row)
+            found[row].setdefault('view', {}).update(drawn)
+        return sorted(found + failed, key=lambda window: window['index'])
 
     # ---------------------------------------------------------------- answers
     def require(self, part: str, what: str) -> nn.Module:
@@ -324,8 +349,8 @@ class CoAVTInferencer(BaseInferencer):
         out_dir: str | Path | None = None,
         texts: Sequence[str] | None = None,
     ) -> list[Path]:
-        """Save a picture of each clip, see :func:`save_pictures`."""
-        return [] if out_dir is None else save_pictures(self, preds, out_dir, texts)
+        """Save a picture of a clip from its windows, see :func:`save_picture`."""
+        return [] if out_dir is None else [save_picture(self, preds, out_dir, texts)]
 
     def postprocess(
         self,
@@ -333,35 +358,17 @@ class CoAVTInferencer(BaseInferencer):
         visualization: list[Path],
         return_datasample: bool = False,
     ) -> dict:
-        """Windows by clip, without what was kept for the picture only."""
-        clips: dict[int, dict] = {}
-        for window in preds:
-            kept = {k: v for k, v in window.items() if k not in ('view', 'share')}
-            name, index = kept.pop('clip'), kept.pop('index')
-            clip = clips.setdefault(index, dict(clip=name, streams=[], windows=[]))
-            clip['windows'].append(kept)
-        for clip in clips.values():
-            there = {s for window in clip['windows'] for s in window['streams']}
-            clip['streams'] = [s for s in STREAMS if s in there]
-        answers = list(clips.values())
+        """The answer in mmengine's form."""
         if return_datasample:
-            answers = [BaseDataElement(metainfo=answer) for answer in answers]
-        return dict(predictions=answers, visualization=visualization)
+            preds = [BaseDataElement(metainfo=answer) for answer in preds]
+        return dict(predictions=preds, visualization=visualization)
 
 
-def _describe(sample: BaseDataElement, heard: bool, seen: bool) -> dict:
-    """What the answer says of a window beside the model's part."""
-    (start, end), there = sample.shown, {'AV': heard and seen, 'A': heard, 'V': seen}
-    if not any(there.values()):
-        raise ClipError(
-            f'{sample.sample_id}: too little sound for a spectrogram, and no picture, '
-            f'from {start:g} s on'
-        )
-    return dict(
-        index=sample.sample_idx,
-        clip=sample.sample_id,
-        start=start,
-        end=end,
-        streams=[stream for stream in STREAMS if there[stream]],
-        share=sample.share,
-    )
+def _unzipped(
+    answers: Iterator[tuple[dict, list[Path]]],
+) -> tuple[list[dict], list[Path]]:
+    clips, pictures = [], []
+    for clip, drawn in answers:
+        clips.append(clip)
+        pictures += drawn
+    return clips, pictures

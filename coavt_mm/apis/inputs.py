@@ -5,28 +5,38 @@ Letters: F frames, H height, W width (pixels), C channels, S audio samples.
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import torch
 
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.datasets.media import Source
 from coavt_mm.datasets.opening import check_regular_file
-from coavt_mm.datasets.preparation.layouts import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from coavt_mm.errors import ClipError, InputError
 
-KEYS = ('video', 'audio', 'fps', 'start', 'end')
+from .listing import (
+    both_folders,
+    from_store,
+    has_media_suffix,
+    is_address,
+    is_array,
+    is_manifest,
+    listed,
+)
+
+__all__ = ['Clip', 'as_clips', 'as_texts', 'check_number', 'from_store', 'is_address',
+           'is_clip']  # fmt: skip
+
+NUMBERS = ('fps', 'start', 'end')
+KEYS = ('video', 'audio', 'name', *NUMBERS)
 KINDS = (
     'a path, an address such as s3://..., bytes, frames as an array, a dict of '
     f'{", ".join(KEYS)}, or a list of these'
 )
 
-SUFFIXES = (*VIDEO_SUFFIXES, *AUDIO_SUFFIXES)
+LOUDEST = 100.0  # 40 dB above full scale; integers turned into float reach 32768
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,26 @@ class Clip:
     start: float = 0.0
     end: float | None = None
 
+    def check(self) -> None:
+        """See whether there is anything to read.
+
+        Raises:
+            ClipError: A file is missing or empty, or the sound is none.
+        """
+        for source in {self.picture, self.sound} - {None}:
+            if source == b'':
+                raise ClipError(f'{self.name}: no bytes')
+            if not is_address(source):
+                check_regular_file(source)
+        if self.waveform is not None:
+            peak = np.abs(self.waveform).max()
+            if not np.isfinite(peak):
+                raise ClipError(f'{self.name}: the waveform holds NaN or inf')
+            if peak > LOUDEST:
+                raise ClipError(
+                    f'{self.name}: the waveform reaches {peak:g}, full scale is 1'
+                )
+
 
 def as_clips(video: Any = None, audio: Any = None) -> list[Clip]:
     """Understand what was handed in, and check it as far as that goes unread.
@@ -72,21 +102,24 @@ def as_clips(video: Any = None, audio: Any = None) -> list[Clip]:
 
     Raises:
         InputError: It is of a wrong type or shape, or empty.
-        ClipError: A file is not there.
+        ClipError: An address can't be looked up.
+        DatasetMissingError, ManifestError: A manifest is missing or wrong.
     """
     if audio is None:
-        return [_as_clip(one, f'clip {i}') for i, one in enumerate(_listed(video))]
-    sounds = _listed(audio, 'audio')
-    videos = [None] * len(sounds) if video is None else _listed(video)
-    if len(videos) != len(sounds):
-        raise InputError(
-            f'{len(videos)} videos and {len(sounds)} sounds were given; each video '
-            'needs its own sound'
-        )
-    _check_pairs(video, audio, videos, sounds)
+        return [_as_clip(one, f'clip {i}') for i, one in enumerate(listed(video))]
+    pairs = both_folders(video, audio)
+    if pairs is None:
+        sounds = listed(audio, 'audio')
+        videos = [None] * len(sounds) if video is None else listed(video)
+        if len(videos) != len(sounds):
+            raise InputError(
+                f'{len(videos)} videos and {len(sounds)} sounds were given; each video '
+                'needs its own sound'
+            )
+        pairs = zip(videos, sounds, strict=True)
     return [
         _with_sound(_as_clip(v, f'clip {i}') if v is not None else None, a, i)
-        for i, (v, a) in enumerate(zip(videos, sounds, strict=True))
+        for i, (v, a) in enumerate(pairs)
     ]
 
 
@@ -98,8 +131,8 @@ def is_clip(value: Any) -> bool:
     """
     if not isinstance(value, str):
         return True
-    known = os.path.splitext(value)[1].lower() in SUFFIXES
-    return known or '://' in value or os.path.exists(value)
+    known = has_media_suffix(value) or is_manifest(value) or is_address(value)
+    return known or os.path.exists(os.path.expanduser(value))
 
 
 def as_texts(value: Any, what: str = 'text') -> list[str]:
@@ -144,71 +177,10 @@ def _is_small(value: Any) -> bool:
     return isinstance(value, int | float | bool)
 
 
-def _listed(value: Any, what: str = 'video') -> list:
-    """A list of single inputs; a folder is the media files in it, by name."""
-    if isinstance(value, str | Path) and _is_folder(value):
-        return _in_folder(value)
-    pair = isinstance(value, tuple) and len(value) == 2 and _is_array(value[0])
-    if isinstance(value, list | tuple) and not pair:
-        if not value:
-            raise InputError(f'{what}: the list is empty')
-        return list(value)
-    return [value]
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | torch.Tensor)
-
-
-def is_address(value: Any) -> bool:
-    return isinstance(value, str) and '://' in value
-
-
-def _is_folder(place: str | Path) -> bool:
-    if not is_address(place):
-        return os.path.isdir(place)
-    if place.startswith(('http://', 'https://')):
-        return False  # fsspec would load the page and look for links
-    return from_store(lambda: fsspec.core.url_to_fs(place)[0].isdir(place), place)
-
-
-def from_store(call: Callable[[], Any], place: Any) -> Any:
-    """What an address gives, or one error that names it."""
-    try:
-        return call()
-    except Exception as error:  # every store raises its own kinds
-        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-        raise ClipError(f'{place}: can not be read ({reason})') from error
-
-
-def _in_folder(place: str | Path) -> list[str]:
-    if is_address(place):
-        system, path = fsspec.core.url_to_fs(place)
-        names = from_store(lambda: system.ls(path, detail=False), place)
-        files = [system.unstrip_protocol(name) for name in names]
-    else:
-        files = [str(path) for path in Path(place).iterdir() if path.is_file()]
-    found = [f for f in files if os.path.splitext(f)[1].lower() in SUFFIXES]
-    if not found:
-        raise InputError(
-            f'{place}: the folder has no media file ({", ".join(SUFFIXES)})'
-        )
-    return sorted(found)
-
-
-def _check_pairs(video: Any, audio: Any, videos: list, sounds: list) -> None:
-    """Two folders are paired by name, and must have the same names."""
-    if not all(isinstance(x, str | Path) and _is_folder(x) for x in (video, audio)):
-        return
-    for left, right in zip(videos, sounds, strict=True):
-        if Path(left).stem != Path(right).stem:
-            raise InputError(f'{left} and {right}: the folders hold different names')
-
-
 def _as_clip(value: Any, name: str) -> Clip:
     if isinstance(value, dict):
         return _from_dict(value, name)
-    if _is_array(value):
+    if is_array(value):
         return Clip(name, frames=_checked_frames(value, name))
     source, name = _as_source(value, name)
     return Clip(name, picture=source, sound=source)
@@ -216,15 +188,12 @@ def _as_clip(value: Any, name: str) -> Clip:
 
 def _as_source(value: Any, name: str) -> tuple[Source, str]:
     if isinstance(value, bytes | bytearray | memoryview):
-        if not value:
-            raise InputError(f'{name}: no bytes')
         return bytes(value), name
     if is_address(value):
         return value, value
     if not isinstance(value, str | os.PathLike):
         raise InputError(f'{name} must be {KINDS}; not {_a(value)}')
     path = os.path.expanduser(os.fspath(value))
-    check_regular_file(path)
     return path, path
 
 
@@ -234,18 +203,22 @@ def _from_dict(value: dict, name: str) -> Clip:
         raise InputError(
             f'{name}: unknown key {unknown[0]!r}{nearest(unknown[0], KEYS)}'
         )
+    name = value.get('name') or name
+    if not isinstance(name, str):
+        raise InputError(f'the name of a clip must be a string, not {_a(name)}')
     if value.get('video') is None and value.get('audio') is None:
         raise InputError(f'{name}: the dict has neither video nor audio')
     clip = None if value.get('video') is None else _as_clip(value['video'], name)
     if value.get('audio') is not None:
         clip = _with_sound(clip, value['audio'], name)
-    numbers = {key: _seconds(value.get(key), key, name) for key in KEYS[2:]}
+    numbers = {key: _seconds(value.get(key), key, name) for key in NUMBERS}
     start, end = numbers['start'] or 0.0, numbers['end']
     if end is not None and end <= start:
         raise InputError(f'{name}: end={end:g} s is not after start={start:g} s')
     if numbers['fps'] == 0:
         raise InputError(f'{name}: fps must be above 0')
-    return replace(clip, fps=numbers['fps'], start=start, end=end)
+    span = dict(fps=numbers['fps'], start=start, end=end)
+    return replace(clip, name=value.get('name') or clip.name, **span)
 
 
 def _seconds(value: Any, key: str, name: str) -> float | None:
@@ -265,7 +238,7 @@ def _with_sound(clip: Clip | None, audio: Any, name: int | str) -> Clip:
         waveform, rate = _checked_waveform(*audio, name)
         clip = clip or Clip(name)
         return replace(clip, sound=None, waveform=waveform, sample_rate=rate)
-    if _is_array(audio):
+    if is_array(audio):
         raise InputError(
             f'{name}: a waveform comes with its rate, as a pair (waveform, rate in Hz)'
         )
@@ -291,7 +264,7 @@ def _checked_frames(frames: Any, name: str) -> np.ndarray:
 
 
 def _checked_waveform(waveform: Any, rate: Any, name: str) -> tuple[np.ndarray, float]:
-    if not _is_array(waveform):
+    if not is_array(waveform):
         raise InputError(f'{name}: a waveform must be an array, not {_a(waveform)}')
     waveform, hertz = _numpy(waveform), _seconds(rate, 'the sample rate', name)
     if not hertz:
@@ -306,7 +279,6 @@ def _checked_waveform(waveform: Any, rate: Any, name: str) -> tuple[np.ndarray, 
             f'{name}: a waveform must be (samples,) or (channels, samples), not '
             f'{waveform.shape}'
         )
-    if not np.isfinite(planes).all():
-        raise InputError(f'{name}: the waveform holds NaN or inf')
     # every channel counts the same, as in `read_audio`
-    return planes.mean(0).astype(np.float32), hertz
+    with np.errstate(over='ignore', invalid='ignore'):  # Clip.check finds inf
+        return planes.mean(0).astype(np.float32), hertz

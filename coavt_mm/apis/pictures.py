@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .inferencer import CoAVTInferencer
 
 TOP = 6  # texts shown
+LONGEST_NAME = 200  # bytes; file systems take 255 with number and suffix
 
 
 def clip_view(
@@ -49,37 +50,31 @@ def clip_view(
     )
 
 
-def save_pictures(
+def save_picture(
     inferencer: 'CoAVTInferencer',
-    windows: Sequence[dict],
+    windows: list[dict],
     out_dir: str | Path,
     texts: Sequence[str] | None = None,
-) -> list[Path]:
-    """Draw each clip's best window for the texts; without texts its first.
+) -> Path:
+    """Draw a clip's best window for the texts; without texts its first.
 
     Args:
         inferencer (CoAVTInferencer): Encodes the texts.
-        windows (Sequence[dict]): Its answer, with ``view``.
-        out_dir (str | Path): Folder for the pictures.
+        windows (list[dict]): All of the clip, with ``view``.
+        out_dir (str | Path): Folder for the picture.
         texts (Sequence[str], optional): Compared with the clip; the best are shown.
 
     Returns:
-        list[Path]: A PNG for each clip, in the order of the clips.
+        Path: A PNG, named by the clip's number and name.
     """
     feats = None
     if texts is not None and isinstance(inferencer.model, CoAVT):
-        texts = as_texts(texts, 'texts')
-        feats = inferencer.texts.embed(texts)
-    clips: dict[int, list[dict]] = {}
-    for window in windows:
-        clips.setdefault(window['index'], []).append(window)
-    paths = []
-    for index, own in clips.items():
-        page = _page(inferencer, own, texts, feats)
-        stem = re.sub(r'\W+', '_', Path(own[0]['clip']).stem).strip('_')
-        path = Path(out_dir) / f'{index:03d}_{stem}.png'
-        paths.append(save_figure(clip_page_figure(page), path))
-    return paths
+        feats = inferencer.texts.embed(as_texts(texts, 'texts'))
+    page = _page(inferencer, windows, texts, feats)
+    stem = re.sub(r'\W+', '_', Path(windows[0]['clip']).stem).strip('_')
+    stem = stem.encode()[:LONGEST_NAME].decode(errors='ignore')
+    path = Path(out_dir) / f'{windows[0]["index"]:03d}_{stem}.png'
+    return save_figure(clip_page_figure(page), path)
 
 
 def _page(

@@ -1,6 +1,6 @@
 """Clips for texts, and texts for clips."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,11 @@ from coavt_mm.models.layers import STREAMS
 
 from .inferencer import CoAVTInferencer
 from .inputs import as_texts, check_number, is_clip
+from .listing import is_strict
 from .session import Model, get_model
+from .ties import tied_order
+
+LOGIT_TOLERANCE = 1e-5  # the last bits of a logit are worth more than a cosine's
 
 
 @dataclass
@@ -47,6 +51,7 @@ def retrieve(
     model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
+    on_error: str | None = None,
 ) -> list[dict]:
     """Find the clips that texts speak of, or the texts that speak of clips.
 
@@ -62,18 +67,22 @@ def retrieve(
             that each clip has.
         rerank (int): So many best hits are ranked anew by matching logit + similarity
             (BLIP-2); 0 leaves the similarity alone.
-        model, batch_size, windows: See :func:`embed`. Of a long clip the best window
-            counts.
+        model, batch_size, windows, on_error: See :func:`embed`. Of a long clip the best
+            window counts.
 
     Returns:
         list[dict]: For each query ``query`` (text or name) and ``hits``, best first:
         dicts with ``rank`` (from 1), ``candidate`` (name or text), ``index`` among the
         candidates, ``similarity`` (-1 ... 1), ``start``, ``end`` (s), ``stream``, and
-        after re-ranking ``match_logit``.
+        after re-ranking ``match_logit``. Similarities within 1e-6 of each other count
+        as tied and go in the order of the candidates, see :func:`tied_order`. A query
+        that can't be read has ``error`` and no hits; candidates that can't be read are
+        in ``errors``, dicts with ``candidate``, ``index`` and ``error``.
 
     Raises:
         InputError: Not one side clips and the other texts, or see :func:`embed`.
-        ClipError: A clip can't be read, or lacks the ``stream``.
+        ClipError: A clip can't be read, or lacks the ``stream``, and ``on_error`` is
+            'raise'.
         ConfigError: The model has no part for this.
     """
     inferencer = get_model(model)
@@ -86,28 +95,21 @@ def retrieve(
         raise InputError(f"stream must be 'AV', 'A' or 'V', not {stream!r}")
     with_text = _asks_with_text(query, candidates)
     texts = as_texts(query if with_text else candidates)
-    options = dict(batch_size=batch_size, windows=windows, keep_tokens=bool(rerank))
-    clips = inferencer(candidates if with_text else query, **options)['predictions']
-    table = _pairs(inferencer, clips, texts, stream)
-    names = [clip['clip'] for clip in clips]
-    if not with_text:
-        table = [list(row) for row in zip(*table, strict=True)]
-    answers = []
-    for name, pairs in zip(texts if with_text else names, table, strict=True):
-        pairs = sorted(pairs, key=lambda pair: -pair.score)
-        if rerank:
-            _add_logits(inferencer, pairs[:rerank], texts)
-            best = sorted(pairs[:rerank], key=lambda pair: -pair.score)
-            pairs = best + pairs[rerank:]
-        hits = []
-        for rank, pair in enumerate(pairs[:topk], 1):
+    side = candidates if with_text else query
+    answers = inferencer.answers(
+        side, None, batch_size, on_error, windows=windows, keep_tokens=bool(rerank)
+    )
+    strict = is_strict(on_error, side)
+    table = _table(answers, inferencer.texts.embed(texts), stream, strict)
+    rows = table.of_texts(texts) if with_text else table.of_clips()
+    for row in rows:
+        ranked = _ranked(inferencer, row.pop('pairs'), texts, rerank)[:topk]
+        for rank, pair in enumerate(ranked, 1):
             index = pair.clip if with_text else pair.text
-            candidate = names[index] if with_text else texts[index]
-            hits.append(
-                dict(rank=rank, candidate=candidate, index=index, **pair.plain())
-            )
-        answers.append(dict(query=name, hits=hits))
-    return answers
+            name = table.names[index] if with_text else texts[index]
+            hit = dict(rank=rank, candidate=name, index=index, **pair.plain())
+            row['hits'].append(hit)
+    return rows
 
 
 def _asks_with_text(query: Any, candidates: Any) -> bool:
@@ -137,34 +139,95 @@ def _is_text(value: Any, what: str) -> bool:
     return not kinds.pop()
 
 
-def _pairs(
-    inferencer: CoAVTInferencer,
-    clips: list[dict],
-    texts: Sequence[str],
+@dataclass
+class _Table:
+    """Every text with every clip.
+
+    Args:
+        names: Of all clips.
+        columns: Clip -> a pair for each text.
+        errors: Clip -> why it has no column.
+    """
+
+    names: list[str]
+    columns: dict[int, list[_Pair]]
+    errors: dict[int, str]
+
+    def of_texts(self, texts: Sequence[str]) -> list[dict]:
+        """A query each, with its ``pairs``; ``errors`` says which clips are missing."""
+        bad = [
+            dict(candidate=self.names[index], index=index, error=error)
+            for index, error in self.errors.items()
+        ]
+        more = dict(errors=bad) if bad else {}
+        rows = zip(*self.columns.values(), strict=True)
+        rows = rows if self.columns else [()] * len(texts)
+        return [
+            dict(query=text, hits=[], **more, pairs=list(pairs))
+            for text, pairs in zip(texts, rows, strict=True)
+        ]
+
+    def of_clips(self) -> list[dict]:
+        """A query each, with its ``pairs``, or with its ``error``."""
+        return [
+            dict(query=name, hits=[], pairs=self.columns.get(i, []))
+            | (dict(error=self.errors[i]) if i in self.errors else {})
+            for i, name in enumerate(self.names)
+        ]
+
+
+def _table(
+    answers: Iterable[tuple[dict, list]],
+    feats: np.ndarray,
     stream: str | None,
-) -> list[list[_Pair]]:
-    """Each text (rows) with each clip (columns), by the clip's best window."""
-    feats = inferencer.texts.embed(texts)
-    columns = []
-    for index, clip in enumerate(clips):
-        usable = [w for w in clip['windows'] if stream in (None, *w['streams'])]
-        if not usable:
-            raise ClipError(
-                f'{clip["clip"]}: has no stream {stream}, only '
-                f'{", ".join(clip["streams"])}; leave `stream` out to rank each clip '
-                'by what it has'
-            )
-        used = [stream or window['streams'][0] for window in usable]
-        scores = np.stack([
-            (window['embeddings'][s] @ feats.T).max(1).mean(0)
-            for window, s in zip(usable, used, strict=True)
-        ])  # (windows, P)  # fmt: skip
-        best = scores.argmax(0)
-        columns.append([
-            _Pair(t, index, float(scores[b, t]), usable[b], used[b])
-            for t, b in enumerate(best)
-        ])  # fmt: skip
-    return [list(row) for row in zip(*columns, strict=True)]
+    strict: bool,
+) -> _Table:
+    """Score clips as they come; of their features nothing is kept."""
+    table = _Table([], {}, {})
+    for index, (clip, _) in enumerate(answers):
+        table.names.append(clip['clip'])
+        windows = [w for w in clip['windows'] if stream in (None, *w['streams'])]
+        if windows:
+            table.columns[index] = _column(windows, index, feats, stream)
+            continue
+        lack = (
+            f'{clip["clip"]}: has no stream {stream}, only '
+            f'{", ".join(clip["streams"])}; leave `stream` out to rank each clip by '
+            'what it has'
+        )
+        table.errors[index] = clip.get('error', lack)
+        if strict:
+            raise ClipError(table.errors[index])
+    return table
+
+
+def _column(
+    windows: list[dict], index: int, feats: np.ndarray, stream: str | None
+) -> list[_Pair]:
+    """A clip with each text (P, E), by the window that fits it best."""
+    used = [stream or window['streams'][0] for window in windows]
+    scores = np.stack([
+        (window.pop('embeddings')[s] @ feats.T).max(1).mean(0)
+        for window, s in zip(windows, used, strict=True)
+    ])  # (windows, P)  # fmt: skip
+    best = [tied_order(column)[0] for column in scores.T]
+    return [
+        _Pair(text, index, float(scores[b, text]), windows[b], used[b])
+        for text, b in enumerate(best)
+    ]
+
+
+def _ranked(
+    inferencer: CoAVTInferencer, pairs: list[_Pair], texts: Sequence[str], rerank: int
+) -> list[_Pair]:
+    """Best first; the ``rerank`` best anew with the matching logit added."""
+    order = tied_order(np.array([pair.similarity for pair in pairs]))
+    if rerank:
+        front = np.sort(order[:rerank])  # ties go in the order given again
+        _add_logits(inferencer, [pairs[i] for i in front], texts)
+        scores = np.array([pairs[i].score for i in front])
+        order[:rerank] = front[tied_order(scores, LOGIT_TOLERANCE)]
+    return [pairs[i] for i in order]
 
 
 def _add_logits(

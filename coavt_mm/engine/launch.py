@@ -18,7 +18,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from .. import compat
-from ..errors import CoAVTError, ConfigError
+from ..errors import CoAVTError, ConfigError, shown
 from .hooks import StoreConfigHook, StrictCheckpointHook
 from .options import check_cfg_options
 
@@ -262,4 +262,4 @@ def one_line(error: CoAVTError) -> str:
     if ' DataLoader worker ' in text:
         text = re.split(r'^(?:\w+\.)*\w+Error: ', text, flags=re.MULTILINE)[-1]
     text = re.sub(r'^(class `\w+` in \S+: )+', '', text)
-    return ' '.join(text.split())
+    return shown(' '.join(text.split()))

@@ -27,7 +27,9 @@ STREAM_MASKS = {'AV': (True, True, True), 'A': (False, True, False),
 
 def stable_key(text: str) -> int:
     """A 63-bit hash that is the same in every process and release."""
-    digest = hashlib.blake2b(text.encode('utf-8'), digest_size=8).digest()
+    digest = hashlib.blake2b(
+        text.encode('utf-8', 'surrogatepass'), digest_size=8
+    ).digest()
     return int.from_bytes(digest, 'big') >> 1
 
 

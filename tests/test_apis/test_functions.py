@@ -172,8 +172,16 @@ def test_ranks_are_those_of_the_similarity(coavt, mixture):
 def test_a_given_stream_is_used_or_missed_by_name(coavt, mixture):
     hits = retrieve('dog', mixture[:2], stream='V', model=coavt)[0]['hits']
     assert {hit['stream'] for hit in hits} == {'V'}
-    with pytest.raises(ClipError, match=f'{mixture[1]}: has no stream A'):
-        retrieve('dog', mixture[:2], stream='A', model=coavt)
+    lack = f'{mixture[1]}: has no stream A'
+    with pytest.raises(ClipError, match=lack):
+        retrieve('dog', mixture[:2], stream='A', model=coavt, on_error='raise')
+    with pytest.raises(ClipError, match=lack):
+        retrieve('dog', mixture[1], stream='A', model=coavt)
+    (answer,) = retrieve('dog', mixture[:2], stream='A', model=coavt)
+    assert [hit['index'] for hit in answer['hits']] == [0]
+    (error,) = answer['errors']
+    assert (error['index'], error['candidate']) == (1, str(mixture[1]))
+    assert error['error'].startswith(lack)
 
 
 def test_re_ranking_adds_the_matching_logit(coavt, mixture):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from mmengine.logging import print_log
 
 from coavt_mm.datasets.preparation.sources import ListedClip
-from coavt_mm.errors import DatasetMissingError
+from coavt_mm.errors import DatasetMissingError, shown
 
 VIDEO_SUFFIXES = (
     '.mp4', '.mkv', '.webm', '.mov', '.avi', '.m4v', '.flv', '.f4v', '.ogv', '.wmv',
@@ -108,7 +108,7 @@ def _say_unreadable(error: OSError) -> None:
 
 
 def _warn(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)
+    print_log(shown(message), logger='current', level=logging.WARNING)
 
 
 def _named_files(folder: str | Path) -> list[str]:
@@ -118,7 +118,7 @@ def _named_files(folder: str | Path) -> list[str]:
     if strange:
         _warn(
             f'{folder}: {len(strange)} files are left out, whose names are not UTF-8; '
-            f'rename them, the first is {os.fsencode(strange[0])!r}'
+            f'rename them, the first is {strange[0]}'
         )
     return [path for path in files if _is_text(path)]
 

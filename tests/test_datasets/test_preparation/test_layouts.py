@@ -83,7 +83,7 @@ def test_no_folder(tmp_path):
 def said(monkeypatch):
     """The warnings."""
     lines = []
-    monkeypatch.setattr(layouts, '_warn', lines.append)
+    monkeypatch.setattr(layouts, 'print_log', lambda line, **_: lines.append(line))
     return lines
 
 
