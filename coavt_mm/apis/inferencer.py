@@ -268,8 +268,9 @@ class CoAVTInferencer(BaseInferencer):
                     yield self._sample(index, clip.name, span)
             except ClipError as error:
                 reason = ' '.join(str(error).replace('<bytes>', clip.name).split())
-                named = reason if clip.name in reason else f'{clip.name}: {reason}'
-                yield dict(index=index, clip=clip.name, error=named, share=1.0)
+                named = reason.startswith(clip.name)
+                reason = reason if named else f'{clip.name}: {reason}'
+                yield dict(index=index, clip=clip.name, error=reason, share=1.0)
 
     def _sample(self, index: int, name: str, span: Span) -> dict:
         packed = self.pipeline(dict(span.row, sample_id=name, sample_idx=index))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
+from coavt_mm.errors import shown
 from coavt_mm.models import CoAVT
 from coavt_mm.visualization import ClipPage, clip_page_figure, save_figure
 
@@ -91,7 +92,7 @@ def _page(
     elif 'scores' in window:
         texts, scores = inferencer.class_names(), window['scores']
     page = ClipPage(
-        window['clip'],
+        shown(window['clip']),
         window['start'],
         caption=window.get('caption', ''),
         score_name='probability' if 'scores' in window else 'similarity',

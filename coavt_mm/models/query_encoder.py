@@ -257,7 +257,8 @@ class QueryEncoder(BaseModule):
     def attention_maps(self, tokens: Tensor) -> Tensor:
         """Where the queries look: cross-attention weights, mean over the heads.
 
-        For pictures; training and evaluation never compute them.
+        For pictures; training and evaluation never compute them, and in evaluation
+        mode alone are they those of the pass (dropout draws anew).
 
         Args:
             tokens (Tensor): (B, N, context_dims) tokens of any stream.
@@ -265,18 +266,13 @@ class QueryEncoder(BaseModule):
         Returns:
             Tensor: (B, layers with cross-attention, Q, N).
         """
-        maps: list[Tensor] = []
-
-        def note(module: PostNormAttention, args: tuple) -> None:
-            maps.append(module.weights(*args).mean(1))
-
-        crossing = [layer.cross_attn for layer in self.layers if layer.cross_attn]
-        handles = [module.register_forward_pre_hook(note) for module in crossing]
-        try:
-            self.encode_queries(tokens)
-        finally:
-            for handle in handles:
-                handle.remove()
+        context = self.project_context(tokens)
+        x, maps = self._embed_queries(tokens.shape[0]), []
+        for layer, layer_context in zip(self.layers, context, strict=True):
+            if layer.cross_attn is not None:
+                asking = layer.self_attn(x, layer.self_attn.keys_values(x))
+                maps.append(layer.cross_attn.weights(asking, layer_context).mean(1))
+            x, _ = layer(x, self.num_queries, layer_context)
         return torch.stack(maps, 1)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
