@@ -195,14 +195,16 @@ def other(tmp_path_factory, vocabulary):
 
 @pytest.fixture
 def hurried():
-    """Threads change places as often as they can."""
-    before = sys.getswitchinterval()
+    """Threads change places as often as they can, and torch adds none of its own."""
+    before = sys.getswitchinterval(), torch.get_num_threads()
     sys.setswitchinterval(1e-5)
+    torch.set_num_threads(1)
     yield
-    sys.setswitchinterval(before)
+    sys.setswitchinterval(before[0])
+    torch.set_num_threads(before[1])
 
 
-def test_two_models_in_threads(coavt, other, mixed, hurried, tmp_path):
+def test_two_models_in_threads(coavt, other, mixed, hurried):
     jobs = [
         lambda model: embed(mixed[:6], text=TEXTS, model=model, batch_size=4),
         lambda model: match(mixed[4:8], TEXTS, model=model),
