@@ -8,7 +8,7 @@ answer, unless ``on_error='raise'``. Letters: F frames, Q queries, E projected w
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -135,25 +135,28 @@ def classify(
     else:
         prompts = _prompts(inferencer, labels, templates)
         names, columns = labels, None
-    options = dict(batch_size=batch_size, windows=windows, on_error=on_error)
-    clips = []
-    for found, _ in inferencer.answers(clip, **options):
-        found['labels'] = []
-        for window in found['windows']:
-            window['stream'] = window.pop('streams')[0]
-            if columns is None:
-                feats = window.pop('embeddings')[window['stream']]
-                scores = _prompt_scores(inferencer, feats, prompts)
-            else:
-                scores = window.pop('scores')[columns]
-            window['scores'] = scores
-        if found['windows']:
-            mean = np.mean([window['scores'] for window in found['windows']], 0)
-            found['labels'] = _best(names, mean, topk)
-        for window in found['windows']:
-            window['labels'] = _best(names, window.pop('scores'), topk)
-        clips.append(found)
-    return clips
+
+    def scores(window: dict) -> np.ndarray:
+        if columns is not None:
+            return window.pop('scores')[columns]
+        feats = window.pop('embeddings')[window['stream']]
+        return _prompt_scores(inferencer, feats, prompts)
+
+    answers = inferencer.answers(clip, None, batch_size, on_error, windows=windows)
+    return [_labelled(found, names, scores, topk) for found, _ in answers]
+
+
+def _labelled(
+    found: dict, names: Sequence[str], scores: Callable[[dict], np.ndarray], topk: int
+) -> dict:
+    """A clip's answer with ``labels`` in the place of what they come from."""
+    for window in found['windows']:
+        window['stream'] = window.pop('streams')[0]
+    each = [scores(window) for window in found['windows']]
+    found['labels'] = _best(names, np.mean(each, 0), topk) if each else []
+    for window, own in zip(found['windows'], each, strict=True):
+        window['labels'] = _best(names, own, topk)
+    return found
 
 
 def _columns(labels: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -279,34 +282,26 @@ def match(
     inferencer = get_model(model)
     head = inferencer.require('matching_head', 'match')
     texts = as_texts(text)
-    ids = inferencer.texts.tokens(texts)
     answers = inferencer.answers(
-        clip, None, batch_size, on_error, windows=windows, keep_tokens=True
+        clip,
+        None,
+        batch_size,
+        on_error,
+        windows=windows,
+        match=inferencer.texts.tokens(texts),
     )
     clips = []
     for found, _ in answers:
         parts = found.pop('windows')
         found['texts'] = []
-        if parts:
-            probability = _probability(inferencer, parts, ids)  # (windows, P)
-            for i, one in enumerate(texts):
-                best = tied_order(probability[:, i])[0]
-                place = _place(parts[best], head, found['clip'])
-                score = float(probability[best, i])
-                found['texts'].append(dict(text=one, probability=score, **place))
+        for i, one in enumerate(texts) if parts else ():
+            scores = np.array([part['matches'][i] for part in parts])
+            best = tied_order(scores)[0]
+            place = _place(parts[best], head, found['clip'])
+            score = float(scores[best])
+            found['texts'].append(dict(text=one, probability=score, **place))
         clips.append(found)
     return clips
-
-
-def _probability(
-    inferencer: CoAVTInferencer, windows: list[dict], ids: list[torch.Tensor]
-) -> np.ndarray:
-    """(windows, P): how probably each text belongs to each window."""
-    logits = np.stack([
-        inferencer.texts.match(window['tokens'][window['streams'][0]], ids)
-        for window in windows
-    ])  # (windows, P, 2)  # fmt: skip
-    return torch.from_numpy(logits).softmax(-1)[..., 1].numpy()
 
 
 def _place(window: dict, head: torch.nn.Module, name: str) -> dict:

@@ -16,7 +16,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from coavt_mm.checkpoints import load_weights
@@ -64,7 +64,7 @@ class CoAVTInferencer(BaseInferencer):
     """
 
     preprocess_kwargs = {'windows'}
-    forward_kwargs = {'keep_tokens', 'caption', 'view'}
+    forward_kwargs = {'keep_tokens', 'caption', 'match', 'view'}
     visualize_kwargs = {'out_dir', 'texts'}
 
     def __init__(
@@ -146,6 +146,8 @@ class CoAVTInferencer(BaseInferencer):
             **kwargs: ``windows`` (bool): cut longer clips into windows, default True;
                 ``keep_tokens`` (bool): add each stream's tokens (F, N, D);
                 ``caption`` (dict): arguments of ``Decoding``, writes captions;
+                ``match`` (list of tensors): P texts' tokens, adds ``matches``, the
+                probabilities (P,) that they belong to the window;
                 ``out_dir`` (str): save a picture of each clip there, with the best of
                 ``texts`` (list of str).
 
@@ -284,6 +286,7 @@ class CoAVTInferencer(BaseInferencer):
         inputs: dict,
         keep_tokens: bool = False,
         caption: dict | None = None,
+        match: list[Tensor] | None = None,
         view: bool = False,
     ) -> list[dict]:
         """One batch through the model; arguments as of the call.
@@ -309,11 +312,22 @@ class CoAVTInferencer(BaseInferencer):
             if isinstance(self.model, CoAVTClassifier):
                 add_scores(self.model, good, part)
             else:
-                add_features(self.model, good, part, keep_tokens, caption, view)
+                keep = keep_tokens or match is not None
+                add_features(self.model, good, part, keep, caption, view)
+                self._add_matches(good, match, keep_tokens)
         for row in rows if view else ():
             drawn = clip_view(self.model, packed, batch, row)
             found[row].setdefault('view', {}).update(drawn)
         return sorted(found + failed, key=lambda window: window['index'])
+
+    def _add_matches(
+        self, found: list[dict], texts: list[Tensor] | None, keep_tokens: bool
+    ) -> None:
+        """By the fullest stream; a long film's tokens are many, they are not kept."""
+        for window in found if texts is not None else ():
+            tokens = window['tokens'] if keep_tokens else window.pop('tokens')
+            logits = self.texts.match(tokens[window['streams'][0]], texts)
+            window['matches'] = torch.from_numpy(logits).softmax(-1)[:, 1].numpy()
 
     # ---------------------------------------------------------------- answers
     def require(self, part: str, what: str) -> nn.Module:
