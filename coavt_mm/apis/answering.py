@@ -3,8 +3,9 @@
 Letters: F frames, Q queries, E projected width, N tokens, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
@@ -49,6 +50,7 @@ def add_scores(model: CoAVTClassifier, found: Sequence[dict], batch: dict) -> No
     """Add ``scores`` ((classes,) float32) to the windows of a batch."""
     for window, scores in zip(found, model.scores(batch), strict=True):
         window['scores'] = scores.float().cpu().numpy()
+        _check_finite(window, [window['scores']])
 
 
 def add_features(
@@ -77,6 +79,7 @@ def add_features(
             for stream in window['streams']
             if stream in feats
         }
+        _check_finite(window, window['embeddings'].values())
         if keep:
             window['tokens'] = {
                 s: tokens[s][row].float().cpu().numpy() for s in window['streams']
@@ -87,6 +90,12 @@ def add_features(
             window['view'] = dict(attention=maps.mean(1).cpu().numpy())  # (F, Q, N)
     if caption is not None:
         _add_captions(model, found, tokens, batch['clip_key'].tolist(), caption)
+
+
+def _check_finite(window: dict, arrays: Iterable[np.ndarray]) -> None:
+    """NaN ranks anywhere: it is an error, and no answer."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        window['error'] = f'{window["clip"]}: the model gives NaN or inf for this clip'
 
 
 def _add_captions(

@@ -156,3 +156,29 @@ def test_addresses_that_break(coavt, short):
 def test_mmengines_form(coavt, damaged):
     answer = coavt(damaged, return_datasamples=True)['predictions']
     assert 'error' in answer[1] and 'error' not in answer[0]
+
+
+@pytest.mark.filterwarnings('ignore:.*without an answer')
+def test_nan_is_no_answer(coavt, classifier, short, make_clip, monkeypatch):
+    song = make_clip(seconds=0.5, picture=False)
+    spectrograms = coavt.model.data_preprocessor._spectrograms
+
+    def broken(clips, samples, *rest):
+        made = spectrograms(clips, samples, *rest)
+        made['spectrogram'][[s.sample_id == str(song) for s in samples]] = np.nan
+        return made
+
+    for model in (coavt, classifier):
+        monkeypatch.setattr(model.model.data_preprocessor, '_spectrograms', broken)
+    text = f'{song}: the model gives NaN or inf for this clip'
+    for found in (
+        embed([short, song], model=coavt)['clips'],
+        match([short, song], 'dog', model=coavt),
+        caption([short, song], model=coavt, max_tokens=2),
+        classify([short, song], model=classifier),
+    ):
+        assert 'error' not in found[0] and found[1]['error'] == text
+    (answer,) = retrieve('dog', [song, short], model=coavt)
+    assert [hit['index'] for hit in answer['hits']] == [1]
+    with pytest.raises(ClipError, match='the model gives NaN'):
+        embed(song, model=coavt)
