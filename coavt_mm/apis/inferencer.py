@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.compat import load_from_local
+from coavt_mm.datasets.opening import source_name
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
 from coavt_mm.registry import INFERENCERS, MODELS
@@ -270,7 +271,7 @@ class CoAVTInferencer(BaseInferencer):
                     yield self._sample(index, clip.name, span)
             except ClipError as error:
                 reason = ' '.join(str(error).replace('<bytes>', clip.name).split())
-                named = reason.startswith(clip.name)
+                named = reason.startswith((clip.name, source_name(clip.name)))
                 reason = reason if named else f'{clip.name}: {reason}'
                 yield dict(index=index, clip=clip.name, error=reason, share=1.0)
 

@@ -4,6 +4,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from coavt_mm.apis import embed, retrieve
 from coavt_mm.apis.inputs import as_clips, as_texts, check_number, is_clip
@@ -152,3 +153,16 @@ def test_texts_clips_and_numbers_are_told_apart(tmp_path):
     for value in (0, 1.5, '1', True, None):
         with pytest.raises(InputError, match='topk must be a whole number of 1'):
             check_number('topk', value, 1)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
+def test_a_still_picture_is_a_clip_without_sound(coavt, tmp_path, suffix):
+    path = tmp_path / f'still{suffix}'
+    Image.new('RGB', (40, 30), (200, 30, 60)).save(path)
+    for given in (path, str(path), path.read_bytes(), [path]):
+        (clip,) = embed(given, model=coavt)['clips']
+        assert clip['streams'] == ['V'] and len(clip['windows']) == 1
+    with pytest.raises(InputError, match='named one by one'):
+        embed(tmp_path, model=coavt)
+    hit = retrieve('dog', [str(path)], model=coavt)[0]['hits'][0]
+    assert hit['stream'] == 'V' and hit['candidate'] == str(path)
