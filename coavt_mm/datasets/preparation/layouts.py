@@ -26,7 +26,7 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 AUDIO_SUFFIXES = (
     '.flac', '.wav', '.ogg', '.oga', '.opus', '.m4a', '.mp3', '.aac', '.ac3', '.mka',
-    '.wma', '.aiff', '.aif', '.weba', '.amr', '.au', '.caf',
+    '.wma', '.aiff', '.aif', '.weba', '.amr', '.caf',
 )  # fmt: skip
 MEDIA_SUFFIXES = VIDEO_SUFFIXES + AUDIO_SUFFIXES
 # A picture that is handed in by its name is a clip; in a folder of clips it is what
