@@ -11,6 +11,7 @@ import tiny_coavt
 import torch
 from safetensors import safe_open
 
+from coavt_mm.checkpoint_files import load_from_local
 from coavt_mm.checkpoints import (
     carried_config,
     combine,
@@ -19,7 +20,6 @@ from coavt_mm.checkpoints import (
     load_weights,
     save_weights,
 )
-from coavt_mm.checkpoint_files import load_from_local
 from coavt_mm.errors import CheckpointError
 
 
