@@ -4,6 +4,7 @@ from .averaging import EpochAverageHook
 from .hooks import (
     HardnessRampHook,
     IterationSeedHook,
+    NegativesHook,
     SensesFirstHook,
     ShareModelHook,
     StoreConfigHook,
@@ -12,15 +13,18 @@ from .hooks import (
 from .loading import Converted, FitCheckpointHook
 from .loops import ResumableIterLoop
 from .optim import BF16OptimWrapper
+from .saving import CheckpointHook
 
 __all__ = [
     'BF16OptimWrapper',
+    'CheckpointHook',
     'Converted',
     'EpochAverageHook',
     'FitCheckpointHook',
     'HardnessRampHook',
     'SensesFirstHook',
     'IterationSeedHook',
+    'NegativesHook',
     'ResumableIterLoop',
     'ShareModelHook',
     'StoreConfigHook',

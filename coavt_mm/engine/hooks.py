@@ -12,6 +12,7 @@ from torch import nn
 
 from ..errors import CheckpointError, CoAVTError, ConfigError
 from ..registry import HOOKS
+from .loops import compare_batches
 
 
 def _bare_model(runner: Runner) -> nn.Module:
@@ -29,6 +30,14 @@ class IterationSeedHook(Hook):
     """
 
     priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Say where a resumed run can't draw the same: other batches or processes.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        compare_batches(runner)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
@@ -226,6 +235,67 @@ class SensesFirstHook(Hook):
     def _set(self, runner: Runner, weights: dict[str, dict[str, float]]) -> None:
         for name in self._later:
             getattr(_bare_model(runner), name).streams = weights[name]
+
+
+@HOOKS.register_module()
+class NegativesHook(Hook):
+    """Say which batches have nothing to tell apart, refuse ten of them in a row.
+
+    Contrastive and matching losses compare a clip with other clips that have other
+    captions. In a batch of one clip, or of captions that are all equal, they teach
+    nothing. ``tools/train.py`` registers this hook.
+
+    Raises:
+        ConfigError: If ten batches in a row are so.
+    """
+
+    def __init__(self):
+        self._found, self._in_a_row = 0, 0
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Look at the share of clips with a negative, which the model gives.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Index of the batch.
+            data_batch (dict, optional): The batch.
+            outputs (dict, optional): The logged values.
+        """
+        if 'negatives' not in (outputs or {}) or outputs['negatives'].item() > 0:
+            self._in_a_row = 0
+            return
+        self._found, self._in_a_row = self._found + 1, self._in_a_row + 1
+        if self._found == 1:
+            runner.logger.warning(
+                f'the batch of iteration {runner.iter} has no two clips to tell apart '
+                '(one clip, or captions that are all equal): contrastive and matching '
+                'losses learn nothing from it'
+            )
+        if self._in_a_row == 10:
+            raise ConfigError(
+                'the last 10 batches had no two clips to tell apart (one clip, or '
+                'captions that are all equal), so that contrastive and matching losses '
+                'learn nothing; raise train_dataloader.batch_size, shuffle, or give '
+                'clips captions of their own'
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Count them.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        if self._found:
+            runner.logger.warning(
+                f'{self._found} batches of this run had no two clips to tell apart, and '
+                'taught contrastive and matching losses nothing'
+            )
 
 
 @HOOKS.register_module()

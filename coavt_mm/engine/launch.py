@@ -15,14 +15,22 @@ import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from .. import compat
-from ..errors import CoAVTError, ConfigError
-from .hooks import StoreConfigHook, StrictCheckpointHook
+from ..errors import CheckpointError, CoAVTError, ConfigError
+from .hooks import NegativesHook, StoreConfigHook, StrictCheckpointHook
 from .options import check_cfg_options
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+# what torch refuses in a DataLoader that has no worker processes
+_OF_WORKERS = (
+    'persistent_workers',
+    'prefetch_factor',
+    'timeout',
+    'multiprocessing_context',
+)
 
 
 # --------------------------------------------------------------------------------------
@@ -150,13 +158,35 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         cfg (Config): The config, with ``work_dir``; ``resume`` and ``load_from`` are
             set.
         resume (str, optional): None (change nothing), 'auto' or a path.
+
+    Raises:
+        CheckpointError: If the work dir's note names a file that is not there.
     """
     if resume is None:
         return
     if resume == 'auto':
-        resume = find_latest_checkpoint(cfg.work_dir)
+        resume = _last_checkpoint(Path(cfg.work_dir))
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
+
+
+def _last_checkpoint(work_dir: Path) -> str | None:
+    """The local file that mmengine's note names, also after the folder has moved."""
+    note = work_dir / 'last_checkpoint'
+    if not note.is_file():
+        print(f'{work_dir}: no last_checkpoint to go on from, a new run begins')
+        return None
+    try:
+        named = note.read_text().strip()
+    except UnicodeDecodeError:
+        named = ''
+    for path in (Path(named), work_dir / Path(named).name):
+        if named and '://' not in named and path.exists():
+            return str(path.absolute())
+    raise CheckpointError(
+        f'{note}: names {named!r}, which is no file here; say which one to go on from: '
+        '--resume CHECKPOINT'
+    )
 
 
 # --------------------------------------------------------------------------------------
@@ -170,13 +200,32 @@ def build_runner(cfg: Config) -> Runner:
 
     Returns:
         Runner: The runner.
+
+    Raises:
+        ConfigError: If ``load_from`` is an address of a kind that is not read safely.
     """
     compat.check_mmcv()
     compat.register_checkpoint_loader()
+    _check_source(cfg.get('load_from'))
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and not loader.get('num_workers'):
+            for key in _OF_WORKERS:
+                loader.pop(key, None)
     compat.init_cpu_process_group(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def _check_source(load_from: str | None) -> None:
+    """mmengine's own readers of other addresses would trust the file."""
+    load_from = load_from or ''
+    if '://' in load_from and not load_from.startswith(('http://', 'https://')):
+        raise ConfigError(
+            f'{load_from}: checkpoints are read from disk, http:// and https://; copy '
+            'it here first'
+        )
 
 
 def _prepare(args: Namespace) -> Config:
@@ -200,6 +249,7 @@ def train(argv: Sequence[str] | None = None) -> None:
         cfg.randomness = ConfigDict(cfg.get('randomness', {}), seed=args.seed)
     runner = build_runner(cfg)
     runner.register_hook(StoreConfigHook())
+    runner.register_hook(NegativesHook())
     runner.train()
 
 
