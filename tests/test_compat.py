@@ -172,7 +172,8 @@ def test_launcher_that_needs_gpus(monkeypatch):
 
 def test_process_group_on_cpu(monkeypatch):
     monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
-    names = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29533')
+    # port 0: the store of the only rank takes a free one
+    names = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     cfg = Config(dict(launcher='pytorch', find_unused_parameters=True))

@@ -293,8 +293,8 @@ class NegativesHook(Hook):
         """
         if self._found:
             runner.logger.warning(
-                f'{self._found} batches of this run had no two clips to tell apart, and '
-                'taught contrastive and matching losses nothing'
+                f'{self._found} batches of this run had no two clips to tell apart; '
+                'they taught contrastive and matching losses nothing'
             )
 
 

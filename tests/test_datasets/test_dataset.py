@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from media_files import write_rows
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
@@ -341,6 +342,22 @@ def test_loader_and_workers_agree(tmp_path, make_clip):
     for one, other in zip(alone + alone[2:], helped + resumed[:4], strict=True):
         for key in ('frames', 'waveform'):
             assert all(map(torch.equal, one[key], other[key]))
+
+
+def test_a_subset_copies_its_own_objects(tmp_path, clip, monkeypatch):
+    """mmengine keeps one memo of copies, by ids that go to other objects later."""
+    dataset = AVTDataset(corpus(tmp_path, clip), pipeline=[fails_on('c1')])
+    (memo,) = BaseDataset._copy_without_annotation.__defaults__
+    known = dict(memo)
+    for value in vars(dataset).values():
+        monkeypatch.setitem(memo, id(value), 'another object')
+    subset = dataset.get_subset([4, 2, 1])
+    assert not [
+        k for k, v in vars(subset).items() if isinstance(v, str) and 'another' in v
+    ]
+    assert subset.metainfo['clips'] == 3 and dataset.metainfo['clips'] == 6
+    monkeypatch.undo()
+    assert memo.keys() == known.keys()
 
 
 @pytest.mark.parametrize(
