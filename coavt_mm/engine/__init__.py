@@ -4,7 +4,6 @@ from .averaging import EpochAverageHook
 from .hooks import (
     HardnessRampHook,
     IterationSeedHook,
-    NegativesHook,
     SensesFirstHook,
     ShareModelHook,
     StoreConfigHook,
@@ -12,8 +11,9 @@ from .hooks import (
 )
 from .loading import Converted, FitCheckpointHook
 from .loops import ResumableIterLoop
+from .negatives import NegativesHook
 from .optim import BF16OptimWrapper
-from .saving import CheckpointHook
+from .saving import CheckpointHook, ResumeHook
 
 __all__ = [
     'BF16OptimWrapper',
@@ -26,6 +26,7 @@ __all__ = [
     'IterationSeedHook',
     'NegativesHook',
     'ResumableIterLoop',
+    'ResumeHook',
     'ShareModelHook',
     'StoreConfigHook',
     'StrictCheckpointHook',

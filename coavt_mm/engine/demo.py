@@ -139,7 +139,7 @@ def run_twins(workers: int, page: str, names: Sequence[str] = tuple(TWINS)) -> N
     Raises:
         CoAVTError: If the demo left no checkpoint.
     """
-    folders = [ROOT / 'work_dirs' / name for name in ('demo', *names)]
+    folders = [Path('work_dirs') / name for name in ('demo', *names)]
     start = folders[0] / CHECKPOINT
     if not start.is_file():
         raise CoAVTError(f'{start}: there is no such checkpoint; run `make demo` first')
@@ -164,7 +164,7 @@ def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> N
     found, _ = find_results(folders)
     rows = [row for path in found for row in read_rows(path)]
     for row in rows:
-        row.run = str(Path(row.run).relative_to(ROOT / 'work_dirs'))
+        row.run = os.path.relpath(row.run, 'work_dirs')
     times = ''.join(f'| {name} | {value:.0f} |\n' for name, value in seconds.items())
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(
@@ -209,11 +209,15 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.perf_counter() - start, 1)
 
 
-def _run(*command: str) -> None:
-    """Run a tool as a user would; its messages go to the terminal."""
+def _run(tool: str, config: str, *options: str) -> None:
+    """Run a tool as a user would; its messages go to the terminal.
+
+    Data and work dirs lie in the working directory, which need not be the checkout.
+    """
     # threads that wait must not spin on the core that the data worker needs
     env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
-    code = subprocess.run([sys.executable, *command], cwd=ROOT, env=env).returncode
+    command = [str(ROOT / tool), str(ROOT / config), *options]
+    code = subprocess.run([sys.executable, *command], env=env).returncode
     if code:
         raise CoAVTError(f'`python {" ".join(command)}` ended with status {code}')
 

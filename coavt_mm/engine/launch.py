@@ -19,8 +19,10 @@ from mmengine.runner import Runner
 
 from .. import compat
 from ..errors import CheckpointError, CoAVTError, ConfigError
-from .hooks import NegativesHook, StoreConfigHook, StrictCheckpointHook
+from .hooks import StoreConfigHook, StrictCheckpointHook
+from .negatives import NegativesHook
 from .options import check_cfg_options
+from .saving import ResumeHook
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -248,8 +250,8 @@ def train(argv: Sequence[str] | None = None) -> None:
     if args.seed is not None:
         cfg.randomness = ConfigDict(cfg.get('randomness', {}), seed=args.seed)
     runner = build_runner(cfg)
-    runner.register_hook(StoreConfigHook())
-    runner.register_hook(NegativesHook())
+    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook()):
+        runner.register_hook(hook)
     runner.train()
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from mmengine.hooks import CheckpointHook as _CheckpointHook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..registry import HOOKS
 
 
@@ -66,3 +67,40 @@ def _explain(name: str, there: list[str]) -> str:
         f'CheckpointHook: save_best={name!r} is no metric of this validation, so no '
         f'best checkpoint is kept until it is{nearest}. There are: {", ".join(there)}'
     )
+
+
+@HOOKS.register_module()
+class ResumeHook(Hook):
+    """Refuse to resume from weights alone, say where the optimiser's state is missing.
+
+    The best checkpoints of a run are without it. ``tools/train.py`` registers this
+    hook.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Look for what a resumed run goes on with.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): The checkpoint that was read.
+
+        Raises:
+            CheckpointError: It does not say how far the run had come.
+        """
+        if not runner._resume:
+            return
+        meta = checkpoint.get('meta') or {}
+        progress = [meta.get('epoch'), meta.get('iter')]
+        if not all(type(n) is int and n >= 0 for n in progress) or not isinstance(
+            checkpoint.get('message_hub'), dict
+        ):
+            raise CheckpointError(
+                'the checkpoint holds weights and no run to resume; start from them '
+                'with --cfg-options load_from=CHECKPOINT'
+            )
+        missing = {'optimizer', 'param_schedulers'} - checkpoint.keys()
+        if missing:
+            runner.logger.warning(
+                f'the checkpoint has no {" and no ".join(sorted(missing))}: they begin '
+                'anew, so the run does not go on as if it had never stopped'
+            )

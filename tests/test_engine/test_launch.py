@@ -75,6 +75,39 @@ def test_resume_executes_nothing_of_the_checkpoint(toy_config, tmp_path, door):
     assert not (tmp_path / 'MARK').exists()
 
 
+def test_resume_from_weights_alone_is_refused(toy_config, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, line: lines.append(line))
+    command = [toy_config, '--work-dir', str(tmp_path)]
+    launch.train([*command, '--cfg-options', 'train_cfg.max_iters=1'])
+    content = torch.load(tmp_path / 'iter_1.pth', weights_only=False)
+    del content['optimizer']
+    torch.save(content, tmp_path / 'best.pth')
+    resume = [*command, '--cfg-options', 'train_cfg.max_iters=2', '--resume']
+    launch.train([*resume, str(tmp_path / 'best.pth')])
+    assert any('no optimizer: they begin anew' in line for line in lines)
+    for key in ('meta', 'message_hub'):
+        weights = {k: v for k, v in content.items() if k != key}
+        torch.save(weights, tmp_path / 'weights.pth')
+        with pytest.raises(CheckpointError, match='no run to resume'):
+            launch.train([*resume, str(tmp_path / 'weights.pth')])
+
+
+def test_a_run_in_a_folder_of_any_name(toy_config, tmp_path, monkeypatch):
+    """Work dirs are relative to where one is; nothing is written elsewhere."""
+    home = Path(toy_config).parent
+    before = sorted(p.name for p in home.iterdir())
+    here = tmp_path / 'Ort mit Lücke, 映画'
+    here.mkdir()
+    monkeypatch.chdir(here)
+    command = [toy_config, '--work-dir', 'läufe/erster lauf']
+    launch.train([*command, '--cfg-options', 'train_cfg.max_iters=1'])
+    launch.train([*command, '--resume', '--cfg-options', 'train_cfg.max_iters=2'])
+    launch.test([toy_config, 'läufe/erster lauf/iter_2.pth', '--work-dir', 'test'])
+    assert sorted(p.name for p in here.iterdir()) == ['läufe', 'test']
+    assert sorted(p.name for p in home.iterdir()) == before
+
+
 def test_resume_from_a_work_dir_that_has_moved(toy_cfg, tmp_path):
     cfg = toy_cfg(work_dir=str(tmp_path))
     (tmp_path / 'iter_3.pth').touch()
