@@ -297,6 +297,10 @@ class AVTDataset(BaseDataset):
             if self.missing == 'raise':
                 self._report_missing(*self._split_missing([row]))
             raise ClipError(f'clip {row["sample_id"]}: {error}') from error
+        except StopIteration as error:  # a loader would take it for the end of the data
+            raise ClipError(
+                f'clip {row["sample_id"]}: a transform ended with StopIteration'
+            ) from error
 
     def _opened(self, row: dict) -> dict:
         """The row as the pipeline takes it."""

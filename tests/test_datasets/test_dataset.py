@@ -10,6 +10,7 @@ from media_files import write_rows
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from coavt_mm.datasets import AVTDataset
 from coavt_mm.datasets.dataset import random_state
@@ -227,6 +228,19 @@ def fails_on(*names):
         return draw(row)
 
     return pipeline
+
+
+@pytest.mark.parametrize('test_mode', [True, False])
+def test_a_transform_that_runs_dry_ends_no_epoch(tmp_path, clip, test_mode):
+    def pipeline(row):
+        return next(iter([] if row['sample_id'] == 'c1' else [row['sample_id']]))
+
+    rows = corpus(tmp_path, clip)
+    dataset = AVTDataset(
+        rows, pipeline=[pipeline], test_mode=test_mode, on_error='raise'
+    )
+    with pytest.raises(ClipError, match='clip c1: a transform ended with StopIter'):
+        list(DataLoader(dataset, collate_fn=lambda batch: batch))
 
 
 def test_training_draws_another_clip_and_counts(tmp_path, clip):
