@@ -13,7 +13,6 @@ from typing import Any
 
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -119,8 +118,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         raise ConfigError(f'{path}: there is no such config{_similar_configs(path)}.')
     try:
         cfg = Config.fromfile(path)
-    except (FileNotFoundError, SyntaxError, KeyError, ConfigParsingError) as error:
-        reason = ' '.join(str(error).split())
+    except Exception as error:  # a config is code and may raise anything
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ConfigError(f'{path}: cannot be read ({reason}).') from error
     if options:
         check_cfg_options(cfg, options)
@@ -167,13 +166,24 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     if resume is None:
         return
     if resume == 'auto':
-        resume = _last_checkpoint(Path(cfg.work_dir))
+        resume = last_checkpoint(cfg.work_dir)
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
 
 
-def _last_checkpoint(work_dir: Path) -> str | None:
-    """The local file that mmengine's note names, also after the folder has moved."""
+def last_checkpoint(work_dir: str | Path) -> str | None:
+    """The local file that mmengine's note names, also after the folder has moved.
+
+    Args:
+        work_dir (str | Path): Of a run.
+
+    Returns:
+        str | None: Its path; None if the run left no note.
+
+    Raises:
+        CheckpointError: If the note names a file that is not there, or an address.
+    """
+    work_dir = Path(work_dir)
     note = work_dir / 'last_checkpoint'
     if not note.is_file():
         print(f'{work_dir}: no last_checkpoint to go on from, a new run begins')

@@ -11,6 +11,7 @@ import tiny_coavt
 import torch
 from safetensors import safe_open
 
+from coavt_mm.apis import CoAVTInferencer
 from coavt_mm.checkpoint_files import load_from_local
 from coavt_mm.checkpoints import (
     carried_config,
@@ -127,6 +128,16 @@ def test_wrapped_weights_load_and_export_under_plain_names(tmp_path, rename):
 def test_no_part_is_called_as_a_wrapper(vocabulary):
     names = [*tiny_coavt.tiny_coavt().state_dict()]
     assert not {'module', '_orig_mod'} & {p for n in names for p in n.split('.')}
+
+
+def test_the_api_loads_wrapped_weights(tmp_path, vocabulary):
+    path = tiny_apis.save(tiny_apis.coavt_cfg(vocabulary), tmp_path / 'x.pth')
+    content = torch.load(path, weights_only=True)
+    plain = content['state_dict']
+    content['state_dict'] = {f'_orig_mod.module.{k}': v for k, v in plain.items()}
+    torch.save(content, path)
+    loaded = CoAVTInferencer(weights=path, device='cpu', show_progress=False)
+    assert same(loaded.model.state_dict(), plain)
 
 
 @pytest.fixture

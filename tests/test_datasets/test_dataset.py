@@ -1,7 +1,6 @@
 import json
 import os
 import random
-import time
 
 import numpy as np
 import pytest
@@ -17,10 +16,10 @@ from coavt_mm.datasets.dataset import random_state
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError, ManifestError
 
 LOAD = [
-    dict(type='LoadFrames', num_frames=4, pick='all', timeout=10.0),
+    dict(type='LoadFrames', num_frames=4, pick='all'),
     dict(type='IfVisual', transforms=[
         dict(type='mmaction.Resize', scale=(32, 32), keep_ratio=False)]),
-    dict(type='LoadAudio', seconds=1.0, timeout=10.0, silence_dbfs=-60.0),
+    dict(type='LoadAudio', seconds=1.0, silence_dbfs=-60.0),
     dict(type='PickCaption'),
     dict(type='PackAVTInputs'),
 ]  # fmt: skip
@@ -310,7 +309,6 @@ def test_test_mode_can_go_on_and_say_what_is_missing(chamber):
 @pytest.mark.parametrize('workers', [0, 2])
 def test_the_chamber_of_horrors_in_a_loader(chamber, backend, workers):
     pipeline = [dict(LOAD[0], backend=backend), *LOAD[1:]]
-    begin = time.monotonic()
     with DefaultScope.overwrite_default_scope('coavt_mm'):
         loader = Runner.build_dataloader(
             dict(
@@ -328,7 +326,6 @@ def test_the_chamber_of_horrors_in_a_loader(chamber, backend, workers):
     for name, flags in GOOD.items():
         assert (seen[name].has_audio, seen[name].has_visual) == flags, name
     assert sorted(loader.dataset.bad_ids) == sorted(BAD)
-    assert time.monotonic() - begin < 60
 
 
 def test_loader_and_workers_agree(tmp_path, make_clip):

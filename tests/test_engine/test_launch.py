@@ -202,13 +202,46 @@ def test_unknown_config_names_the_nearest(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'text', ["_base_ = './absent.py'\n", 'model = dict(\n', 'x = 1 +']
+    'name, text',
+    [
+        ('broken.py', "_base_ = './absent.py'\n"),
+        ('broken.py', 'model = dict(\n'),
+        ('broken.py', 'x = 1 +'),
+        ('broken.py', 'x = unknown'),
+        ('broken.py', 'x = 1 / 0'),
+        ('broken.json', '{"x": '),
+        ('broken.yaml', 'x: [1'),
+        ('broken.txt', 'x = 1'),
+    ],
 )
-def test_broken_config_is_one_error(tmp_path, text):
-    path = tmp_path / 'broken.py'
+def test_broken_config_is_one_error(tmp_path, name, text):
+    path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(ConfigError, match='broken.py: cannot be read'):
+    with pytest.raises(ConfigError, match=f'{name}: cannot be read') as caught:
         launch.load_config(str(path))
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('before', ['module._orig_mod.', '_orig_mod.module.'])
+def test_wrapped_weights_are_tested_and_started_from(toy_config, tmp_path, before):
+    command = [toy_config, '--work-dir', str(tmp_path), '--cfg-options']
+    launch.train([*command, 'train_cfg.max_iters=1'])
+    path = tmp_path / 'iter_1.pth'
+    content = torch.load(path, weights_only=False)
+    state, average = content['state_dict'], content['ema_state_dict']
+    content['state_dict'] = {before + name: value for name, value in state.items()}
+    content['ema_state_dict'] = {
+        name.replace('module.', f'module.{before}'): value
+        for name, value in average.items()
+    }
+    torch.save(content, path)
+    launch.test([toy_config, str(path), *command[1:3]])  # refuses a misfit
+    options = ['train_cfg.max_iters=2', 'optim_wrapper.optimizer.lr=0.0']
+    launch.train([*command, *options, '--resume', str(path)])
+    again = torch.load(tmp_path / 'iter_2.pth', weights_only=False)
+    assert again['state_dict'].keys() == state.keys()
+    options = ['train_cfg.max_iters=3', 'optim_wrapper.optimizer.lr=0.0']
+    launch.train([*command, *options, f'load_from={path}'])
 
 
 def test_options_are_checked_and_merged(toy_config):
@@ -304,6 +337,8 @@ def test_two_processes_train_and_test(toy_config, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     saved = torch.load(tmp_path / 'iter_7.pth', weights_only=False)
     assert saved['meta']['iter'] == 7
+    info = saved['message_hub']['runtime_info']
+    assert info['samples_seen'] == 28  # 7 batches of 2 in 2 processes
     done = run_script(
         'bash',
         ROOT / 'tools/dist_test.sh',
