@@ -195,7 +195,7 @@ def test_missing_mmcv_is_one_clear_message(monkeypatch):
 
 def run_python(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, timeout=200
+        [sys.executable, '-c', code], capture_output=True, text=True, timeout=800
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -12,7 +12,6 @@ from torch import nn
 
 from ..errors import CheckpointError, CoAVTError, ConfigError
 from ..registry import HOOKS
-from .loops import compare_batches
 
 
 def _bare_model(runner: Runner) -> nn.Module:
@@ -30,14 +29,6 @@ class IterationSeedHook(Hook):
     """
 
     priority = 'LOWEST'
-
-    def before_train(self, runner: Runner) -> None:
-        """Say where a resumed run can't draw the same: other batches or processes.
-
-        Args:
-            runner (Runner): The runner.
-        """
-        compare_batches(runner)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None

@@ -219,6 +219,9 @@ def build_runner(cfg: Config) -> Runner:
     compat.check_mmcv()
     compat.register_checkpoint_loader()
     _check_source(cfg.get('load_from'))
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if saving.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
+        saving['type'] = 'coavt_mm.CheckpointHook'  # in configs of other scopes too
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if isinstance(loader, dict) and not loader.get('num_workers'):

@@ -68,10 +68,14 @@ class ResumableIterLoop(IterBasedTrainLoop):
         """Begin the stream of samples after those trained already."""
         sampler = _sampler(self.dataloader)
         batch_size = self.dataloader.batch_sampler.batch_size
-        # checkpoints of before 0.1.0 do not tell: batches then were as they are now
-        equal = self._iter * batch_size * get_world_size()
-        self._seen = self.runner.message_hub.runtime_info.get(_SEEN, equal)
-        sampler.start = self._seen
+        known = self.runner.message_hub.runtime_info.get(_SEEN)
+        if known is None:
+            known = self._iter * batch_size * get_world_size()
+            self.runner.logger.warning(
+                'the checkpoint does not say how many samples it has seen; the data go '
+                f'on at {known}, that of batches of the present size'
+            )
+        self._seen = sampler.start = known
         if sampler.seed == self._seed_at_start:  # the Runner's, by now the resumed one
             sampler.seed = self.runner.seed
         self.dataloader_iterator = None  # ends its workers before new ones start
@@ -81,9 +85,10 @@ class ResumableIterLoop(IterBasedTrainLoop):
 def compare_batches(runner: Runner) -> None:
     """Note batch size and processes for checkpoints; say if a resumed run has others.
 
-    The data go on at the right sample. A sampler that counts epochs gets the position
-    that its epoch begins at, since the epochs of another number of processes are
-    rounded otherwise.
+    The data go on at the right sample, unless mmengine's own loop by iterations
+    replays them in other batches. A sampler that counts epochs gets the position that
+    its epoch begins at, since the epochs of another number of processes are rounded
+    otherwise.
 
     Args:
         runner (Runner): The runner, resumed or not.
@@ -100,12 +105,15 @@ def compare_batches(runner: Runner) -> None:
         now.update(epoch=sampler.epoch_length, origin=sampler.origin)
     hub.update_info(_BATCHES, now)
     if any(before[key] != now[key] for key in ('batch', 'processes')):
+        loop = runner.train_loop
+        replays = isinstance(loop, IterBasedTrainLoop)
+        replays = replays and not isinstance(loop, ResumableIterLoop)
         runner.logger.warning(
             f'resumed with batches of {now["batch"]} clips in {now["processes"]} '
             f'processes; the checkpoint was trained with {before["batch"]} in '
-            f'{before["processes"]}. The data go on at the next sample. Not as in the '
-            'stopped run are iterations and their learning rates, random draws, and '
-            'which clips are negatives of each other'
+            f'{before["processes"]}. The data {"do not " * replays}go on at the next '
+            'sample. Not as in the stopped run are iterations and their learning '
+            'rates, random draws, and which clips are negatives of each other'
         )
 
 

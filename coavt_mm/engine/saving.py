@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from ..errors import CheckpointError, ConfigError
 from ..registry import HOOKS
+from .loops import compare_batches
 
 
 @HOOKS.register_module()
@@ -71,11 +72,19 @@ def _explain(name: str, there: list[str]) -> str:
 
 @HOOKS.register_module()
 class ResumeHook(Hook):
-    """Refuse to resume from weights alone, say where the optimiser's state is missing.
+    """Refuse to resume from weights alone, say what does not go on as it was.
 
-    The best checkpoints of a run are without it. ``tools/train.py`` registers this
-    hook.
+    That is the optimiser, whose state the best checkpoints of a run are without, and
+    batches of another size. ``tools/train.py`` registers this hook.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare batch size and processes, see :func:`.loops.compare_batches`.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        compare_batches(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Look for what a resumed run goes on with.

@@ -25,7 +25,7 @@ def run_script(*command, cwd=ROOT, **environment):
         env=env,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=800,
         cwd=cwd,
     )
 

@@ -98,7 +98,7 @@ def test_resume_with_another_batch_size_goes_on_at_the_next_sample(
 
 
 def test_a_checkpoint_that_counts_no_samples_is_taken_to_have_equal_batches(
-    toy_cfg, tmp_path
+    toy_cfg, tmp_path, warnings
 ):
     from test_engine.toy_parts import ToyDataset
 
@@ -112,6 +112,9 @@ def test_a_checkpoint_that_counts_no_samples_is_taken_to_have_equal_batches(
     cfg.resume, cfg.load_from = True, str(tmp_path / 'old.pth')
     train(cfg)
     assert ToyDataset.loaded == whole[8:]
+    assert (
+        'does not say how many samples' in warnings[0] and 'go on at 8' in warnings[0]
+    )
 
 
 class Epochs:
@@ -121,6 +124,7 @@ class Epochs:
         self.iter = self.epoch = epoch
         self.lines, self.info = [], info
         self.logger = SimpleNamespace(warning=self.lines.append)
+        self.train_loop = None
         self.message_hub = SimpleNamespace(
             runtime_info=info, update_info=info.__setitem__
         )
@@ -153,6 +157,16 @@ def test_epochs_of_another_number_of_processes_go_on_at_the_next_sample(monkeypa
     compare_batches(three)
     assert three.epoch_of(3) == draws[23:32:3]
     assert three.epoch_of(4) == draws[32:41:3]
+
+
+def test_a_loop_that_replays_other_batches_is_said(monkeypatch):
+    info = {}
+    compare_batches(Epochs(0, info))
+    monkeypatch.setattr(loops, 'get_world_size', lambda: 2)
+    later = Epochs(2, info)
+    later.train_loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    compare_batches(later)
+    assert 'The data do not go on at the next sample' in later.lines[0]
 
 
 def test_the_test_can_fail(toy_cfg):

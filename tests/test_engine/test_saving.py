@@ -6,6 +6,7 @@ import pytest
 from mmengine.registry import HOOKS, DefaultScope
 
 from coavt_mm.engine import CheckpointHook
+from coavt_mm.engine.launch import build_runner
 from coavt_mm.errors import ConfigError
 
 FULL = {'retrieval/AV/R@1': 10.0, 'retrieval/A/R@1': 5.0}
@@ -91,6 +92,14 @@ def test_nothing_is_missed_where_nothing_is_asked(validate, metrics):
 def test_no_rule_is_an_error_at_the_start(options):
     with pytest.raises(ConfigError, match="save_best=.*Set rule='greater' or 'less'"):
         CheckpointHook(save_best='retrieval/AV/R@1', **options)
+
+
+@pytest.mark.parametrize('name', ['CheckpointHook', 'mmengine.CheckpointHook'])
+def test_the_tools_give_it_to_configs_of_other_packages(toy_cfg, name):
+    cfg = toy_cfg(default_hooks__checkpoint__type=name)
+    hooks = build_runner(cfg).hooks
+    assert cfg.default_hooks.checkpoint.type == 'coavt_mm.CheckpointHook'
+    assert any(type(hook) is CheckpointHook for hook in hooks)
 
 
 def test_configs_of_this_package_get_it():
