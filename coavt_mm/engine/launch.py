@@ -1,5 +1,6 @@
 """What ``tools/train.py``, ``tools/test.py`` and the demo share."""
 
+import errno
 import gc
 import os
 import os.path as osp
@@ -214,11 +215,13 @@ def build_runner(cfg: Config) -> Runner:
         Runner: The runner.
 
     Raises:
-        ConfigError: If ``load_from`` is an address of a kind that is not read safely.
+        ConfigError: If ``load_from`` is an address of a kind that is not read safely,
+            or nothing can be written to the work dir.
     """
     compat.check_mmcv()
     compat.register_checkpoint_loader()
     _check_source(cfg.get('load_from'))
+    _check_writable(cfg.work_dir)
     saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if saving.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
         saving['type'] = 'coavt_mm.CheckpointHook'  # in configs of other scopes too
@@ -241,6 +244,18 @@ def _check_source(load_from: str | None) -> None:
             f'{load_from}: checkpoints are read from disk, http:// and https://; copy '
             'it here first'
         )
+
+
+def _check_writable(work_dir: str) -> None:
+    try:
+        os.makedirs(work_dir, exist_ok=True)
+        if not os.access(work_dir, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(
+            f'{osp.abspath(work_dir)}: nothing can be written there '
+            f'({error.strerror}); name another folder with --work-dir'
+        ) from error
 
 
 def _prepare(args: Namespace) -> Config:

@@ -179,6 +179,16 @@ def test_a_metric_that_is_not_there_does_not_end_the_run(
     assert (tmp_path / 'iter_4.pth').is_file()
 
 
+def test_a_work_dir_that_takes_nothing_is_one_line(toy_cfg, tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    for path in ('file', 'file/run'):
+        with pytest.raises(ConfigError, match=f'{path}: nothing can be .*--work-dir'):
+            launch.build_runner(toy_cfg(work_dir=str(tmp_path / path)))
+    monkeypatch.setattr(os, 'access', lambda *_: False)  # read-only, to anyone
+    with pytest.raises(ConfigError, match='Permission denied'):
+        launch.build_runner(toy_cfg(work_dir=str(tmp_path)))
+
+
 def test_work_dir_order(toy_cfg):
     cfg = toy_cfg()
     launch.set_work_dir(cfg)
