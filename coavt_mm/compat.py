@@ -6,21 +6,16 @@ tools call what they need, and what mmaction2 and mmpretrain need is done when t
 models are first imported. Nothing here replaces a method of another library's class.
 """
 
-import json
 import os.path as osp
-import pickle
-import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
-from zipfile import BadZipFile
 
 from mmengine.config import Config
 
-from .errors import CheckpointError, CoAVTError, ConfigError
+from .checkpoint_files import load_from_http, load_from_local
+from .errors import CoAVTError, ConfigError
 
 
 def check_mmcv() -> None:
@@ -52,7 +47,8 @@ def register_checkpoint_loader() -> None:
     that mmengine writes. Older torch, and downloads, would run whatever code a file
     holds. The loaders registered here keep ``weights_only=True`` and allow just the
     types that such a log is made of. Unnecessary once mmengine stores its log as plain
-    tensors and lists, or passes ``weights_only`` itself.
+    tensors and lists, or passes ``weights_only`` itself, and no longer executes
+    ``meta['config']`` when it resumes.
     """
     from mmengine.runner import CheckpointLoader
 
@@ -60,164 +56,6 @@ def register_checkpoint_loader() -> None:
     CheckpointLoader.register_scheme(
         ('http://', 'https://'), load_from_http, force=True
     )
-
-
-def load_from_local(filename: str, map_location: Any = None) -> dict:
-    """Read a local checkpoint without running code from it.
-
-    Args:
-        filename (str): Path of the file; ``~`` is expanded.
-        map_location (str or callable, optional): As of :func:`torch.load`.
-
-    Returns:
-        dict: The checkpoint.
-
-    Raises:
-        CheckpointError: If the file is missing, damaged, or asks for code.
-    """
-    import torch
-
-    path = osp.expanduser(filename)
-    if not osp.isfile(path):
-        raise CheckpointError(f'{path}: there is no such checkpoint file.')
-    if path.endswith('.safetensors'):
-        return _load_safetensors(path)
-    try:
-        with _safe_globals(_history_types()):
-            return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_explain_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, BadZipFile, IndexError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(
-            f'{path}: the checkpoint is damaged or cut off ({reason[0]}); '
-            'copy or download it again.'
-        ) from error
-
-
-def _load_safetensors(path: str) -> dict:
-    """The tensors, and what ``save_weights`` wrote beside them."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, 'pt') as file:
-            meta = json.loads((file.metadata() or {}).get('coavt_mm', '{}'))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return dict(state_dict=state, meta=meta)
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(
-            f'{path}: the checkpoint is damaged or cut off ({error}); copy or download '
-            'it again.'
-        ) from error
-
-
-def load_from_http(filename: str, map_location: Any = None) -> dict:
-    """Download a checkpoint into torch hub's folder and read it safely.
-
-    In a process group the first process downloads and the others wait for it.
-
-    Args:
-        filename (str): Address of the file.
-        map_location (str or callable, optional): As of :func:`torch.load`.
-
-    Returns:
-        dict: The checkpoint.
-    """
-    import os
-    from urllib.error import URLError
-    from urllib.parse import urlparse
-
-    from mmengine.dist import barrier, get_rank
-    from torch import hub
-
-    folder = osp.join(hub.get_dir(), 'checkpoints')
-    path = osp.join(folder, osp.basename(urlparse(filename).path))
-    try:
-        if get_rank() == 0 and not osp.isfile(path):
-            os.makedirs(folder, exist_ok=True)
-            hub.download_url_to_file(filename, path, progress=False)
-    except URLError as error:
-        raise CheckpointError(f'{filename}: download failed ({error}).') from error
-    barrier()
-    return load_from_local(path, map_location)
-
-
-def _explain_refusal(path: str, message: str) -> str:
-    """Say in one line what the file asked for."""
-    found = re.search(
-        r'GLOBAL (\S+)|unrecognized function (.+?)(?: which|$)|(refused: .+)',
-        message,
-        re.MULTILINE,
-    )
-    if found is None:
-        return (
-            f'{path}: not a checkpoint, or damaged '
-            f'({message.strip().splitlines()[-1]}); copy or download it again.'
-        )
-    asked = next(group for group in found.groups() if group).rstrip('.')
-    return (
-        f'{path}: refused, the file asks for `{asked}`, which could run code. A '
-        'checkpoint of mmengine holds tensors, numbers and text only; load the '
-        'weights where the file comes from and save its state_dict anew.'
-    )
-
-
-def _guarded_getattr(owner: Any, name: str) -> Callable:
-    """``getattr`` for the statistics methods in HistoryBuffer's pickle, and no more."""
-    from mmengine.logging import HistoryBuffer
-
-    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
-        return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f'refused: getattr({owner!r}, {name!r})')
-
-
-def _named(path: str, function: Callable) -> Callable:
-    """A stand-in that torch's unpickler finds under another import path.
-
-    torch >= 2.6 takes (function, path) pairs instead; 2.4 and 2.5 only read the
-    attributes of the function, which works on all of them.
-    """
-
-    def stand_in(*args):
-        return function(*args)
-
-    stand_in.__module__, _, stand_in.__name__ = path.rpartition('.')
-    stand_in.__qualname__ = stand_in.__name__
-    return stand_in
-
-
-def _history_types() -> list:
-    """All that a HistoryBuffer, its arrays and numpy scalars are rebuilt from."""
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
-    scalar = np.float64(0).__reduce__()[0]
-    reconstruct = np.zeros(0).__reduce__()[0]
-    dtypes = [type(np.dtype(code)) for code in np.typecodes['AllInteger'] + '?efdgSU']
-    renamed = [
-        _named(f'numpy.{core}.multiarray.{name}', function)
-        for core in ('core', '_core')
-        for name, function in (('_reconstruct', reconstruct), ('scalar', scalar))
-    ]
-    getters = [
-        _named(f'{builtins}.getattr', _guarded_getattr)
-        for builtins in ('builtins', '__builtin__')
-    ]
-    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *renamed, *getters]
-
-
-@contextmanager
-def _safe_globals(objects: list) -> Iterator[None]:
-    """``torch.serialization.safe_globals`` (torch >= 2.5) that 2.4 has as well."""
-    from torch import serialization
-
-    before = list(serialization.get_safe_globals())  # 2.4 gives its own list
-    serialization.add_safe_globals(objects)
-    try:
-        yield
-    finally:
-        serialization.clear_safe_globals()
-        serialization.add_safe_globals(before)
 
 
 # --------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def commands_of(block: Block, folder: Path) -> list[tuple[list[str], str]]:
         env={**env, 'PATH': stubs, 'RECORD': str(record)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=800,
     )
     assert done.returncode == 0, f'{block}: bash says {done.stderr}'
     lines = [json.loads(line) for line in record.read_text().splitlines()]

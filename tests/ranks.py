@@ -1,7 +1,6 @@
 """What the ranks of the two-process tests run; spawned, so it must be importable."""
 
-import os
-import socket
+import tempfile
 from collections.abc import Callable
 
 import torch
@@ -15,16 +14,15 @@ from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
 
 def run_two_ranks(worker: Callable, *args) -> None:
-    """Run ``worker(rank, *args)`` in two gloo processes."""
-    with socket.socket() as s:
-        s.bind(('localhost', 0))
-        port = s.getsockname()[1]
-    mp.spawn(_in_group, args=(port, worker, args), nprocs=2)
+    """Run ``worker(rank, *args)`` in two gloo processes, which meet at a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_in_group, args=(f'{folder}/store', worker, args), nprocs=2)
 
 
-def _in_group(rank: int, port: int, worker: Callable, args: tuple) -> None:
-    os.environ.update(MASTER_ADDR='localhost', MASTER_PORT=str(port))
-    dist.init_process_group('gloo', rank=rank, world_size=2)
+def _in_group(rank: int, store: str, worker: Callable, args: tuple) -> None:
+    dist.init_process_group(
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+    )
     torch.set_num_threads(1)
     worker(rank, *args)
     dist.destroy_process_group()

@@ -88,9 +88,8 @@ def _other_labels(root: Path, number: int) -> Path:
 
 
 def _shrink_loader(loader: dict, manifest: Path, root: Path) -> None:
-    loader.update(batch_size=4, num_workers=0)
-    for key in ('persistent_workers', 'pin_memory', 'prefetch_factor'):
-        loader.pop(key, None)
+    loader.update(batch_size=4, num_workers=0)  # what workers have may stay
+    loader.pop('pin_memory', None)
     dataset = loader['dataset']
     dataset.update(ann_file=str(manifest), data_root=str(root))
     dataset.pop('exclude', None)

@@ -39,8 +39,6 @@ def demo_options(shapes):
         options[f'{dataset}.data_root'] = str(root)
         options[f'{dataset}.pipeline.3.tokenizer'] = f'{root}/vocab.txt'
         options[f'{name}_dataloader.num_workers'] = 0
-        if name != 'test':
-            options[f'{name}_dataloader.persistent_workers'] = False
     return {**options, 'train_dataloader.batch_size': 4}
 
 
@@ -95,6 +93,16 @@ def test_one_training_and_one_test_step(path, shapes, tmp_path):
     assert any(not torch.equal(before[name], after[name]) for name in before)
     metrics = runner.test()
     assert metrics and all(math.isfinite(value) for value in metrics.values())
+
+
+@pytest.mark.usefixtures('quick')
+def test_batches_of_one_clip_end_a_run_with_one_line(demo_options, tmp_path, capsys):
+    options = {**demo_options, 'train_dataloader.batch_size': 1}
+    command = [DEMO, '--work-dir', str(tmp_path), *_arguments(options)]
+    with pytest.raises(SystemExit):
+        launch.run_tool(lambda: launch.train(command))
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('Error: the last 10 batches had no two clips to tell apart')
 
 
 def _weights(path):

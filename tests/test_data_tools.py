@@ -217,7 +217,7 @@ def test_training_without_data_is_one_line(tmp_path):
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=800,
     )  # fmt: skip
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith('Error: ')]

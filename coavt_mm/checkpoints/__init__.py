@@ -8,6 +8,7 @@ from .own import (
     add_config,
     combine,
     export_safetensors,
+    fitting_config,
     load_weights,
     save_weights,
 )
@@ -32,6 +33,7 @@ __all__ = [
     'convert_cavmae',
     'convert_vit',
     'export_safetensors',
+    'fitting_config',
     'inference_config',
     'load_weights',
     'read_stored_config',

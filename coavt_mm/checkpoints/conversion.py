@@ -8,6 +8,7 @@ from os import PathLike, fspath
 import torch
 from torch import Tensor, nn
 
+from coavt_mm.checkpoint_files import plain_names
 from coavt_mm.compat import load_from_local
 from coavt_mm.errors import CheckpointError
 from coavt_mm.registry import MODELS
@@ -109,6 +110,9 @@ class Converted:
 def read_state_dict(source: Source) -> dict[str, Tensor]:
     """Tensors by name, without the wrappers and prefixes of common releases.
 
+    What torch.compile, DDP and averages of weights put before the names is taken off,
+    see :func:`~coavt_mm.checkpoint_files.plain_names`.
+
     Args:
         source (str | PathLike | Mapping): A ``.pth``, ``.bin`` or ``.safetensors``
             file, or what was read from one. Files are read without running code.
@@ -133,7 +137,7 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
             f'{where}: {odd[0]!r} is not a tensor; expected tensors by name, or these '
             f'under one of the keys {", ".join(WRAPPERS)}'
         )
-    return {name.removeprefix('module.'): value for name, value in source.items()}
+    return plain_names(source, where, inner=True)
 
 
 def require(state: Mapping[str, Tensor], names: Sequence[str], kind: str) -> None:

@@ -9,13 +9,19 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from coavt_mm.checkpoint_files import plain_names
 from coavt_mm.compat import load_from_local
 from coavt_mm.errors import CheckpointError
 from coavt_mm.registry import MODELS
 
-from .conversion import Source, read_state_dict
+from .conversion import Source, read_state_dict, skeleton
 from .positions import resize_positions
-from .stored_config import KEY, carried_config, config_to_json
+from .stored_config import (
+    KEY,
+    carried_config,
+    config_to_json,
+    read_stored_config,
+)
 
 
 def save_weights(
@@ -103,8 +109,10 @@ def fit(
         CheckpointError: If too few tensors are known, one has another shape, or
             ``strict`` and one is missing.
     """
-    state, resized = resize_positions(state, model)
     wanted = model.state_dict()
+    own = plain_names({name: name for name in wanted}, 'the model', inner=True)
+    state = {own.get(name, name): tensor for name, tensor in state.items()}
+    state, resized = resize_positions(state, model)
     unknown = [name for name in state if name not in wanted]
     known = {name: tensor for name, tensor in state.items() if name in wanted}
     missing = [name for name in wanted if name not in state]
@@ -146,10 +154,38 @@ def export_safetensors(source: Source, path: str | PathLike) -> int:
     """
     if Path(path).suffix != '.safetensors':
         raise CheckpointError(f'{fspath(path)}: the name must end with .safetensors')
-    source = source if isinstance(source, Mapping) else load_from_local(fspath(source))
+    where = 'the given state dict'
+    if not isinstance(source, Mapping):
+        where, source = fspath(source), load_from_local(fspath(source), 'cpu')
     state = read_state_dict(source)
-    save_weights(state, path, config=carried_config(source))
+    save_weights(state, path, config=fitting_config(source, state, where))
     return len(state)
+
+
+def fitting_config(
+    checkpoint: Mapping, state_dict: Mapping[str, Tensor], where: str
+) -> str | None:
+    """The JSON that a checkpoint carries, once the weights are seen to be of it.
+
+    Args:
+        checkpoint (Mapping): What was read from the file.
+        state_dict (Mapping[str, Tensor]): Its weights.
+        where (str): Its name, for messages.
+
+    Returns:
+        str | None: For :func:`save_weights`; None if no config is carried.
+
+    Raises:
+        CheckpointError: The weights are not of this config.
+    """
+    config = carried_config(checkpoint)
+    if config is not None:
+        cfg = read_stored_config(checkpoint, where)['model']
+        try:
+            fit(state_dict, skeleton(cfg), strict=True)
+        except CheckpointError as error:
+            raise CheckpointError(f'{where}: of its stored config {error}') from error
+    return config
 
 
 def add_config(cfg: Config, state_dict: Mapping[str, Tensor]) -> str:

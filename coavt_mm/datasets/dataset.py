@@ -216,6 +216,11 @@ class AVTDataset(BaseDataset):
         subset._restart_with(self._bad_among(indices))
         return subset
 
+    def _copy_without_annotation(self, memo: dict | None = None) -> 'AVTDataset':
+        # mmengine 0.10.7 has a mutable default: one memo for all subsets of a process,
+        # which knows copies of objects whose ids have long gone to others
+        return super()._copy_without_annotation({} if memo is None else memo)
+
     def _bad_among(self, indices: int | Sequence[int]) -> torch.Tensor:
         if isinstance(indices, int):
             part = slice(indices) if indices >= 0 else slice(indices, None)
@@ -292,6 +297,10 @@ class AVTDataset(BaseDataset):
             if self.missing == 'raise':
                 self._report_missing(*self._split_missing([row]))
             raise ClipError(f'clip {row["sample_id"]}: {error}') from error
+        except StopIteration as error:  # a loader would take it for the end of the data
+            raise ClipError(
+                f'clip {row["sample_id"]}: a transform ended with StopIteration'
+            ) from error
 
     def _opened(self, row: dict) -> dict:
         """The row as the pipeline takes it."""

@@ -166,11 +166,22 @@ class EpochSampler(ResumableSampler):
     samples rounded up to a multiple of R, so that all ranks take as many steps. Which
     samples it has, and their seeds, depend on the epoch alone, so a run that is resumed
     between epochs goes on to the digit. Arguments are those of `ResumableSampler`.
+
+    Attributes:
+        origin (int): Position that epoch 0 begins at; other than 0 where the epochs
+            before a resume had another length.
     """
+
+    origin = 0
+
+    @property
+    def epoch_length(self) -> int:
+        """Samples of an epoch, over all ranks."""
+        return len(self) * self.world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch; mmengine's DistSamplerSeedHook calls this."""
-        self.start = epoch * len(self) * self.world_size
+        self.start = self.origin + epoch * self.epoch_length
 
     def __iter__(self) -> Iterator[Draw]:
         return islice(super().__iter__(), len(self))

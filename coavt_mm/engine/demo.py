@@ -139,7 +139,7 @@ def run_twins(workers: int, page: str, names: Sequence[str] = tuple(TWINS)) -> N
     Raises:
         CoAVTError: If the demo left no checkpoint.
     """
-    folders = [ROOT / 'work_dirs' / name for name in ('demo', *names)]
+    folders = [Path('work_dirs') / name for name in ('demo', *names)]
     start = folders[0] / CHECKPOINT
     if not start.is_file():
         raise CoAVTError(f'{start}: there is no such checkpoint; run `make demo` first')
@@ -164,7 +164,7 @@ def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> N
     found, _ = find_results(folders)
     rows = [row for path in found for row in read_rows(path)]
     for row in rows:
-        row.run = str(Path(row.run).relative_to(ROOT / 'work_dirs'))
+        row.run = os.path.relpath(row.run, 'work_dirs')
     times = ''.join(f'| {name} | {value:.0f} |\n' for name, value in seconds.items())
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(
@@ -172,7 +172,8 @@ def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> N
         'Made by `make demo-all` on the held-out demo clips, one run with one seed.\n\n'
         f'{markdown_tables(rows)}\n'
         f'## time\n\n| stage | s |\n|---|---|\n{times}'
-        f'| total | {sum(seconds.values()):.0f} |\n'
+        f'| total | {sum(seconds.values()):.0f} |\n',
+        encoding='utf-8',
     )
     print(f'Results: {page}')
 
@@ -209,11 +210,15 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.perf_counter() - start, 1)
 
 
-def _run(*command: str) -> None:
-    """Run a tool as a user would; its messages go to the terminal."""
+def _run(tool: str, config: str, *options: str) -> None:
+    """Run a tool as a user would; its messages go to the terminal.
+
+    Data and work dirs lie in the working directory, which need not be the checkout.
+    """
     # threads that wait must not spin on the core that the data worker needs
     env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
-    code = subprocess.run([sys.executable, *command], cwd=ROOT, env=env).returncode
+    command = [str(ROOT / tool), str(ROOT / config), *options]
+    code = subprocess.run([sys.executable, *command], env=env).returncode
     if code:
         raise CoAVTError(f'`python {" ".join(command)}` ended with status {code}')
 
@@ -221,8 +226,8 @@ def _run(*command: str) -> None:
 def _write_results(
     out: Path, cfg: ConfigDict, seconds: dict[str, float], peak_mb: float
 ) -> dict:
-    retrieval = json.loads((out / 'retrieval.json').read_text())
-    captions = json.loads((out / 'captions.json').read_text())['shares']
+    retrieval = json.loads((out / 'retrieval.json').read_text('utf-8'))
+    captions = json.loads((out / 'captions.json').read_text('utf-8'))['shares']
     facts = {key: value for key, value in retrieval.items() if key != 'metric'}
     results = dict(
         facts,
@@ -232,9 +237,9 @@ def _write_results(
         wall_seconds=dict(seconds, total=round(sum(seconds.values()), 1)),
         peak_memory_mb=round(peak_mb),
     )
-    (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n', 'utf-8')
     table = markdown_table(retrieval) + _summary(results)
-    (out / 'results.md').write_text(table)
+    (out / 'results.md').write_text(table, 'utf-8')
     scalars = sorted((out / 'train').glob('*/vis_data/scalars.json'))[-1]
     save_figure(training_figure(read_scalars(scalars)), out / 'training.png')
     print(f'\n{table}\nResults, tables and plots: {out}')

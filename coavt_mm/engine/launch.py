@@ -1,5 +1,6 @@
 """What ``tools/train.py``, ``tools/test.py`` and the demo share."""
 
+import errno
 import gc
 import os
 import os.path as osp
@@ -13,16 +14,25 @@ from typing import Any
 
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from .. import compat
-from ..errors import CoAVTError, ConfigError, shown
+from ..errors import CheckpointError, CoAVTError, ConfigError, shown
 from .hooks import StoreConfigHook, StrictCheckpointHook
+from .negatives import NegativesHook
 from .options import check_cfg_options
+from .saving import ResumeHook
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+# what torch refuses in a DataLoader that has no worker processes
+_OF_WORKERS = (
+    'persistent_workers',
+    'prefetch_factor',
+    'timeout',
+    'multiprocessing_context',
+)
 
 
 # --------------------------------------------------------------------------------------
@@ -109,8 +119,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         raise ConfigError(f'{path}: there is no such config{_similar_configs(path)}.')
     try:
         cfg = Config.fromfile(path)
-    except (FileNotFoundError, SyntaxError, KeyError, ConfigParsingError) as error:
-        reason = ' '.join(str(error).split())
+    except Exception as error:  # a config is code and may raise anything
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ConfigError(f'{path}: cannot be read ({reason}).') from error
     if options:
         check_cfg_options(cfg, options)
@@ -150,13 +160,46 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         cfg (Config): The config, with ``work_dir``; ``resume`` and ``load_from`` are
             set.
         resume (str, optional): None (change nothing), 'auto' or a path.
+
+    Raises:
+        CheckpointError: If the work dir's note names a file that is not there.
     """
     if resume is None:
         return
     if resume == 'auto':
-        resume = find_latest_checkpoint(cfg.work_dir)
+        resume = last_checkpoint(cfg.work_dir)
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
+
+
+def last_checkpoint(work_dir: str | Path) -> str | None:
+    """The local file that mmengine's note names, also after the folder has moved.
+
+    Args:
+        work_dir (str | Path): Of a run.
+
+    Returns:
+        str | None: Its path; None if the run left no note.
+
+    Raises:
+        CheckpointError: If the note names a file that is not there, or an address.
+    """
+    work_dir = Path(work_dir)
+    note = work_dir / 'last_checkpoint'
+    if not note.is_file():
+        print(f'{work_dir}: no last_checkpoint to go on from, a new run begins')
+        return None
+    try:
+        named = note.read_text().strip()
+    except UnicodeDecodeError:
+        named = ''
+    for path in (Path(named), work_dir / Path(named).name):
+        if named and '://' not in named and path.exists():
+            return str(path.absolute())
+    raise CheckpointError(
+        f'{note}: names {named!r}, which is no file here; say which one to go on from: '
+        '--resume CHECKPOINT'
+    )
 
 
 # --------------------------------------------------------------------------------------
@@ -170,13 +213,49 @@ def build_runner(cfg: Config) -> Runner:
 
     Returns:
         Runner: The runner.
+
+    Raises:
+        ConfigError: If ``load_from`` is an address of a kind that is not read safely,
+            or nothing can be written to the work dir.
     """
     compat.check_mmcv()
     compat.register_checkpoint_loader()
+    _check_source(cfg.get('load_from'))
+    _check_writable(cfg.work_dir)
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if saving.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
+        saving['type'] = 'coavt_mm.CheckpointHook'  # in configs of other scopes too
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and not loader.get('num_workers'):
+            for key in _OF_WORKERS:
+                loader.pop(key, None)
     compat.init_cpu_process_group(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def _check_source(load_from: str | None) -> None:
+    """mmengine's own readers of other addresses would trust the file."""
+    load_from = load_from or ''
+    if '://' in load_from and not load_from.startswith(('http://', 'https://')):
+        raise ConfigError(
+            f'{load_from}: checkpoints are read from disk, http:// and https://; copy '
+            'it here first'
+        )
+
+
+def _check_writable(work_dir: str) -> None:
+    try:
+        os.makedirs(work_dir, exist_ok=True)
+        if not os.access(work_dir, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(
+            f'{osp.abspath(work_dir)}: nothing can be written there '
+            f'({error.strerror}); name another folder with --work-dir'
+        ) from error
 
 
 def _prepare(args: Namespace) -> Config:
@@ -199,7 +278,8 @@ def train(argv: Sequence[str] | None = None) -> None:
     if args.seed is not None:
         cfg.randomness = ConfigDict(cfg.get('randomness', {}), seed=args.seed)
     runner = build_runner(cfg)
-    runner.register_hook(StoreConfigHook())
+    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook()):
+        runner.register_hook(hook)
     runner.train()
 
 

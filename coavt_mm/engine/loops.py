@@ -1,15 +1,19 @@
 """Training loops."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mmengine.dist import get_world_size
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
+from ..datasets.samplers import EpochSampler
 from ..errors import ConfigError
 from ..registry import LOOPS
+
+# what checkpoints keep in mmengine's message hub
+_SEEN, _BATCHES = 'samples_seen', 'train_batches'
 
 
 @LOOPS.register_module()
@@ -19,8 +23,10 @@ class ResumableIterLoop(IterBasedTrainLoop):
     mmengine's loop, when resumed, loads and drops all batches that were trained
     before, which means decoding them again. This one tells the sampler where to go on:
     ``sampler.start`` is set to the number of samples that all ranks together have
-    seen. Batch size and number of processes have to be those of the stopped run.
-    Arguments are those of :class:`mmengine.runner.IterBasedTrainLoop`.
+    seen. Checkpoints hold it, so the next sample is the right one for another batch
+    size and another number of processes too (:func:`compare_batches` says what is not
+    the same then). Arguments are those of
+    :class:`mmengine.runner.IterBasedTrainLoop`.
 
     Raises:
         ConfigError: If the sampler has no attributes ``start`` and ``seed``.
@@ -30,6 +36,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         super().__init__(*args, **kwargs)
         _sampler(self.dataloader)
         self._seed_at_start = self.runner.seed
+        self._seen = 0
 
     def run(self) -> nn.Module:
         """Train, from the present iteration on.
@@ -37,6 +44,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         Returns:
             nn.Module: The trained model.
         """
+        compare_batches(self.runner)
         if self._iter > 0:
             self._continue_data()
         try:
@@ -46,15 +54,67 @@ class ResumableIterLoop(IterBasedTrainLoop):
             self.dataloader_iterator = None
             self.dataloader._iterator = None
 
+    def run_iter(self, data_batch: Sequence[dict]) -> None:
+        """Train on a batch; checkpoints of this iteration count its samples.
+
+        Args:
+            data_batch (Sequence[dict]): The batch.
+        """
+        self._seen += self.dataloader.batch_sampler.batch_size * get_world_size()
+        self.runner.message_hub.update_info(_SEEN, self._seen)
+        super().run_iter(data_batch)
+
     def _continue_data(self) -> None:
         """Begin the stream of samples after those trained already."""
         sampler = _sampler(self.dataloader)
         batch_size = self.dataloader.batch_sampler.batch_size
-        sampler.start = self._iter * batch_size * get_world_size()
+        known = self.runner.message_hub.runtime_info.get(_SEEN)
+        if known is None:
+            known = self._iter * batch_size * get_world_size()
+            self.runner.logger.warning(
+                'the checkpoint does not say how many samples it has seen; the data go '
+                f'on at {known}, that of batches of the present size'
+            )
+        self._seen = sampler.start = known
         if sampler.seed == self._seed_at_start:  # the Runner's, by now the resumed one
             sampler.seed = self.runner.seed
         self.dataloader_iterator = None  # ends its workers before new ones start
         self.dataloader_iterator = _after_replay(self.dataloader, self._iter)
+
+
+def compare_batches(runner: Runner) -> None:
+    """Note batch size and processes for checkpoints; say if a resumed run has others.
+
+    The data go on at the right sample, unless mmengine's own loop by iterations
+    replays them in other batches. A sampler that counts epochs gets the position that
+    its epoch begins at, since the epochs of another number of processes are rounded
+    otherwise.
+
+    Args:
+        runner (Runner): The runner, resumed or not.
+    """
+    loader, hub = runner.train_dataloader, runner.message_hub
+    sampler = getattr(loader, 'sampler', None)
+    now = dict(batch=loader.batch_size, processes=get_world_size())
+    before = hub.runtime_info.get(_BATCHES, now) if runner.iter > 0 else now
+    if runner.iter > 0 and isinstance(sampler, EpochSampler):
+        length = before.get('epoch', sampler.epoch_length)
+        sampler.origin = before.get('origin', 0)
+        sampler.origin += runner.epoch * (length - sampler.epoch_length)
+    if isinstance(sampler, EpochSampler):
+        now.update(epoch=sampler.epoch_length, origin=sampler.origin)
+    hub.update_info(_BATCHES, now)
+    if any(before[key] != now[key] for key in ('batch', 'processes')):
+        loop = runner.train_loop
+        replays = isinstance(loop, IterBasedTrainLoop)
+        replays = replays and not isinstance(loop, ResumableIterLoop)
+        runner.logger.warning(
+            f'resumed with batches of {now["batch"]} clips in {now["processes"]} '
+            f'processes; the checkpoint was trained with {before["batch"]} in '
+            f'{before["processes"]}. The data {"do not " * replays}go on at the next '
+            'sample. Not as in the stopped run are iterations and their learning '
+            'rates, random draws, and which clips are negatives of each other'
+        )
 
 
 def _sampler(dataloader: DataLoader) -> Sampler:

@@ -3,6 +3,7 @@
 from functools import cached_property
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -159,7 +160,8 @@ class CoAVT(BaseModel):
         Returns:
             dict[str, Tensor]: ``loss_contrastive_*``, ``loss_matching_*``,
             ``loss_lm_*`` for each stream in use, ``loss_audio_visual`` with an
-            ``av_head``, and values to watch.
+            ``av_head``, and values to watch, such as ``negatives``: the share of clips
+            with another one to be told from.
         """
         if 'mix_share' in inputs:
             raise ConfigError('augment.mixup is for classification, CoAVT trains on '
@@ -195,6 +197,9 @@ class CoAVT(BaseModel):
             losses[f'loss_lm_{stream}'] = weight * loss
         if av_streams:
             losses['loss_audio_visual'] = self._audio_visual(tokens, inputs)
+        compared = {**_weights(self.contrastive_head), **_weights(self.matching_head)}
+        if compared:
+            losses['negatives'] = _with_negatives(same, [valid[s] for s in compared])
         return losses
 
     def _contrastive(
@@ -467,6 +472,14 @@ class CoAVT(BaseModel):
 
 def _weights(head: nn.Module | None) -> dict[str, float]:
     return {} if head is None else head.streams
+
+
+def _with_negatives(same: Tensor, streams: list[Tensor]) -> Tensor:
+    """Share of all ranks' clips, (B,) bool a stream, that have a negative in one."""
+    found = [valid & (~same & gather_with_grad(valid)).any(1) for valid in streams]
+    counts = torch.stack([torch.stack(of).any(0).sum() for of in (found, streams)])
+    all_reduce(counts)
+    return counts[0] / counts[1].clamp_min(1)
 
 
 def _scattered(some: Tensor, rows: Tensor) -> Tensor:

@@ -1,12 +1,20 @@
 """Own checkpoints: weights alone, and back."""
 
+import runpy
+import sys
+from pathlib import Path
+
 import ancestors
 import pytest
+import tiny_apis
 import tiny_coavt
 import torch
 from safetensors import safe_open
 
+from coavt_mm.apis import CoAVTInferencer
+from coavt_mm.checkpoint_files import load_from_local
 from coavt_mm.checkpoints import (
+    carried_config,
     combine,
     convert_cavmae,
     export_safetensors,
@@ -85,3 +93,110 @@ def test_parts_are_put_together():
     assert combine([('', rest), ('av_encoder', encoder)]).keys() == whole.keys()
     with pytest.raises(CheckpointError, match='two of the parts'):
         combine([('', whole), ('av_encoder', encoder)])
+
+
+WRAPPED = {
+    'ddp': lambda name: f'module.{name}',
+    'compiled ddp': lambda name: f'_orig_mod.module.{name}',
+    'ddp of a compiled': lambda name: f'module._orig_mod.{name}',
+    'average of that': lambda name: f'module.module._orig_mod.{name}',
+    'a compiled part': lambda name: name.replace('encoder.', 'encoder._orig_mod.'),
+    'a part in ddp': lambda name: name.replace('encoder.', 'encoder.module.'),
+    'all of it': lambda name: (
+        'module.' + name.replace('encoder.', 'encoder._orig_mod.module.')
+    ),
+}
+
+
+@pytest.mark.parametrize('rename', WRAPPED.values(), ids=WRAPPED)
+def test_wrapped_weights_load_and_export_under_plain_names(tmp_path, rename):
+    model, other = tiny_coavt.tiny_coavt(), tiny_coavt.tiny_coavt()
+    state = {rename(name): value for name, value in model.state_dict().items()}
+    if rename('').startswith('module.module'):
+        state['n_averaged'] = torch.tensor(3)
+    assert not state.keys() & {'av_encoder.norm.AV.bias'}
+    torch.nn.init.zeros_(other.query_encoder.query_tokens)
+    load_weights(state, other)
+    assert same(other.state_dict(), model.state_dict())
+    torch.save(dict(state_dict=state), tmp_path / 'x.pth')
+    load_weights(tmp_path / 'x.pth', torch.compile(other))
+    export_safetensors(tmp_path / 'x.pth', tmp_path / 'x.safetensors')
+    read = load_from_local(str(tmp_path / 'x.safetensors'))['state_dict']
+    assert same(read, model.state_dict())
+
+
+def test_no_part_is_called_as_a_wrapper(vocabulary):
+    names = [*tiny_coavt.tiny_coavt().state_dict()]
+    assert not {'module', '_orig_mod'} & {p for n in names for p in n.split('.')}
+
+
+def test_the_api_loads_wrapped_weights(tmp_path, vocabulary):
+    path = tiny_apis.save(tiny_apis.coavt_cfg(vocabulary), tmp_path / 'x.pth')
+    content = torch.load(path, weights_only=True)
+    plain = content['state_dict']
+    content['state_dict'] = {f'_orig_mod.module.{k}': v for k, v in plain.items()}
+    torch.save(content, path)
+    loaded = CoAVTInferencer(weights=path, device='cpu', show_progress=False)
+    assert same(loaded.model.state_dict(), plain)
+
+
+@pytest.fixture
+def own(monkeypatch, capsys):
+    """Runs the command in this process: exit status, stdout, stderr."""
+    path = str(Path(__file__).parents[2] / 'tools/converters/own.py')
+
+    def run(*args):
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
+        try:
+            runpy.run_path(path, run_name='__main__')
+        except SystemExit as stop:
+            return stop.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_writes_plain_names(own, tmp_path, vocabulary):
+    source, out = tmp_path / 'lr=1e-4' / 'x.pth', tmp_path / 'out.safetensors'
+    source.parent.mkdir()
+    tiny_apis.save(tiny_apis.coavt_cfg(vocabulary), source)
+    content = torch.load(source, weights_only=True)
+    plain = content['state_dict']
+    content['state_dict'] = {f'module._orig_mod.{k}': v for k, v in plain.items()}
+    torch.save(content, source)
+    status, said, _ = own(out, source)
+    assert status == 0 and 'as its config asks' in said
+    read = load_from_local(str(out))
+    assert same(read['state_dict'], plain)
+    assert carried_config(read) == content['meta']['coavt_config']
+
+
+@pytest.mark.parametrize(
+    'spoil, reason',
+    [
+        (lambda s: {f'network.{k}': v for k, v in s.items()}, 'not in the model'),
+        (lambda s: dict([*s.items()][1:]), '1 not in the checkpoint'),
+        (lambda s: {**s, 'lm_head.bias': torch.zeros(3)}, 'of another shape'),
+    ],
+)
+def test_the_command_refuses_weights_of_another_config(
+    own, tmp_path, vocabulary, spoil, reason
+):
+    source, out = tmp_path / 'x.pth', tmp_path / 'out.pth'
+    tiny_apis.save(tiny_apis.coavt_cfg(vocabulary), source)
+    content = torch.load(source, weights_only=True)
+    content['state_dict'] = spoil(content['state_dict'])
+    torch.save(content, source)
+    status, _, error = own(out, source)
+    assert status == 1 and not out.exists()
+    assert error.startswith(f'Error: {source}: of its stored config the weights do not')
+    assert reason in error and len(error.splitlines()) == 1
+    with pytest.raises(CheckpointError, match='stored config'):
+        export_safetensors(source, tmp_path / 'out.safetensors')
+
+
+def test_the_command_says_what_it_could_not_compare(own, tmp_path):
+    torch.save({'module.x': torch.ones(1)}, tmp_path / 'x.pth')
+    status, said, _ = own(tmp_path / 'out.pth', tmp_path / 'x.pth')
+    assert status == 0 and 'compared with no config' in said
+    assert [*load_from_local(str(tmp_path / 'out.pth'))['state_dict']] == ['x']

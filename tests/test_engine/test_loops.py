@@ -1,10 +1,17 @@
+import itertools
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.runner import IterBasedTrainLoop
+from torch.utils.data import DataLoader
 
+from coavt_mm.datasets import EpochSampler, ResumableSampler, samplers
+from coavt_mm.engine import loops
 from coavt_mm.engine.launch import build_runner
+from coavt_mm.engine.loops import compare_batches
 from coavt_mm.errors import ConfigError
 
 
@@ -51,6 +58,115 @@ def test_resume_loads_no_batch_twice(toy_cfg, tmp_path):
     train(cfg)
     assert len(whole) == 14
     assert ToyDataset.loaded == whole[8:]
+
+
+BARE = dict(
+    val_dataloader=None,
+    val_cfg=None,
+    val_evaluator=None,
+    custom_hooks=[dict(type='IterationSeedHook')],
+)
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """What runs warn of."""
+    lines = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, line: lines.append(line))
+    return lines
+
+
+@pytest.mark.parametrize('batch_size, seen', [(3, [8, 11, 14]), (1, [8, 9, 10])])
+def test_resume_with_another_batch_size_goes_on_at_the_next_sample(
+    toy_cfg, warnings, batch_size, seen
+):
+    from test_engine.toy_parts import ToyDataset
+
+    train(toy_cfg(**BARE))
+    whole = list(ToyDataset.loaded)
+    assert not warnings
+    for first in (8, seen[1]):  # and once more, from the checkpoint of that run
+        name = {8: 'iter_4.pth'}.get(first, 'iter_5.pth')
+        cfg = toy_cfg(train_dataloader__batch_size=batch_size, **BARE)
+        cfg.train_cfg.max_iters = 5 if first == 8 else 6
+        cfg.resume, cfg.load_from = True, f'{cfg.work_dir}/{name}'
+        train(cfg)
+        assert ToyDataset.loaded == whole[first:][:batch_size]
+    (line,) = warnings
+    assert f'resumed with batches of {batch_size} clips in 1 processes' in line
+    assert 'trained with 2 in 1' in line
+
+
+def test_a_checkpoint_that_counts_no_samples_is_taken_to_have_equal_batches(
+    toy_cfg, tmp_path, warnings
+):
+    from test_engine.toy_parts import ToyDataset
+
+    train(toy_cfg(**BARE))
+    whole = list(ToyDataset.loaded)
+    cfg = toy_cfg(**BARE)
+    old = torch.load(f'{cfg.work_dir}/iter_4.pth', weights_only=False)
+    for key in ('samples_seen', 'train_batches'):
+        del old['message_hub']['runtime_info'][key]
+    torch.save(old, tmp_path / 'old.pth')
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'old.pth')
+    train(cfg)
+    assert ToyDataset.loaded == whole[8:]
+    assert (
+        'does not say how many samples' in warnings[0] and 'go on at 8' in warnings[0]
+    )
+
+
+class Epochs:
+    """What `compare_batches` asks of a runner between epochs."""
+
+    def __init__(self, epoch, info):
+        self.iter = self.epoch = epoch
+        self.lines, self.info = [], info
+        self.logger = SimpleNamespace(warning=self.lines.append)
+        self.train_loop = None
+        self.message_hub = SimpleNamespace(
+            runtime_info=info, update_info=info.__setitem__
+        )
+        sampler = EpochSampler(range(7), seed=5)
+        self.train_dataloader = DataLoader(range(7), batch_size=2, sampler=sampler)
+
+    def epoch_of(self, epoch):
+        self.train_dataloader.sampler.set_epoch(epoch)
+        return list(self.train_dataloader.sampler)
+
+
+def test_epochs_of_another_number_of_processes_go_on_at_the_next_sample(monkeypatch):
+    def ranks(count):
+        monkeypatch.setattr(samplers, 'get_dist_info', lambda: (0, count))
+        monkeypatch.setattr(loops, 'get_world_size', lambda: count)
+
+    stream = ResumableSampler(range(7), seed=5)
+    draws = list(itertools.islice(iter(stream), 60))
+    info = {}
+    ranks(2)  # epochs of 8
+    compare_batches(Epochs(0, info))
+    ranks(1)  # of 7, after two of 8
+    alone = Epochs(2, info)
+    compare_batches(alone)
+    compare_batches(alone)  # the loop's and the hook's call
+    assert alone.epoch_of(2) == draws[16:23]
+    assert len(alone.lines) == 1 and 'in 2. The data go on' in alone.lines[0]
+    ranks(3)  # of 9, after one of 7
+    three = Epochs(3, info)
+    compare_batches(three)
+    assert three.epoch_of(3) == draws[23:32:3]
+    assert three.epoch_of(4) == draws[32:41:3]
+
+
+def test_a_loop_that_replays_other_batches_is_said(monkeypatch):
+    info = {}
+    compare_batches(Epochs(0, info))
+    monkeypatch.setattr(loops, 'get_world_size', lambda: 2)
+    later = Epochs(2, info)
+    later.train_loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    compare_batches(later)
+    assert 'The data do not go on at the next sample' in later.lines[0]
 
 
 def test_the_test_can_fail(toy_cfg):

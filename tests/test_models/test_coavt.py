@@ -31,6 +31,28 @@ def test_all_losses_train_all_parts(batch):
     assert without == []
 
 
+def negatives(batch, **heads):
+    values = tiny_coavt(**heads)(batch, samples(len(batch['clip_key'])), mode='loss')
+    return values['negatives'].item() if 'negatives' in values else None
+
+
+def test_the_share_of_clips_with_negatives():
+    batch = tiny_batch(4)
+    assert negatives(batch) == 1
+    assert negatives(batch, contrastive_head=None, matching_head=None) is None
+    assert negatives(tiny_batch(1)) == 0
+    batch['caption_key'][:3] = 7  # the fourth is a negative of all, and they of it
+    assert negatives(batch) == 1
+    batch['has_audio'][3] = batch['has_visual'][3] = False
+    assert negatives(batch) == 0
+    batch = tiny_batch(4)
+    batch['caption_key'][:] = 7
+    assert negatives(batch) == 0
+    batch = tiny_batch(4)
+    batch['clip_key'][:] = 7
+    assert negatives(batch) == 0
+
+
 def test_each_loss_and_alignment_can_be_switched_off():
     batch = tiny_batch(3)
     everything = _losses(tiny_coavt(), batch)

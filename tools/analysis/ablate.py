@@ -13,7 +13,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.engine.launch import last_checkpoint, run_tool
 from coavt_mm.errors import CoAVTError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +84,7 @@ def run(config: Path, folder: Path, seed: int, options: list[str]) -> None:
     made_with.write_text(json.dumps(options))
     common = ('--work-dir', folder)
     call('train.py', config, '--resume', '--seed', str(seed), *common, options=options)
-    last = (folder / 'last_checkpoint').read_text().strip()
+    last = last_checkpoint(folder)
     asked = [
         f'test_evaluator.out_dir={folder}',
         'test_evaluator.matching_accuracy=True',

@@ -16,10 +16,12 @@ import av
 import cv2
 import mmcv
 import numpy as np
+from PIL import Image
 
 from coavt_mm.errors import ClipError
 
 END_OF_TAR = bytes(1024)
+MAX_PIXELS = 2**26  # of a frame in a shard; 8192 x 8192
 SOUND_CODECS = {'flac': ('flac', 'flac', 's16'), 'opus': ('ogg', 'libopus', 'flt')}
 
 
@@ -43,8 +45,15 @@ def decode_jpeg(content: bytes) -> np.ndarray:
     """The (H, W, 3) uint8 RGB image of a JPEG.
 
     Raises:
-        ClipError: It can't be decoded.
+        ClipError: It can't be decoded, or is no JPEG of at most `MAX_PIXELS`.
     """
+    try:  # the head tells the size, before memory is asked for
+        with Image.open(io.BytesIO(content), formats=['JPEG']) as head:
+            width, height = head.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ClipError(f'a JPEG of the shard cannot be decoded ({error})') from error
+    if width * height > MAX_PIXELS:
+        raise ClipError(f'a JPEG of the shard has {width} x {height} pixels')
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ClipError('a JPEG of the shard cannot be decoded')
@@ -94,10 +103,15 @@ def unpack_piece(piece: bytes) -> dict[str, bytes]:
     Raises:
         tarfile.TarError: It is damaged.
     """
+    members = {}
     with tarfile.open(fileobj=io.BytesIO(piece + END_OF_TAR), mode='r:') as tar:
-        return {
-            info.name.split('.', 1)[1]: tar.extractfile(info).read() for info in tar
-        }
+        for info in tar:
+            # a sparse member claims a size that its piece does not have
+            plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+            if not plain or info.issparse() or info.size > len(piece):
+                raise tarfile.TarError(f'member {info.name!r} is no plain file')
+            members[info.name.partition('.')[2]] = tar.extractfile(info).read()
+    return members
 
 
 def pack_sample(

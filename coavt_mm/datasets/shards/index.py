@@ -19,7 +19,9 @@ where ``row`` is the row of the manifest.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -71,7 +73,7 @@ def _lines(address: str, how_to_get: str) -> Iterator[tuple[int, dict]]:
         raise DatasetMissingError(
             f'{address}: there is no index of shards; {hint}'
         ) from error
-    except ValueError as error:  # broken JSON, or bytes that are no text
+    except (ValueError, RecursionError) as error:  # broken JSON, bytes that are no text
         raise ManifestError(f'{address}:{number}: {error}') from error
 
 
@@ -98,12 +100,12 @@ def read_index(address: str, how_to_get: str = '') -> tuple[dict, list[dict]]:
             f'{address}:1: no index of shards of version {VERSION}; '
             'make the shards anew with tools/data/make_shards.py'
         )
+    with _blamed(f'{address}:1'):
+        _check_header(header)
     rows = []
     for number, sample in lines:
-        try:
-            rows.append({**parse_row(sample.pop('row')), **sample})
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ManifestError(f'{address}:{number}: {error!r}') from error
+        with _blamed(f'{address}:{number}'):
+            rows.append(_checked_sample(sample, header['shards']))
     expected = sum(shard['samples'] for shard in header['shards'])
     if len(rows) != expected:
         raise ManifestError(
@@ -111,3 +113,77 @@ def read_index(address: str, how_to_get: str = '') -> tuple[dict, list[dict]]:
             'the file is cut short; copy it again'
         )
     return header, rows
+
+
+@contextmanager
+def _blamed(line: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ManifestError(f'{line}: {error!r}') from error
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+def _counts(node: dict, *names: str) -> None:
+    for name in names:
+        value = node[name]
+        right = type(value) is int and 0 <= value < 2**63
+        _check(right, f'{name}={str(value)[:40]} is no count')
+
+
+def _texts(values: object, name: str) -> None:
+    right = isinstance(values, list) and all(isinstance(v, str) for v in values)
+    _check(right, f'{name} is no list of texts')
+
+
+def _check_header(header: dict) -> None:
+    """The author of an index must not name files outside of its folder.
+
+    Raises:
+        ValueError: Something is of another kind than `make_shards` writes.
+        KeyError: Something is missing.
+    """
+    _texts([header['protocol'], header['hash']], 'protocol and hash')
+    _texts([clip['id'] for clip in header['failed']], 'the ids of failed')
+    if header.get('classes') is not None:
+        _texts(header['classes'], 'classes')
+    _counts({'missing': 0, **header}, 'missing')
+    ceilings = header.get('ceilings')
+    _check(ceilings is None or isinstance(ceilings, dict), 'ceilings is no object')
+    _counts(header['settings'], 'sample_rate')
+    _check(header['settings']['sample_rate'] > 0, 'sample_rate=0')
+    for shard in header['shards']:
+        name, digits = shard['name'], shard['sha256']
+        _check(
+            re.fullmatch(r'\w[\w.-]*', name) is not None,
+            f'name={name!r} is no plain file name: shards lie beside their index',
+        )
+        _check(
+            re.fullmatch('[0-9a-f]{64}', digits) is not None,
+            f'sha256={digits!r} is no 64 hex digits',
+        )
+        _counts(shard, 'samples', 'bytes')
+
+
+def _checked_sample(sample: dict, shards: list[dict]) -> dict:
+    """The row of a data set that a line makes.
+
+    Raises:
+        ValueError: Something is of another kind, or lies outside of its shard.
+        KeyError: Something is missing.
+    """
+    row = parse_row(sample.pop('row'))
+    _check(not row.keys() & sample.keys(), f'{[*row.keys() & sample.keys()]} twice')
+    _counts(sample, 'shard', 'offset', 'size', 'crc32', 'audio_samples')
+    _check(sample['shard'] < len(shards), f'shard={sample["shard"]} is not there')
+    end = sample['offset'] + sample['size']
+    _check(end <= shards[sample['shard']]['bytes'], 'lies behind the end of its shard')
+    _texts([sample['key']], 'key')
+    times = sample['frame_times']
+    right = isinstance(times, list) and all(type(t) in (int, float) for t in times)
+    _check(right, 'frame_times is no list of numbers')
+    return {**row, **sample}

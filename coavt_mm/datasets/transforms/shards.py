@@ -7,8 +7,20 @@ from coavt_mm.datasets.decoding import read_audio
 from coavt_mm.datasets.shards.archive import SOUND_CODECS, decode_jpeg
 from coavt_mm.datasets.transforms.audio import LoadAudio
 from coavt_mm.datasets.transforms.video import LoadFrames
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import ClipError, ConfigError
 from coavt_mm.registry import TRANSFORMS
+
+
+def _member(sample: dict, *names: str) -> bytes:
+    """The first member of a sample that has one of the names.
+
+    Raises:
+        ClipError: It has none.
+    """
+    for name in names:
+        if name in sample['members']:
+            return sample['members'][name]
+    raise ClipError(f'the sample of the shard has no {" or ".join(names)}')
 
 
 @TRANSFORMS.register_module()
@@ -51,8 +63,7 @@ class LoadShardFrames(LoadFrames):
                 f'for num_frames={self.num_frames}'
             )
         picks = self._picked(np.arange(len(times)))
-        members = sample['members']
-        imgs = [decode_jpeg(members[f'{index:02d}.jpg']) for index in picks]
+        imgs = [decode_jpeg(_member(sample, f'{index:02d}.jpg')) for index in picks]
         return self._shown(results, imgs, [times[index] for index in picks])
 
     def __repr__(self) -> str:
@@ -81,7 +92,6 @@ class LoadShardAudio(LoadAudio):
         if not sample or not sample['seconds']:
             return None
         seconds = sample['seconds']
-        codec = next(name for name in SOUND_CODECS if name in sample['members'])
+        content = _member(sample, *SOUND_CODECS)
         start, end = self._window(0.0, seconds, lambda: seconds)
-        content = sample['members'][codec]
         return read_audio(content, start, end, self.sample_rate, self.timeout)

@@ -1,5 +1,6 @@
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 
@@ -30,9 +31,27 @@ def test_jpeg_keeps_the_colours_in_place():
     assert np.abs(found - image)[:, 28:].max() <= 6
 
 
-def test_a_broken_jpeg_is_named():
+def encoded(kind, shape=(16, 16, 3)):
+    return cv2.imencode(kind, np.zeros(shape, np.uint8))[1].tobytes()
+
+
+def claiming(width, height):
+    """A small JPEG whose head claims another size."""
+    content = encoded('.jpg')
+    place = content.index(b'\xff\xc0') + 5
+    size = height.to_bytes(2, 'big') + width.to_bytes(2, 'big')
+    return content[:place] + size + content[place + 4 :]
+
+
+@pytest.mark.parametrize(
+    'content',
+    [b'no picture at all', b'', encoded('.png'), encoded('.jpg')[:40],
+     claiming(60_000, 60_000), claiming(9000, 9000), claiming(0, 5)],
+    ids=['text', 'empty', 'png', 'cut', 'huge', 'large', 'no width'],
+)  # fmt: skip
+def test_a_broken_jpeg_is_named(content):
     with pytest.raises(ClipError, match='JPEG'):
-        decode_jpeg(b'no picture at all')
+        decode_jpeg(content)
 
 
 def test_pieces_are_a_tar_file_together_and_alone(tmp_path):
@@ -52,6 +71,48 @@ def test_pieces_are_a_tar_file_together_and_alone(tmp_path):
 def test_what_is_no_piece_does_not_unpack():
     with pytest.raises(tarfile.TarError):
         unpack_piece(pack_piece('k', {'json': b'x' * 900})[100:])
+
+
+def member(name='k.json', size=0, **kind):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    for key, value in kind.items():
+        setattr(info, key, value)
+    return info
+
+
+def sparse(size):
+    """A GNU sparse member of 512 bytes that claims any size."""
+    block = bytearray(member(type=tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+    block[483:495] = b'%011o\0' % size
+    block[148:156] = b'%06o\0 ' % (sum(block[:148]) + 8 * 32 + sum(block[156:512]))
+    return bytes(block)
+
+
+PAX = dict(pax_headers={'GNU.sparse.realsize': '8000000000', 'GNU.sparse.map': '0,1'})
+
+
+@pytest.mark.parametrize(
+    'piece',
+    [
+        member(type=tarfile.SYMTYPE, linkname='/etc/passwd').tobuf(),
+        member(type=tarfile.LNKTYPE, linkname='k.jpg').tobuf(),
+        member(type=tarfile.DIRTYPE).tobuf(),
+        member(type=tarfile.FIFOTYPE).tobuf(),
+        member(type=tarfile.CHRTYPE).tobuf(),
+        member(size=10 * 2**30).tobuf(tarfile.GNU_FORMAT),
+        sparse(3 * 2**30),
+        member(**PAX).tobuf(tarfile.PAX_FORMAT),
+    ],
+    ids=['link', 'hard link', 'folder', 'fifo', 'device', 'large', 'sparse', 'pax'],
+)
+def test_members_that_are_no_plain_files(piece):
+    with pytest.raises(tarfile.TarError):
+        unpack_piece(piece)
+
+
+def test_a_member_without_a_dot():
+    assert unpack_piece(member('k').tobuf()) == {'': b''}
 
 
 def test_pieces_do_not_depend_on_the_clock():

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from media_files import write_rows
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from coavt_mm.datasets import AVTDataset, AVTShardDataset
+from coavt_mm.datasets.shards import reading
+from coavt_mm.datasets.shards.archive import unpack_piece
 from coavt_mm.datasets.shards.making import Settings, make_shards
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError
 
@@ -233,6 +236,30 @@ def test_a_resumed_loader_gives_what_was_not_seen(made, sampler):
     whole = seen(0, 8)
     assert len(set(whole[:11])) == 11
     assert seen(6, 5) == whole[6:] == seen(6, 5, workers=0)
+
+
+@pytest.mark.parametrize('member', ['01.jpg', 'flac'])
+@pytest.mark.parametrize('on_error', ['raise', 'skip'])
+def test_a_sample_without_a_member_ends_no_epoch(made, monkeypatch, member, on_error):
+    """A StopIteration in a worker would be taken for the end of the data."""
+
+    def unpack(piece):
+        members = unpack_piece(piece)
+        if b'"wide"' in members['json']:
+            del members[member]
+        return members
+
+    monkeypatch.setattr(reading, 'unpack_piece', unpack)
+    loader = DataLoader(
+        shards(made, test_mode=True, on_error=on_error), collate_fn=lambda batch: batch
+    )
+    if on_error == 'raise':
+        with pytest.raises(ClipError, match=f'clip wide: .* has no .*{member}'):
+            list(loader)
+        return
+    samples = [sample['data_samples'] for (sample,) in loader]
+    assert [s.sample_id for s in samples if 'error' in s] == ['wide']
+    assert len(samples) == 11
 
 
 @pytest.fixture

@@ -1,0 +1,279 @@
+"""Reading checkpoint files without running what they hold."""
+
+import json
+import logging
+import os.path as osp
+import pickle
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from zipfile import BadZipFile
+
+from .errors import CheckpointError
+
+# what unpickling and JSON raise for bytes that somebody, or a bad disk, has changed
+_DAMAGE = (RuntimeError, EOFError, BadZipFile, LookupError, OSError, ValueError,
+           TypeError, AttributeError, ArithmeticError, MemoryError)  # fmt: skip
+
+# what averages of weights (mmengine's and torch's) count in, beside `module`
+_COUNTS = ('steps', 'n_averaged')
+
+
+def load_from_local(filename: str, map_location: Any = None) -> dict:
+    """Read a local checkpoint without running code from it.
+
+    What torch.compile, DDP and averages put before the names is taken off, see
+    :func:`plain_names`.
+
+    Args:
+        filename (str): Path of the file; ``~`` is expanded.
+        map_location (str or callable, optional): As of :func:`torch.load`.
+
+    Returns:
+        dict: The checkpoint.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or asks for code.
+    """
+    import torch
+
+    path = osp.expanduser(filename)
+    if not osp.isfile(path):
+        raise CheckpointError(f'{path}: there is no such checkpoint file.')
+    if path.endswith('.safetensors'):
+        return _plain(path, _load_safetensors(path))
+    _warn_of_old_torch(torch.__version__)
+    try:
+        with _safe_globals(_history_types()):
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_explain_refusal(path, str(error))) from error
+    except _DAMAGE as error:
+        raise CheckpointError(_explain_damage(path, error)) from error
+    return _plain(path, checkpoint)
+
+
+def _load_safetensors(path: str) -> dict:
+    """The tensors, and what ``save_weights`` wrote beside them."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, 'pt') as file:
+            meta = json.loads((file.metadata() or {}).get('coavt_mm', '{}'))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, *_DAMAGE) as error:
+        raise CheckpointError(_explain_damage(path, error)) from error
+    return dict(state_dict=state, meta=meta)
+
+
+def _explain_damage(path: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f'{path}: the checkpoint is damaged or cut off ({reason[0]}); '
+        'copy or download it again.'
+    )
+
+
+def _plain(path: str, checkpoint: Any) -> Any:
+    """What was read, without source code and with plain names of tensors."""
+    from mmengine.logging import print_log
+    from torch import Tensor
+
+    if not isinstance(checkpoint, dict):
+        return checkpoint
+    meta = checkpoint.get('meta') or {}
+    about = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    if not isinstance(meta, dict) or not isinstance(about or {}, dict):
+        raise CheckpointError(
+            f'{path}: the checkpoint is damaged (its meta is no dictionary); copy or '
+            'download it again.'
+        )
+    if meta.pop('config', None) is not None:
+        print_log(
+            f'{path}: meta["config"] is left out: it is Python source, which mmengine '
+            'would execute on resume',
+            logger='current',
+            level=logging.WARNING,
+        )
+    if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
+        return plain_names(checkpoint, path)
+    if isinstance(checkpoint.get('state_dict'), dict):
+        checkpoint['state_dict'] = plain_names(checkpoint['state_dict'], path)
+    average = checkpoint.get('ema_state_dict')
+    if isinstance(average, dict):  # mmengine resumes it under these names
+        plain = plain_names(average, path)
+        checkpoint['ema_state_dict'] = {
+            **{name: average[name] for name in _COUNTS if name in average},
+            **{f'module.{name}': value for name, value in plain.items()},
+        }
+    return checkpoint
+
+
+def plain_names(
+    state: Mapping[str, Any], where: str, inner: bool = False
+) -> dict[str, Any]:
+    """Names of tensors without what wrappers of a model put into them.
+
+    DDP and averages of weights put ``module.`` before all names, torch.compile
+    ``_orig_mod.``, also within names where a part is compiled; in any order, as often
+    as they were wrapped. The count of an average is left out.
+
+    Args:
+        state (Mapping[str, Any]): Name -> tensor; stays as it is.
+        where (str): Its file, for messages.
+        inner (bool): Take ``module.`` off within names too, where DDP wrapped the
+            parts. No part of this package is called so, parts of others are.
+
+    Returns:
+        dict[str, Any]: Plain name -> tensor.
+
+    Raises:
+        CheckpointError: If a name is no text, or two become the same.
+    """
+    odd = [name for name in state if not isinstance(name, str)]
+    if odd:
+        raise CheckpointError(f'{where}: {odd[0]!r} is no name of a tensor')
+    within = r'(module|_orig_mod)' if inner else '_orig_mod'
+    pattern = re.compile(rf'^((module|_orig_mod)\.)+|(?<=\.){within}\.')
+    averaged = any(name.startswith('module.') for name in state)
+    plain = {}
+    for name, value in state.items():
+        if averaged and name in _COUNTS:
+            continue
+        new = pattern.sub('', name)
+        if new in plain:
+            raise CheckpointError(
+                f'{where}: {new!r} is there twice, also as {name!r}; keep one of them'
+            )
+        plain[new] = value
+    return plain
+
+
+@cache
+def _warn_of_old_torch(version: str) -> None:
+    """Say once what the installed torch can't promise."""
+    from mmengine.logging import print_log
+    from mmengine.utils import digit_version
+
+    if digit_version(version) < digit_version('2.6'):
+        print_log(
+            f'torch {version}: before 2.6 a prepared checkpoint could run code in '
+            'spite of weights_only=True (CVE-2025-32434); read only files that you '
+            'trust, or update torch',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def load_from_http(filename: str, map_location: Any = None) -> dict:
+    """Download a checkpoint into torch hub's folder and read it safely.
+
+    The copy is kept by its whole address: files of one name at two addresses are two.
+    In a process group the first process downloads and the others wait for it.
+
+    Args:
+        filename (str): Address of the file.
+        map_location (str or callable, optional): As of :func:`torch.load`.
+
+    Returns:
+        dict: The checkpoint.
+    """
+    import os
+    from hashlib import sha256
+    from http.client import HTTPException
+    from urllib.parse import urlparse
+
+    from mmengine.dist import barrier, get_rank
+    from torch import hub
+
+    folder = osp.join(hub.get_dir(), 'checkpoints')
+    try:
+        name = osp.basename(urlparse(filename).path)[-100:]
+        path = osp.join(folder, f'{sha256(filename.encode()).hexdigest()[:16]}-{name}')
+        if get_rank() == 0 and not osp.isfile(path):
+            os.makedirs(folder, exist_ok=True)
+            hub.download_url_to_file(filename, path, progress=False)
+    except (OSError, HTTPException, ValueError) as error:
+        raise CheckpointError(f'{filename}: download failed ({error}).') from error
+    barrier()
+    return load_from_local(path, map_location)
+
+
+def _explain_refusal(path: str, message: str) -> str:
+    """Say in one line what the file asked for."""
+    found = re.search(
+        r'GLOBAL (\S+)|unrecognized function (.+?)(?: which|$)|(refused: .+)',
+        message,
+        re.MULTILINE,
+    )
+    if found is None:
+        return (
+            f'{path}: not a checkpoint, or damaged '
+            f'({message.strip().splitlines()[-1]}); copy or download it again.'
+        )
+    asked = next(group for group in found.groups() if group).rstrip('.')
+    return (
+        f'{path}: refused, the file asks for `{asked}`, which could run code. A '
+        'checkpoint of mmengine holds tensors, numbers and text only; load the '
+        'weights where the file comes from and save its state_dict anew.'
+    )
+
+
+def _guarded_getattr(owner: Any, name: str) -> Callable:
+    """``getattr`` for the statistics methods in HistoryBuffer's pickle, and no more."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'refused: getattr({owner!r}, {name!r})')
+
+
+def _named(path: str, function: Callable) -> Callable:
+    """A stand-in that torch's unpickler finds under another import path.
+
+    torch >= 2.6 takes (function, path) pairs instead; 2.4 and 2.5 only read the
+    attributes of the function, which works on all of them.
+    """
+
+    def stand_in(*args):
+        return function(*args)
+
+    stand_in.__module__, _, stand_in.__name__ = path.rpartition('.')
+    stand_in.__qualname__ = stand_in.__name__
+    return stand_in
+
+
+def _history_types() -> list:
+    """All that a HistoryBuffer, its arrays and numpy scalars are rebuilt from."""
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    scalar = np.float64(0).__reduce__()[0]
+    reconstruct = np.zeros(0).__reduce__()[0]
+    dtypes = [type(np.dtype(code)) for code in np.typecodes['AllInteger'] + '?efdgSU']
+    renamed = [
+        _named(f'numpy.{core}.multiarray.{name}', function)
+        for core in ('core', '_core')
+        for name, function in (('_reconstruct', reconstruct), ('scalar', scalar))
+    ]
+    getters = [
+        _named(f'{builtins}.getattr', _guarded_getattr)
+        for builtins in ('builtins', '__builtin__')
+    ]
+    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *renamed, *getters]
+
+
+@contextmanager
+def _safe_globals(objects: list) -> Iterator[None]:
+    """``torch.serialization.safe_globals`` (torch >= 2.5) that 2.4 has as well."""
+    from torch import serialization
+
+    before = list(serialization.get_safe_globals())  # 2.4 gives its own list
+    serialization.add_safe_globals(objects)
+    try:
+        yield
+    finally:
+        serialization.clear_safe_globals()
+        serialization.add_safe_globals(before)
