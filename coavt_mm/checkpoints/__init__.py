@@ -3,7 +3,7 @@
 from .bert import convert_bert
 from .blip2 import convert_blip2
 from .cavmae import convert_cavmae
-from .conversion import Converted, Report
+from .conversion import Converted, Report, read_state_dict
 from .own import (
     add_config,
     combine,
@@ -18,6 +18,7 @@ from .stored_config import (
     inference_config,
     read_stored_config,
 )
+from .stored_model import check_model
 from .vit import convert_vit
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     'Report',
     'add_config',
     'carried_config',
+    'check_model',
     'combine',
     'config_to_json',
     'convert_bert',
@@ -34,6 +36,7 @@ __all__ = [
     'export_safetensors',
     'inference_config',
     'load_weights',
+    'read_state_dict',
     'read_stored_config',
     'resize_positions',
     'save_weights',

@@ -9,19 +9,11 @@ from pathlib import Path
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from coavt_mm.errors import ConfigError, DatasetMissingError
+from coavt_mm.datasets.stored_tokenizer import SPECIAL_TOKENS, checked_tokenizer
+from coavt_mm.errors import CheckpointError, ConfigError, DatasetMissingError
 
 # BLIP-2's name of the token that starts a text to be generated.
 DECODER_TOKEN = '[DEC]'
-
-SPECIAL_TOKENS = dict(
-    unk_token='[UNK]',
-    sep_token='[SEP]',
-    pad_token='[PAD]',
-    cls_token='[CLS]',
-    mask_token='[MASK]',
-)
-
 
 # Tokenizers that came as text, with a checkpoint: their names begin so.
 STORED = 'stored:'
@@ -60,8 +52,8 @@ def _from_text(name: str) -> PreTrainedTokenizerFast:
             f'tokenizer {name} came with a checkpoint that this process has not read'
         )
     try:
-        rules = Tokenizer.from_str(_stored[name])
-    except Exception as error:  # tokenizers raises nothing more specific
+        rules = Tokenizer.from_str(checked_tokenizer(_stored[name]))
+    except CheckpointError as error:
         raise DatasetMissingError(
             f'tokenizer {name}: not readable ({error})'
         ) from error
@@ -165,7 +157,7 @@ def check_max_tokens(rules: Tokenizer, max_tokens: int) -> None:
     least = rules.num_special_tokens_to_add(is_pair=False)
     if not isinstance(max_tokens, int) or max_tokens < least:
         raise ConfigError(
-            f'max_tokens={max_tokens!r} must be a whole number of at least {least}, for '
+            f'max_tokens={max_tokens!r} must be a whole number of at least {least}: '
             '[CLS] and [SEP] count too'
         )
 
