@@ -122,7 +122,10 @@ def _spread(bert: BertModel) -> None:
 def _load_bert(path: str) -> BertModel:
     local = os.path.sep in path and not os.path.isdir(path)
     try:
-        return BertModel.from_pretrained(path, add_pooling_layer=False)
+        # said here, since config.json could name a kernel on the hub, which is code
+        return BertModel.from_pretrained(
+            path, add_pooling_layer=False, attn_implementation='sdpa'
+        )
     except (OSError, ValueError) as error:
         hint = 'no such directory' if local else str(error).splitlines()[0]
         raise CheckpointError(
