@@ -1,16 +1,28 @@
 """The stored model goes with the weights beside it, or is not built at all."""
 
 import json
+from pathlib import Path
 
 import pytest
 import tiny_apis
 import torch
+from mmengine.config import Config
 
 from coavt_mm.apis import CoAVTInferencer, embed
-from coavt_mm.checkpoints import check_model, read_stored_config
+from coavt_mm.checkpoints import (
+    check_model,
+    config_to_json,
+    read_stored_config,
+    stored_model,
+)
+from coavt_mm.checkpoints.conversion import skeleton
+from coavt_mm.checkpoints.stored_checks import dicts
+from coavt_mm.datasets.sounding_shapes import grammar
 from coavt_mm.errors import CheckpointError
 from coavt_mm.models import TextEncoder
 from coavt_mm.registry import MODELS
+
+CONFIGS = sorted((Path(__file__).parents[2] / 'configs' / 'coavt').glob('*.py'))
 
 
 @pytest.fixture(scope='module')
@@ -146,3 +158,34 @@ def test_a_user_sees_one_line_and_no_code_runs(checkpoint, tmp_path, monkeypatch
     with pytest.raises(CheckpointError, match='evil.pth: .*ConvertImageDtype'):
         embed(text='the dog', model=tmp_path / 'evil.pth')
     assert not (tmp_path / 'MARK').exists()
+
+
+@pytest.fixture(scope='module')
+def words(tmp_path_factory):
+    """Vocabularies as large as the demo's and as BERT's."""
+    root = tmp_path_factory.mktemp('words')
+    demo = grammar.vocabulary()
+    special = ['[PAD]', *(f'[unused{i}]' for i in range(99)), '[UNK]', '[CLS]', '[SEP]']
+    bert = [*special, '[MASK]', *(f'w{i}' for i in range(30522 - len(special) - 1))]
+    for name, pieces in (('demo.txt', demo), ('bert.txt', bert)):
+        (root / name).write_text('\n'.join(pieces) + '\n', 'utf-8')
+    return {
+        'data/sounding_shapes/vocab.txt': str(root / 'demo.txt'),
+        'bert-base-uncased': str(root / 'bert.txt'),
+    }
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_read_again(path, words, monkeypatch):
+    cfg = Config.fromfile(path).to_dict()
+    cfg = {key: cfg[key] for key in ('model', 'test_dataloader')}
+    for node in dicts(cfg):
+        if node.get('tokenizer'):
+            node['tokenizer'] = words[node['tokenizer']]
+    cfg = Config(cfg)
+    model = skeleton(cfg.model)
+    text = config_to_json(cfg, model)
+    stored = read_stored_config(dict(meta=dict(coavt_config=text)), path.stem)
+    numbers = sum(t.numel() for t in model.state_dict().values())
+    monkeypatch.setattr(stored_model, '_numbers', lambda state: numbers)
+    check_model(stored, model.state_dict(), path.stem)
