@@ -56,9 +56,10 @@ def config_of(
             f'{type(model).__name__}; the checkpoint is `weights`'
         )
     cfg = inference_config(model)
-    meta = checkpoint.get('meta') or {}
-    trained_on = meta.get('dataset_meta') or {}
-    cfg['classes'] = cfg['classes'] or trained_on.get('classes')
+    meta = checkpoint.get('meta')
+    trained_on = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    if isinstance(trained_on, Mapping) and not cfg['classes']:
+        cfg['classes'] = trained_on.get('classes')
     return cfg
 
 

@@ -63,6 +63,10 @@ LIMITS = {
     'frame_interval': (1, 1000),
     'seconds': (0.001, 3600),  # s
     'sample_rate': (1, 384_000),  # Hz
+    'spec_frames': (1, 360_000),  # of 10 ms
+    'num_mel_bins': (1, 1000),
+    'frame_length': (1, 1000),  # ms
+    'frame_shift': (1, 1000),  # ms
     'scale': (1, 4096),  # pixels
     'size': (1, 4096),
     'crop_size': (1, 4096),
@@ -129,7 +133,8 @@ def check_types(
         for key, value in given.items():
             if not _fits(value, kinds.get(key, kinds.get(OTHERS, NoReturn))):
                 raise CheckpointError(
-                    f'{where}: {name} of its stored config takes no {key}={value!r:.60}'
+                    f'{where}: {name} of its stored config takes no {key!r:.60} of '
+                    f'{value!r:.60}'
                 )
 
 
@@ -173,8 +178,8 @@ def check_limits(pipeline: Any, where: str) -> None:
         for key, (least, most) in LIMITS.items():
             value = node.get(key)
             numbers = list(value) if isinstance(value, list | tuple) else [value]
-            if key == 'scale' and node.get('keep_ratio', True) and numbers[:1] == [-1]:
-                del numbers[0]  # as long as the other side makes it
+            if key == 'scale' and node.get('keep_ratio', True) and -1 in numbers:
+                numbers.remove(-1)  # as long as the other side makes it
             for number in numbers:
                 if isinstance(number, int | float) and not least <= number <= most:
                     raise CheckpointError(

@@ -6,6 +6,7 @@ Answered without memory for the model, whose sizes somebody else wrote down.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from coavt_mm.datasets.tokenizer import DECODER_TOKEN
@@ -59,12 +60,13 @@ def check_model(stored: dict, state: Mapping[str, Tensor], where: str) -> None:
     if not _is_own(stored['model']):
         return
     model = _built(lambda: skeleton(stored['model']), 'model', where)
+    numbers = _numbers(state, where)
     sizes = [t.numel() for t in {*model.parameters(), *model.buffers()}]
     wanted = sum(sizes) if all(sizes) else 0
-    if not 0 < wanted <= TIMES * _numbers(state) + SPARE:
+    if not 0 < wanted <= TIMES * numbers + SPARE:
         raise CheckpointError(
             f'{where}: the model of its stored config has {wanted} numbers, its '
-            f'weights have {_numbers(state)}'
+            f'weights have {numbers}'
         )
     if isinstance(model, CoAVT | CoAVTClassifier):
         _check_inputs(model, where)
@@ -94,13 +96,20 @@ def _built(make: Callable, what: str, where: str) -> Any:
         ) from error
 
 
-def _numbers(state: Mapping[str, Tensor]) -> int:
-    """Numbers that the file has, however often a view shows them."""
-    storages = {
-        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() // t.itemsize
-        for t in state.values()
-    }
-    return sum(storages.values())
+def _numbers(state: Mapping[str, Tensor], where: str) -> int:
+    """Numbers that the file has, each counted once."""
+    stored = {}
+    for name, tensor in state.items():
+        plain = tensor.layout is torch.strided
+        storage = tensor.untyped_storage() if plain else b''
+        size = len(storage) // tensor.itemsize
+        if tensor.numel() > size:  # a view that shows a number many times, or sparse
+            raise CheckpointError(
+                f'{where}: {name!r:.100} shows {tensor.numel()} numbers, the file has '
+                f'{size} of them'
+            )
+        stored[storage.data_ptr() if plain else name] = size
+    return sum(stored.values())
 
 
 def _check_inputs(model: nn.Module, where: str) -> None:

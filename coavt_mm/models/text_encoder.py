@@ -97,7 +97,8 @@ def _check_keys(config: dict) -> None:
     for name, value in config.items():
         if name not in BERT_KEYS:
             raise ConfigError(
-                f'TextEncoder.config takes no {name}; it takes {", ".join(BERT_KEYS)}'
+                f'TextEncoder.config takes no {name!r:.60}; it takes '
+                f'{", ".join(BERT_KEYS)}'
             )
         kind = BERT_KEYS[name]
         fits = isinstance(value, (int, float) if kind is float else kind)

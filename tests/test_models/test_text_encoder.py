@@ -73,9 +73,12 @@ def test_what_can_not_be_built():
 @pytest.mark.parametrize(
     ('setting', 'message'),
     [
-        (dict(hiden_size=12), 'takes no hiden_size; it takes vocab_size, hidden_size'),
-        (dict(attn_implementation='someone/kernel'), 'takes no attn_implementation'),
-        (dict(auto_map={}), 'takes no auto_map'),
+        (
+            dict(hiden_size=12),
+            "takes no 'hiden_size'; it takes vocab_size",
+        ),
+        (dict(attn_implementation='someone/kernel'), "takes no 'attn_implementation'"),
+        (dict(auto_map={}), "takes no 'auto_map'"),
         (dict(hidden_size='12'), "hidden_size='12' is no int"),
         (dict(hidden_size=12.0), 'hidden_size=12.0 is no int'),
         (dict(num_hidden_layers=True), 'num_hidden_layers=True is no int'),
