@@ -1,6 +1,7 @@
 """The stored model goes with the weights beside it, or is not built at all."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from coavt_mm.errors import CheckpointError
 from coavt_mm.models import TextEncoder
 from coavt_mm.registry import MODELS
 
-CONFIGS = sorted((Path(__file__).parents[2] / 'configs' / 'coavt').glob('*.py'))
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / 'configs' / 'coavt').glob('*.py'))
 
 
 @pytest.fixture(scope='module')
@@ -144,7 +146,9 @@ def test_classes_of_a_user_are_left_alone(checkpoint):
         MODELS.module_dict.pop('NotOnMeta')
 
 
-def test_a_user_sees_one_line_and_no_code_runs(checkpoint, tmp_path, monkeypatch):
+def test_a_user_sees_one_line_and_no_code_runs(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     transform = dict(
         type='mmpretrain.torchvision/ConvertImageDtype',
@@ -157,6 +161,11 @@ def test_a_user_sees_one_line_and_no_code_runs(checkpoint, tmp_path, monkeypatch
         CoAVTInferencer(weights=tmp_path / 'evil.pth', device='cpu')
     with pytest.raises(CheckpointError, match='evil.pth: .*ConvertImageDtype'):
         embed(text='the dog', model=tmp_path / 'evil.pth')
+    monkeypatch.setattr('sys.argv', ['infer.py', 'caption', 'evil.pth', 'clip.mp4'])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / 'tools' / 'infer.py'), run_name='__main__')
+    said = capsys.readouterr().err
+    assert said.startswith('Error: evil.pth') and said.count('\n') == 1
     assert not (tmp_path / 'MARK').exists()
 
 
