@@ -55,7 +55,14 @@ FRIENDS: dict[str, dict[str, Any]] = {
         share_random_params=bool,
     ),
 }
-#: Name of an argument of a transform -> least and largest number.
+#: Name of an argument of a model -> least and largest number. Other sizes are those of
+#: tensors, and compared with the weights.
+MODEL_LIMITS = {
+    'depth': (1, 100),  # layers
+    'depths': (0, 100),
+    'num_hidden_layers': (0, 100),
+}
+#: The same of a transform.
 LIMITS = {
     'num_frames': (1, 1000),
     'clip_len': (1, 1000),
@@ -164,21 +171,24 @@ def check_sources(stored: Any, tokenizers: Mapping[str, str], where: str) -> Non
             )
 
 
-def check_limits(pipeline: Any, where: str) -> None:
-    """Refuse numbers that no clip needs and no memory holds.
+def check_limits(
+    node: Any, limits: Mapping[str, tuple[float, float]], where: str
+) -> None:
+    """Refuse numbers that nobody needs and no memory holds.
 
     Args:
-        pipeline (Any): The transforms.
+        node (Any): A part of a config.
+        limits (Mapping[str, tuple[float, float]]): Least and largest by name.
         where (str): Name of the checkpoint, for the message.
 
     Raises:
         CheckpointError: If there is one.
     """
-    for node in dicts(pipeline):
-        for key, (least, most) in LIMITS.items():
-            value = node.get(key)
+    for found in dicts(node):
+        for key, (least, most) in limits.items():
+            value = found.get(key)
             numbers = list(value) if isinstance(value, list | tuple) else [value]
-            if key == 'scale' and node.get('keep_ratio', True) and -1 in numbers:
+            if key == 'scale' and found.get('keep_ratio', True) and -1 in numbers:
                 numbers.remove(-1)  # as long as the other side makes it
             for number in numbers:
                 if isinstance(number, int | float) and not least <= number <= most:

@@ -21,6 +21,8 @@ from coavt_mm.registry import MODELS, TRANSFORMS
 
 from .stored_checks import (
     FRIENDS,
+    LIMITS,
+    MODEL_LIMITS,
     check_form,
     check_limits,
     check_sources,
@@ -127,7 +129,8 @@ def read_stored_config(checkpoint: Mapping, where: str) -> dict:
     check_types(stored['model'], MODELS, {}, where)
     check_types(stored['pipeline'], TRANSFORMS, FRIENDS, where)
     check_sources(stored, tokenizers, where)
-    check_limits(stored['pipeline'], where)
+    check_limits(stored['model'], MODEL_LIMITS, where)
+    check_limits(stored['pipeline'], LIMITS, where)
     for node in dicts(stored):
         if node.get('tokenizer'):
             node['tokenizer'] = tokenizers[node['tokenizer']]

@@ -25,8 +25,6 @@ from coavt_mm.registry import MODELS
 from .conversion import skeleton
 from .stored_checks import dicts
 
-#: Arguments that count layers; each has a tensor at least.
-LAYERS = ('depth', 'depths', 'num_hidden_layers')
 #: A model may be larger than its weights by position tables of larger pictures, which
 #: are interpolated, and by filters: so many times, and so many numbers.
 TIMES, SPARE = 2, 2**24
@@ -51,12 +49,6 @@ def check_model(stored: dict, state: Mapping[str, Tensor], where: str) -> None:
         CheckpointError: It can't be built, or takes more than such weights do.
     """
     transforms = _built(lambda: build_transforms(stored['pipeline']), 'pipeline', where)
-    layers = _most_layers(stored['model'])
-    if layers > len(state):
-        raise CheckpointError(
-            f'{where}: its stored config asks for {layers} layers, its weights are '
-            f'{len(state)} tensors'
-        )
     if not _is_own(stored['model']):
         return
     model = _built(lambda: skeleton(stored['model']), 'model', where)
@@ -72,12 +64,6 @@ def check_model(stored: dict, state: Mapping[str, Tensor], where: str) -> None:
         _check_inputs(model, where)
     if isinstance(model, CoAVT):
         _check_texts(model, transforms, where)
-
-
-def _most_layers(cfg: dict) -> int:
-    counts = [node.get(key) for node in dicts(cfg) for key in LAYERS]
-    counts += [n for each in counts if isinstance(each, list | tuple) for n in each]
-    return max((n for n in counts if isinstance(n, int)), default=0)
 
 
 def _is_own(cfg: dict) -> bool:
