@@ -91,7 +91,7 @@ def test_finished_runs_are_not_repeated_and_the_page_is_kept(monkeypatch, tmp_pa
         write_result(tmp_path / 'runs' / 'no_at' / f'seed_{seed}', value)
     options = ('--only', 'no_at', '--seeds', 0, 1, '--work-dir', tmp_path / 'runs')
     run(monkeypatch, *options, '--out', out)
-    page = out.read_text()
+    page = out.read_text('utf-8')
     row = next(line for line in page.splitlines() if line.startswith('| no_at'))
     assert '| 15.0 ± 7.1 (2) | 16.0 ± 7.1 (2) | 17.0 ± 7.1 (2) |' in row
     assert '90.0 ± 0.0 (2)' in row and 'audio-text' in row

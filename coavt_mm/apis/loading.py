@@ -8,7 +8,12 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from coavt_mm.checkpoints import inference_config, read_stored_config
+from coavt_mm.checkpoints import (
+    check_model,
+    inference_config,
+    read_state_dict,
+    read_stored_config,
+)
 from coavt_mm.engine.launch import load_config
 from coavt_mm.errors import CheckpointError, ConfigError, InputError
 
@@ -33,7 +38,9 @@ def config_of(
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'{weights}: holds no state dict (tensors by name)')
     if model is None:
-        return read_stored_config(checkpoint, weights)
+        stored = read_stored_config(checkpoint, weights)
+        check_model(stored, read_state_dict(checkpoint), weights)
+        return stored
     if isinstance(model, str | os.PathLike):
         if Path(model).suffix not in CONFIG_SUFFIXES:
             raise ConfigError(
@@ -49,9 +56,10 @@ def config_of(
             f'{type(model).__name__}; the checkpoint is `weights`'
         )
     cfg = inference_config(model)
-    meta = checkpoint.get('meta') or {}
-    trained_on = meta.get('dataset_meta') or {}
-    cfg['classes'] = cfg['classes'] or trained_on.get('classes')
+    meta = checkpoint.get('meta')
+    trained_on = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    if isinstance(trained_on, Mapping) and not cfg['classes']:
+        cfg['classes'] = trained_on.get('classes')
     return cfg
 
 

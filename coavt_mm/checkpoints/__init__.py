@@ -3,7 +3,7 @@
 from .bert import convert_bert
 from .blip2 import convert_blip2
 from .cavmae import convert_cavmae
-from .conversion import Converted, Report
+from .conversion import Converted, Report, read_state_dict
 from .own import (
     add_config,
     combine,
@@ -19,6 +19,7 @@ from .stored_config import (
     inference_config,
     read_stored_config,
 )
+from .stored_model import check_model
 from .vit import convert_vit
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     'Report',
     'add_config',
     'carried_config',
+    'check_model',
     'combine',
     'config_to_json',
     'convert_bert',
@@ -36,6 +38,7 @@ __all__ = [
     'fitting_config',
     'inference_config',
     'load_weights',
+    'read_state_dict',
     'read_stored_config',
     'resize_positions',
     'save_weights',

@@ -2,35 +2,38 @@
 
 mmengine keeps a run's config in its checkpoints as Python source, which whoever reads
 it has to execute. Here it is JSON: the model, the test pipeline, the names of the
-classes and the tokenizers with all their word pieces. Reading it builds classes of
-known registries and nothing else.
+classes and the tokenizers with all their word pieces. Whoever reads it builds known
+classes with arguments of known kinds, see `stored_checks`.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import Registry
 from torch import nn
 
+from coavt_mm.datasets.stored_tokenizer import checked_tokenizer
 from coavt_mm.datasets.tokenizer import serialise_tokenizer, store_tokenizer
 from coavt_mm.errors import CheckpointError, ConfigError
-from coavt_mm.models.text_encoder import TextEncoder
+from coavt_mm.models.text_encoder import BERT_KEYS, TextEncoder
 from coavt_mm.registry import MODELS, TRANSFORMS
+
+from .stored_checks import (
+    FRIENDS,
+    LIMITS,
+    MODEL_LIMITS,
+    check_form,
+    check_limits,
+    check_sources,
+    check_types,
+    dicts,
+)
 
 #: Where the JSON lies in a checkpoint's ``meta``, and in the metadata of safetensors.
 KEY = 'coavt_config'
 VERSION = 1
 TUPLE = '__tuple__'
-
-#: Packages whose transforms our pipelines may use.
-FRIENDS = ('mmaction', 'mmpretrain')
-
-# keys of transformers' BertConfig that say where a model came from, not what it is
-_BERT_HISTORY = {'_name_or_path', 'architectures', 'dtype', 'torch_dtype', 'model_type',
-                 'transformers_version'}  # fmt: skip
 
 
 def inference_config(cfg: Config) -> dict:
@@ -74,21 +77,24 @@ def config_to_json(
 
     Raises:
         ConfigError: The config lacks something, or holds what is no data.
+        CheckpointError: It could not be read again.
     """
     stored = inference_config(cfg)
     own = stored['model'].get('tokenizer')
-    for node in _dicts(stored['pipeline']):  # one model has one: the one it trains with
+    for node in dicts(stored['pipeline']):  # one model has one: the one it trains with
         if own and node.get('tokenizer'):
             node['tokenizer'] = own
     stored['model'] = _without_sources(stored['model'], model)
     stored['classes'] = list(classes) if classes else stored['classes']
     stored['version'] = VERSION
-    names = {node['tokenizer'] for node in _dicts(stored) if node.get('tokenizer')}
+    names = {node['tokenizer'] for node in dicts(stored) if node.get('tokenizer')}
     stored['tokenizers'] = {name: serialise_tokenizer(name) for name in sorted(names)}
     try:
-        return json.dumps(_tuples_marked(stored))
+        text = json.dumps(_tuples_marked(stored))
     except TypeError as error:
         raise ConfigError(f'the config holds what is no data: {error}') from error
+    read_stored_config(dict(meta={KEY: text}), 'the config')  # as it will be read
+    return text
 
 
 def carried_config(checkpoint: Any) -> str | None:
@@ -118,70 +124,73 @@ def read_stored_config(checkpoint: Mapping, where: str) -> dict:
             f'{where}: no config is stored with these weights; give the config that '
             'they were trained with'
         )
-    try:
-        stored = json.loads(text, object_hook=_tuple_again)
-        version, tokenizers = stored['version'], stored['tokenizers']
-        stored = {key: stored[key] for key in ('model', 'pipeline', 'classes')}
-    except (TypeError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f'{where}: the stored config is damaged ({error!r}); give the config'
-        ) from error
-    if version != VERSION:
-        raise CheckpointError(
-            f'{where}: its stored config is of version {version}, this release reads '
-            f'version {VERSION}; give the config'
-        )
-    check_types(stored['model'], MODELS, (), where)
+    stored = _parsed(text, where)
+    tokenizers = _read_tokenizers(stored.pop('tokenizers'), where)
+    check_types(stored['model'], MODELS, {}, where)
     check_types(stored['pipeline'], TRANSFORMS, FRIENDS, where)
-    for node in _dicts(stored):
-        if node.get('tokenizer') in tokenizers:
-            node['tokenizer'] = store_tokenizer(tokenizers[node['tokenizer']])
+    check_sources(stored, tokenizers, where)
+    check_limits(stored['model'], MODEL_LIMITS, where)
+    check_limits(stored['pipeline'], LIMITS, where)
+    for node in dicts(stored):
+        if node.get('tokenizer'):
+            node['tokenizer'] = tokenizers[node['tokenizer']]
     return stored
 
 
-def check_types(node: Any, own: Registry, friends: Sequence[str], where: str) -> None:
-    """Refuse classes that are not registered.
-
-    mmengine would import whatever module a dotted ``type`` names, and call it.
-
-    Args:
-        node (Any): A part of a config.
-        own (Registry): The registry of this package that builds it.
-        friends (Sequence[str]): Packages whose transforms may be mixed in.
-        where (str): Name of the checkpoint, for the message.
-
-    Raises:
-        CheckpointError: If one is unknown.
-    """
-    for found in _dicts(node):
-        if 'type' in found and not _is_registered(str(found['type']), own, friends):
+def _parsed(text: Any, where: str) -> dict:
+    """Model, pipeline, classes and tokenizers, each of its form."""
+    try:
+        stored = json.loads(text, object_hook=_tuple_again)
+        version = stored['version']
+        stored = {key: stored[key] for key in KINDS}
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        raise CheckpointError(
+            f'{where}: the stored config is damaged '
+            f'({type(error).__name__}: {str(error):.100}); give the config'
+        ) from error
+    if version != VERSION:
+        raise CheckpointError(
+            f'{where}: its stored config is of version {version!r:.60}, this release '
+            f'reads version {VERSION}; give the config'
+        )
+    for key, fits in KINDS.items():
+        if not fits(stored[key]):
             raise CheckpointError(
-                f'{where}: its stored config asks for {found["type"]!r}, which is not '
-                'registered here; import the package that has it, or give the config'
+                f'{where}: {key} of its stored config is damaged '
+                f'({stored[key]!r:.60}); give the config'
             )
+    check_form({key: stored[key] for key in KINDS if key != 'tokenizers'}, where)
+    return stored
 
 
-def _is_registered(full_name: str, own: Registry, friends: Sequence[str]) -> bool:
-    scope, _, name = full_name.rpartition('.')
-    own.import_from_location()
-    if scope in friends:
-        import_module(f'{scope}.datasets.transforms')  # fills the registry
-        return name in import_module(f'{scope}.registry').TRANSFORMS.module_dict
-    if scope in ('', own.scope):
-        # mmcv registers its transforms in the root of the tree
-        root = own.parent.module_dict if friends and not scope else {}
-        return name in own.module_dict or name in root
-    return False
+def _is_node(value: Any) -> bool:
+    return isinstance(value, dict) and 'type' in value
 
 
-def _dicts(node: Any) -> Iterator[dict]:
-    """All dictionaries in a config, outer ones first."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _dicts(item)
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+#: What a stored config consists of, beside its version.
+KINDS = {
+    'model': _is_node,
+    'pipeline': lambda value: isinstance(value, list) and all(map(_is_node, value)),
+    'classes': lambda value: value is None or _is_list_of(value, str),
+    'tokenizers': lambda value: isinstance(value, dict),
+}
+
+
+def _read_tokenizers(tokenizers: dict, where: str) -> dict[str, str]:
+    """Name in the config -> name in this process."""
+    names = {}
+    for name, text in tokenizers.items():
+        try:
+            names[name] = store_tokenizer(checked_tokenizer(text))
+        except CheckpointError as error:
+            raise CheckpointError(
+                f'{where}: the tokenizer {name!r:.60} that lies in it: {error}'
+            ) from error
+    return names
 
 
 def _tuples_marked(node: Any) -> Any:
@@ -204,7 +213,7 @@ def _without_sources(cfg: dict, module: nn.Module) -> dict:
     if isinstance(module, TextEncoder) and cfg.pop('pretrained', None):
         size = module.bert.config.to_diff_dict()
         cfg.pop('vocab_size', None)
-        cfg['config'] = {k: v for k, v in size.items() if k not in _BERT_HISTORY}
+        cfg['config'] = {k: v for k, v in size.items() if k in BERT_KEYS}
     return {
         key: _without_sources(value, getattr(module, key, None))
         if isinstance(value, dict)

@@ -1,5 +1,6 @@
 """One BERT tokenizer per process and name."""
 
+import copy
 import hashlib
 import json
 from functools import cache
@@ -8,19 +9,11 @@ from pathlib import Path
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from coavt_mm.errors import DatasetMissingError
+from coavt_mm.datasets.stored_tokenizer import SPECIAL_TOKENS, checked_tokenizer
+from coavt_mm.errors import CheckpointError, ConfigError, DatasetMissingError
 
 # BLIP-2's name of the token that starts a text to be generated.
 DECODER_TOKEN = '[DEC]'
-
-SPECIAL_TOKENS = dict(
-    unk_token='[UNK]',
-    sep_token='[SEP]',
-    pad_token='[PAD]',
-    cls_token='[CLS]',
-    mask_token='[MASK]',
-)
-
 
 # Tokenizers that came as text, with a checkpoint: their names begin so.
 STORED = 'stored:'
@@ -59,8 +52,8 @@ def _from_text(name: str) -> PreTrainedTokenizerFast:
             f'tokenizer {name} came with a checkpoint that this process has not read'
         )
     try:
-        rules = Tokenizer.from_str(_stored[name])
-    except Exception as error:  # tokenizers raises nothing more specific
+        rules = Tokenizer.from_str(checked_tokenizer(_stored[name]))
+    except CheckpointError as error:
         raise DatasetMissingError(
             f'tokenizer {name}: not readable ({error})'
         ) from error
@@ -94,13 +87,23 @@ def _load(name_or_path: str) -> PreTrainedTokenizerBase:
     if path.is_dir():
         if not (path / 'tokenizer.json').is_file() and (path / 'vocab.txt').is_file():
             return _from_vocabulary(path / 'vocab.txt')
-        return AutoTokenizer.from_pretrained(str(path), use_fast=True)
+        return _from_pretrained(str(path))
     if path.is_absolute() or name_or_path.count('/') > 1 or path.suffix:
         raise DatasetMissingError(
             f'tokenizer {name_or_path}: no such file or directory (looked in '
             f'{Path.cwd()}); give a directory, a vocab.txt or a hub id'
         )
-    return AutoTokenizer.from_pretrained(name_or_path, use_fast=True)
+    return _from_pretrained(name_or_path)
+
+
+def _from_pretrained(name_or_path: str) -> PreTrainedTokenizerBase:
+    # never code that comes with a tokenizer, and no question whether to run it
+    tokenizer = AutoTokenizer.from_pretrained(
+        name_or_path, use_fast=True, trust_remote_code=False
+    )
+    if not tokenizer.is_fast:
+        raise ValueError('it has no tokenizer.json, and none can be made of its files')
+    return tokenizer
 
 
 @cache
@@ -126,3 +129,48 @@ def build_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         raise DatasetMissingError(f'tokenizer {name_or_path}: {reason}') from error
     tokenizer.add_special_tokens({'bos_token': DECODER_TOKEN})
     return tokenizer
+
+
+@cache
+def build_rules(name_or_path: str) -> Tokenizer:
+    """The rules and word pieces of :func:`build_tokenizer`, for :func:`encode_text`.
+
+    A copy that neither truncates nor pads, and never will: tokenizers keeps both as a
+    state, which a call of transformers' tokenizer sets, under the hands of other
+    threads and of models with another length.
+
+    Args:
+        name_or_path (str): As of :func:`build_tokenizer`.
+    """
+    rules = copy.deepcopy(build_tokenizer(name_or_path).backend_tokenizer)
+    rules.no_truncation()
+    rules.no_padding()
+    return rules
+
+
+def check_max_tokens(rules: Tokenizer, max_tokens: int) -> None:
+    """Refuse a length without room for the tokens that every text gets.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    least = rules.num_special_tokens_to_add(is_pair=False)
+    if not isinstance(max_tokens, int) or max_tokens < least:
+        raise ConfigError(
+            f'max_tokens={max_tokens!r} must be a whole number of at least {least}: '
+            '[CLS] and [SEP] count too'
+        )
+
+
+def encode_text(rules: Tokenizer, text: str, max_tokens: int) -> list[int]:
+    """Ids ``[CLS] ... [SEP]`` of a text; what exceeds ``max_tokens`` is cut before
+    [SEP], as transformers does with ``truncation=True``. Safe in threads.
+
+    Args:
+        rules (Tokenizer): From :func:`build_rules`.
+        text (str): Any text.
+        max_tokens (int): Longest text in tokens, [CLS] and [SEP] included.
+    """
+    words = rules.encode(text, add_special_tokens=False)
+    words.truncate(max_tokens - rules.num_special_tokens_to_add(is_pair=False))
+    return rules.post_process(words).ids

@@ -35,8 +35,9 @@ class CaptionMetric(BaseMetric):
 
     Gives ``caption/beam/CIDEr-D`` and so on for each decoder; with tokenizer='words'
     ``caption/beam/CIDEr-D_words``, for these are other numbers than the published ones,
-    and no METEOR. In ``out_dir``: captioning.json (scores, captions and references),
-    captioning.md and captions.png.
+    and no METEOR. In ``out_dir``: written_captions.json (captions and references,
+    before they are scored), captioning.json (the same with scores), captioning.md and
+    captions.png.
 
     Args:
         tokenizer: 'ptb' (Stanford's, that of all published numbers; needs Java) or
@@ -46,7 +47,8 @@ class CaptionMetric(BaseMetric):
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
 
     Raises:
-        ConfigError: If pycocoevalcap, or Java for 'ptb', is not installed.
+        ConfigError: If pycocoevalcap, or Java for 'ptb', is not installed or does not
+            run.
 
     Attributes:
         last_results: The nested results of the last evaluation (main process).
@@ -92,14 +94,18 @@ class CaptionMetric(BaseMetric):
                 'remove CaptionMetric'
             )
         report = self._describe(results, written)
-        report['decoders'] = {
-            decoder: self._score(decoder, written)
-            for decoder in written[0]['predictions']
-        }
-        report['predictions'] = [
+        captions = [
             {key: record[key] for key in ('sample_id', 'references', 'predictions')}
             for record in written
         ]
+        if self.out_dir:
+            Path(self.out_dir).mkdir(parents=True, exist_ok=True)
+            dump(captions, Path(self.out_dir) / 'written_captions.json', indent=2)
+        report['decoders'] = {
+            decoder: self._score(decoder, written, report['left_out'])
+            for decoder in written[0]['predictions']
+        }
+        report['predictions'] = captions
         self.last_results = report
         print_log('\n' + caption_markdown(report), logger='current')
         if self.out_dir:
@@ -111,13 +117,20 @@ class CaptionMetric(BaseMetric):
             if value is not None
         }
 
-    def _score(self, decoder: str, written: list[dict]) -> dict[str, float | None]:
+    def _score(
+        self, decoder: str, written: list[dict], left_out: list[str]
+    ) -> dict[str, float | None]:
         """Scores by name; the name says so where the tokenizer is not the usual one."""
+        problems: list[str] = []
         scores = caption_scores(
             [record['predictions'][decoder] for record in written],
             [record['references'] for record in written],
             self.tokenizer,
+            problems,
         )
+        for problem in problems:
+            print_log(f'{decoder}: {problem}', 'current', logging.WARNING)
+            left_out.append(f'{decoder}: {problem}')
         suffix = '' if self.tokenizer == 'ptb' else f'_{self.tokenizer}'
         return {
             name if value is None else name + suffix: value
@@ -148,7 +161,6 @@ class CaptionMetric(BaseMetric):
 
     def _save(self, report: dict, written: list[dict]) -> None:
         out_dir = Path(self.out_dir)
-        out_dir.mkdir(parents=True, exist_ok=True)
         dump(report, out_dir / 'captioning.json', indent=2)
         (out_dir / 'captioning.md').write_text(caption_markdown(report), 'utf-8')
         if self.plots:

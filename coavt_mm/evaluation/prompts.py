@@ -7,8 +7,14 @@ from string import Formatter
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from ..datasets.tokenizer import build_tokenizer
+from ..datasets.tokenizer import (
+    build_rules,
+    build_tokenizer,
+    check_max_tokens,
+    encode_text,
+)
 from ..errors import ConfigError
 
 BATCH = 256  # texts in one pass of the text encoder
@@ -63,23 +69,27 @@ def text_features(
         (N, E), L2-normalised.
 
     Raises:
-        ConfigError: If the model has no tokenizer or no contrastive head.
+        ConfigError: If the model has no tokenizer or no contrastive head, or
+            ``max_tokens`` no room for [CLS] and [SEP].
     """
     if model.tokenizer_path is None or model.contrastive_head is None:
         raise ConfigError(
             'prompts need a model with `tokenizer` and `contrastive_head` in its config'
         )
-    tokenizer = build_tokenizer(model.tokenizer_path)
+    rules = build_rules(model.tokenizer_path)
+    check_max_tokens(rules, max_tokens)
+    padding = build_tokenizer(model.tokenizer_path).pad_token_id
+    device = next(model.parameters()).device
     features = []
     for first in range(0, len(texts), BATCH):
-        batch = tokenizer(
-            list(texts[first : first + BATCH]),
-            padding=True,
-            truncation=True,
-            max_length=max_tokens,
-            return_tensors='pt',
-        ).to(next(model.parameters()).device)
-        states = model.encode_text(batch['input_ids'], batch['attention_mask'])
+        batch = [
+            torch.tensor(encode_text(rules, text, max_tokens))
+            for text in texts[first : first + BATCH]
+        ]
+        ids = pad_sequence(batch, True, padding).to(device)  # (N, T)
+        lengths = torch.tensor([len(row) for row in batch], device=device)
+        mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
+        states = model.encode_text(ids, mask.long())
         features.append(model.contrastive_head.project_text(states))
     return torch.cat(features)
 

@@ -110,7 +110,7 @@ class JointAVEncoder(BaseModule):
                 'JointAVEncoder: mask_ratio must be two shares in [0, 1), of the audio '
                 f'and the visual tokens, got {mask_ratio}'
             )
-        if embed_dims % num_heads:
+        if num_heads < 1 or embed_dims % num_heads:
             raise ValueError(
                 f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}'
             )

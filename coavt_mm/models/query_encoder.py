@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 
 #: Keys and values of one attention layer, each (B, heads, N, D / heads).
@@ -216,6 +217,11 @@ class QueryEncoder(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
+        if num_heads < 1 or embed_dims % num_heads or not 0 <= dropout < 1:
+            raise ConfigError(
+                f'QueryEncoder: embed_dims {embed_dims} is not a multiple of num_heads '
+                f'{num_heads}, or dropout {dropout} no share in [0, 1)'
+            )
         self.embed_dims, self.num_queries = embed_dims, num_queries
         self.dropout = dropout
         self.query_tokens = nn.Parameter(torch.zeros(1, num_queries, embed_dims))

@@ -9,6 +9,24 @@ from transformers import BertConfig, BertModel
 from coavt_mm.errors import CheckpointError, ConfigError
 from coavt_mm.registry import MODELS
 
+#: What of transformers' BertConfig makes a BERT: sizes, rates and constants. The rest
+#: says where it came from, or names code, such as an attention kernel on the hub.
+BERT_KEYS = {
+    'vocab_size': int,
+    'hidden_size': int,
+    'num_hidden_layers': int,
+    'num_attention_heads': int,
+    'intermediate_size': int,
+    'max_position_embeddings': int,
+    'type_vocab_size': int,
+    'hidden_act': str,
+    'hidden_dropout_prob': float,
+    'attention_probs_dropout_prob': float,
+    'initializer_range': float,
+    'layer_norm_eps': float,
+    'pad_token_id': int,
+}
+
 
 @MODELS.register_module()
 class TextEncoder(BaseModule):
@@ -16,7 +34,7 @@ class TextEncoder(BaseModule):
 
     Args:
         config (dict, optional): Arguments of transformers' ``BertConfig``, for a
-            randomly initialised model.
+            randomly initialised model; those of :data:`BERT_KEYS`.
         spread (bool): With ``config``: start with captions far apart. BERT's own
             N(0, 0.02) gives all captions nearly the same [CLS] state, on which
             contrastive training without pre-trained text weights idles for long; this
@@ -28,7 +46,8 @@ class TextEncoder(BaseModule):
         init_cfg (dict, optional): mmengine's initialisation config.
 
     Raises:
-        ConfigError: If both or neither of ``config`` and ``pretrained`` are given.
+        ConfigError: If both or neither of ``config`` and ``pretrained`` are given, or
+            ``config`` has other keys, or values of other kinds.
         CheckpointError: If ``pretrained`` can't be loaded.
     """
 
@@ -44,6 +63,7 @@ class TextEncoder(BaseModule):
         if (config is None) == (pretrained is None):
             raise ConfigError('TextEncoder: give either `config` or `pretrained`')
         if config is not None:
+            _check_keys(config)
             bert_cfg = BertConfig(**config)
             self.bert = BertModel(bert_cfg, add_pooling_layer=False)
             if spread:
@@ -73,6 +93,22 @@ class TextEncoder(BaseModule):
         ).last_hidden_state
 
 
+def _check_keys(config: dict) -> None:
+    for name, value in config.items():
+        if name not in BERT_KEYS:
+            raise ConfigError(
+                f'TextEncoder.config takes no {name!r:.60}; it takes '
+                f'{", ".join(BERT_KEYS)}'
+            )
+        kind = BERT_KEYS[name]
+        fits = isinstance(value, (int, float) if kind is float else kind)
+        if not fits or isinstance(value, bool) or (kind is not str and value < 0):
+            raise ConfigError(
+                f'TextEncoder.config: {name}={value!r:.60} is no {kind.__name__}, or '
+                'negative'
+            )
+
+
 def _spread(bert: BertModel) -> None:
     embeddings = bert.embeddings
     nn.init.normal_(embeddings.word_embeddings.weight, std=1.0)
@@ -87,7 +123,10 @@ def _spread(bert: BertModel) -> None:
 def _load_bert(path: str) -> BertModel:
     local = os.path.sep in path and not os.path.isdir(path)
     try:
-        return BertModel.from_pretrained(path, add_pooling_layer=False)
+        # said here, since config.json could name a kernel on the hub, which is code
+        return BertModel.from_pretrained(
+            path, add_pooling_layer=False, attn_implementation='sdpa'
+        )
     except (OSError, ValueError) as error:
         hint = 'no such directory' if local else str(error).splitlines()[0]
         raise CheckpointError(

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from coavt_mm.datasets.tokenizer import build_tokenizer
@@ -62,3 +64,13 @@ def test_another_text_file_is_no_vocabulary(tmp_path):
     (tmp_path / 'v.txt').write_text('hello\n')
     with pytest.raises(DatasetMissingError, match='lacks'):
         build_tokenizer(str(tmp_path / 'v.txt'))
+
+
+def test_no_code_of_a_tokenizer_is_run_and_nobody_is_asked(tmp_path, monkeypatch):
+    settings = dict(auto_map=dict(AutoTokenizer=['own.Own', 'own.Own']))
+    (tmp_path / 'tokenizer_config.json').write_text(json.dumps(settings))
+    (tmp_path / 'own.py').write_text(f"open({str(tmp_path / 'MARK')!r}, 'w')")
+    monkeypatch.setattr('builtins.input', lambda *_: 'y')
+    with pytest.raises(DatasetMissingError, match='tokenizer .*'):
+        build_tokenizer(str(tmp_path))
+    assert not (tmp_path / 'MARK').exists()

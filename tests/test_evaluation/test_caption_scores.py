@@ -68,8 +68,19 @@ def test_ptb_tokens():
 
 
 @needs_java
-def test_ptb_and_meteor():
-    """The values are those of pycocoevalcap 1.2, called as its own example does."""
+def test_ptb_of_a_turkish_machine(monkeypatch):
+    """Where the small letter of I has no dot."""
+    monkeypatch.setenv('LC_ALL', 'tr_TR.UTF-8')
+    monkeypatch.setenv('JAVA_TOOL_OPTIONS', '-Duser.language=tr -Duser.country=TR')
+    assert module._tokenize_ptb([['I SIT, É 汉']]) == {0: ['i sit é 汉']}
+
+
+@needs_java
+def test_ptb_and_meteor(monkeypatch):
+    """The values are those of pycocoevalcap 1.2, called as its own example does; also
+    where numbers have a comma."""
+    monkeypatch.setenv('LANG', 'it_IT.UTF-8')
+    monkeypatch.setenv('JAVA_TOOL_OPTIONS', '-Duser.language=it -Duser.country=IT')
     scores = caption_scores(WRITTEN, TRUE)
     rounded = {name: round(value, 4) for name, value in scores.items()}
     assert rounded == {
@@ -121,11 +132,77 @@ def test_without_the_package(monkeypatch):
         check_scoring('words')
 
 
-def test_broken_java_is_an_error(monkeypatch, tmp_path):
-    java = tmp_path / 'java'
-    java.write_text('#!/bin/sh\nexit 1\n')
-    java.chmod(0o755)
-    monkeypatch.setenv('PATH', str(tmp_path))
+@pytest.fixture
+def fake_java(tmp_path, monkeypatch):
+    """Writes a `java`; its calls are logged."""
+    java = tmp_path / 'bin' / 'java'
+    java.parent.mkdir()
+    monkeypatch.setenv('PATH', f'{java.parent}:/usr/bin:/bin')
+
+    def write(*cases):
+        lines = [f'echo "$LC_ALL $*" >> {tmp_path}/log', 'case "$*" in', *cases, 'esac']
+        java.write_text('\n'.join(['#!/bin/sh', *lines]) + '\n')
+        java.chmod(0o755)
+        return tmp_path / 'log'
+
+    return write
+
+
+PTB, VERSION = '*PTBTokenizer*) cat;;', '*-version*) ;;'
+METEOR_FAILS = '*) echo "Error: no room for the heap" >&2; exit 1;;'
+
+
+@pytest.mark.parametrize(
+    ('cases', 'message'),
+    [
+        (['*) exit 3;;'], 'the PTB tokeniser: Java failed with status 3'),
+        (['*) cat > /dev/null;;'], "lost words of 'a dog barks': Java failed"),
+        (['*) kill -9 $$;;'], 'Java failed with status -9'),
+        ([PTB, METEOR_FAILS], r'METEOR: Java failed with status 1 \(Error: no room'),
+    ],
+)
+def test_java_is_tried_at_the_start(fake_java, cases, message):
+    fake_java(*cases)
+    for _ in range(2):  # and again
+        with pytest.raises(ConfigError, match=f"{message}.*tokenizer='words' does"):
+            check_scoring('ptb')
+    check_scoring('words')
+
+
+def test_every_program_has_a_fixed_locale(fake_java):
+    log = fake_java(PTB, VERSION, METEOR_FAILS)
+    check_scoring('ptb')
+    check_scoring('ptb')
+    with pytest.raises(CoAVTError, match='METEOR of pycocoevalcap failed .*no room'):
+        caption_scores(WRITTEN, TRUE)
+    calls = log.read_text().splitlines()
+    assert len(calls) == 2 + 2 + 1  # at the start once; two texts; METEOR
+    for call in calls:
+        assert call.startswith('C.UTF-8 -Duser.language=en -Duser.country=US ')
+
+
+def test_what_fails_leaves_the_rest(fake_java):
+    fake_java(PTB, VERSION, METEOR_FAILS)
+    problems = []
+    scores = caption_scores(WRITTEN, TRUE, problems=problems)
+    assert scores['METEOR'] is None and scores['ROUGE-L'] > 0.5
+    (line,) = problems
+    assert 'no room for the heap' in line and '\n' not in line
+
+
+@needs_java
+def test_the_folder_of_the_package_is_left_alone(monkeypatch):
+    from pycocoevalcap.tokenizer import ptbtokenizer
+
+    def read_only(*_, **__):
+        raise PermissionError('read-only')
+
+    monkeypatch.setattr(ptbtokenizer.tempfile, 'NamedTemporaryFile', read_only)
+    assert module._tokenize_ptb([['a dog.']]) == {0: ['a dog']}
+
+
+def test_broken_java_is_an_error(fake_java):
+    fake_java('*) exit 1;;')
     for number in (1, 3):
         with pytest.raises(CoAVTError, match='Java failed'):
             caption_scores(WRITTEN[:number], TRUE[:number], 'ptb')

@@ -25,7 +25,8 @@ def _sample(index, name, caption, **more):
 
 
 def _evaluate(samples, size, **options):
-    metric = METRICS.build(dict(type='CaptionMetric', tokenizer='words', **options))
+    options = dict(dict(type='CaptionMetric', tokenizer='words'), **options)
+    metric = METRICS.build(options)
     evaluator = Evaluator([metric])
     evaluator.dataset_meta = META
     for sample in samples:  # batches of one
@@ -80,6 +81,49 @@ def test_files(tmp_path, make_clip):
     assert cells[-1] == 'not computed'
     assert float(cells[1]) == round(report['decoders']['greedy']['BLEU-1_words'], 4)
     assert (tmp_path / 'new/captions.png').stat().st_size > 5000
+
+
+def _java(folder, monkeypatch, *cases):
+    java = folder / 'java'
+    java.write_text('\n'.join(['#!/bin/sh', 'case "$*" in', *cases, 'esac', '']))
+    java.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{folder}:/usr/bin:/bin')
+
+
+def test_meteor_fails_alone(tmp_path, monkeypatch):
+    works = '*PTBTokenizer*) cat;; *-version*) ;;'
+    _java(tmp_path, monkeypatch, works, '*) echo "Error: no heap" >&2; exit 1;;')
+    out = tmp_path / 'out'
+    metrics, metric = _evaluate(
+        [_sample(0, 'a', 'a dog')], 1, tokenizer='ptb', out_dir=str(out)
+    )
+    assert set(metrics) == {
+        f'caption/{decoder}/{name}'
+        for decoder in ('greedy', 'beam')
+        for name in SCORES[:-1]
+    }
+    left_out = metric.last_results['left_out']
+    assert [line.split(':')[0] for line in left_out] == ['greedy', 'beam']
+    assert all('METEOR' in line and 'no heap' in line for line in left_out)
+    page = (out / 'captioning.md').read_text()
+    assert 'not computed' in page and 'no heap' in page
+
+
+def test_captions_are_saved_before_they_are_scored(tmp_path, monkeypatch):
+    once = f'*PTB*) test -e {tmp_path}/used && exit 1; touch {tmp_path}/used; cat;;'
+    _java(tmp_path, monkeypatch, once)
+    out = tmp_path / 'out'
+    with pytest.raises(CoAVTError, match='PTB tokeniser: Java failed'):
+        _evaluate([_sample(0, 'a', 'a dog')], 1, tokenizer='ptb', out_dir=str(out))
+    (saved,) = json.loads((out / 'written_captions.json').read_text())
+    assert saved['predictions'] == dict(greedy='a dog', beam='a dog loudly')
+    assert saved['references'] == TRUE['a']
+
+
+def test_java_is_tried_when_the_metric_is_built(tmp_path, monkeypatch):
+    _java(tmp_path, monkeypatch, '*) exit 1;;')
+    with pytest.raises(ConfigError, match='Java failed'):
+        METRICS.build(dict(type='CaptionMetric'))
 
 
 def test_clips_without_a_caption_are_missing_and_named():

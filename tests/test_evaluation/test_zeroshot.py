@@ -8,6 +8,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 from tiny_coavt import tiny_coavt
+from torch.testing import assert_close
 
 from coavt_mm.datasets.sounding_shapes import grammar
 from coavt_mm.datasets.tokenizer import build_tokenizer
@@ -19,6 +20,7 @@ from coavt_mm.evaluation.prompts import (
     joint_features,
     joint_scores,
     prompt_scores,
+    text_features,
 )
 
 CLASSES = ['red', 'blue', 'once', 'twice', 'four times']
@@ -66,6 +68,20 @@ def test_class_features_are_normalised_means(model, vocab):
         both = [feature(model, vocab, t.format(name)) for t in TEMPLATES]
         mean = sum(both) / 2
         torch.testing.assert_close(row, mean / mean.norm(), atol=1e-5, rtol=0)
+
+
+def test_sentences_of_any_length_go_as_the_tokenizer_cuts_them(model, vocab):
+    tokenizer = build_tokenizer.__wrapped__(str(vocab))
+    texts = ['red', 'a red box sounds twice, four times', 'it sounds once']
+    for length in (2, 4, 50):
+        batch = tokenizer(
+            texts, padding=True, truncation=True, max_length=length, return_tensors='pt'
+        )
+        states = model.encode_text(batch['input_ids'], batch['attention_mask'])
+        wanted = model.contrastive_head.project_text(states)
+        assert_close(text_features(model, texts, length), wanted)
+    with pytest.raises(ConfigError, match='max_tokens=1 must be'):
+        text_features(model, texts, 1)
 
 
 def test_scores_by_hand():

@@ -7,6 +7,7 @@ from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from coavt_mm.checkpoints.blip2 import layer_rules, mlp_rules
 from coavt_mm.checkpoints.conversion import Report, Rule, rename
+from coavt_mm.errors import ConfigError
 from coavt_mm.models import QueryEncoder
 
 QUERIES, WIDTH, CONTEXT, VOCAB = 3, 20, 14, 23
@@ -212,3 +213,13 @@ def test_attention_maps_are_the_weights_that_the_pass_uses():
     close(cross(x, kv), cross.norm(x + update))
     assert torch.equal(ours.encode_queries(tokens).hidden, before)
     assert not any(c._forward_pre_hooks for c in ours.modules())  # nothing is left
+
+
+@pytest.mark.parametrize(
+    'setting',
+    [dict(num_heads=0), dict(num_heads=-1), dict(num_heads=5), dict(dropout=1)],
+)
+def test_heads_and_dropout_that_make_no_sense(setting):
+    options = {**dict(embed_dims=12, num_heads=2, depth=1, vocab_size=9), **setting}
+    with pytest.raises(ConfigError, match='embed_dims 12 is not a multiple'):
+        QueryEncoder(**options)

@@ -1,5 +1,7 @@
 """The text encoder is transformers' BERT, without its pooler."""
 
+import json
+
 import pytest
 import torch
 from transformers import BertConfig, BertModel
@@ -66,3 +68,35 @@ def test_what_can_not_be_built():
         TextEncoder(config=SIZES, pretrained='x')
     with pytest.raises(CheckpointError, match='no such directory'):
         TextEncoder(pretrained='/nowhere/bert')
+
+
+@pytest.mark.parametrize(
+    ('setting', 'message'),
+    [
+        (
+            dict(hiden_size=12),
+            "takes no 'hiden_size'; it takes vocab_size",
+        ),
+        (dict(attn_implementation='someone/kernel'), "takes no 'attn_implementation'"),
+        (dict(auto_map={}), "takes no 'auto_map'"),
+        (dict(hidden_size='12'), "hidden_size='12' is no int"),
+        (dict(hidden_size=12.0), 'hidden_size=12.0 is no int'),
+        (dict(num_hidden_layers=True), 'num_hidden_layers=True is no int'),
+        (dict(num_attention_heads=-1), 'num_attention_heads=-1 is no int, or negative'),
+        (dict(hidden_dropout_prob='x'), "hidden_dropout_prob='x' is no float"),
+        (dict(hidden_act=1), 'hidden_act=1 is no str'),
+    ],
+)
+def test_a_bert_has_sizes_and_rates_only(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        TextEncoder(config={**SIZES, **setting})
+
+
+def test_a_folder_can_not_name_code_to_attend_with(tmp_path):
+    path = tmp_path / 'bert'
+    BertModel(BertConfig(**SIZES)).save_pretrained(path)
+    config = json.loads((path / 'config.json').read_text('utf-8'))
+    config['_attn_implementation'] = 'someone/kernel'
+    (path / 'config.json').write_text(json.dumps(config), 'utf-8')
+    encoder = TextEncoder(pretrained=str(path))
+    assert encoder.bert.config._attn_implementation == 'sdpa'

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from coavt_mm.datasets.tokenizer import build_tokenizer
+from coavt_mm.datasets.tokenizer import build_rules, check_max_tokens, encode_text
 from coavt_mm.errors import ConfigError, ManifestError
 from coavt_mm.registry import TRANSFORMS
 
@@ -191,22 +191,21 @@ class TokenizeText(BaseTransform):
             tokenizer.
         max_tokens (int): Longest text in tokens, [CLS] and [SEP] included; longer
             texts lose their end.
+
+    Raises:
+        ConfigError: If ``max_tokens`` has no room for [CLS] and [SEP].
     """
 
     def __init__(self, tokenizer: str, max_tokens: int = 77):
-        self.tokenizer = build_tokenizer(tokenizer)
+        self.rules = build_rules(tokenizer)
+        check_max_tokens(self.rules, max_tokens)
         self.name = tokenizer
         self.max_tokens = max_tokens
 
     def transform(self, results: dict) -> dict:
         """Tokenises every text by itself."""
         results['input_ids'] = [
-            np.array(
-                self.tokenizer(text, truncation=True, max_length=self.max_tokens)[
-                    'input_ids'
-                ],
-                dtype=np.int64,
-            )
+            np.array(encode_text(self.rules, text, self.max_tokens), dtype=np.int64)
             for text in results['texts']
         ]
         return results

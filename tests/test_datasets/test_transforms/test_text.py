@@ -1,8 +1,18 @@
+import contextlib
+import json
+import pickle
+import random
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from numpy.testing import assert_equal
+from tokenizers import BertWordPieceTokenizer
+from transformers import PreTrainedTokenizerFast
 
+from coavt_mm.datasets.tokenizer import SPECIAL_TOKENS, build_tokenizer
 from coavt_mm.datasets.transforms import AllCaptions, PickCaption, TokenizeText
 from coavt_mm.errors import ConfigError, ManifestError
 
@@ -84,3 +94,80 @@ def test_tokenises(vocabulary):
     short, long = results['input_ids']
     assert short.dtype == np.int64 and short.tolist() == [2, 5, 6, 3]
     assert len(long) == 5 and long[0] == 2 and long[-1] == 3
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, vocabulary):
+    """A tokenizer as hubs have them: truncation and padding lie in tokenizer.json."""
+    path = tmp_path_factory.mktemp('tokenizer')
+    transformers = PreTrainedTokenizerFast(
+        tokenizer_object=BertWordPieceTokenizer(str(vocabulary))._tokenizer,
+        **SPECIAL_TOKENS,
+    )
+    transformers.backend_tokenizer.enable_truncation(4)
+    transformers.backend_tokenizer.enable_padding(length=9)
+    transformers.save_pretrained(str(path))
+    assert json.loads((path / 'tokenizer.json').read_text())['truncation']
+    return path
+
+
+def random_texts(seed):
+    """Words, runs of letters, special tokens, accents and signs, in any number."""
+    draw = random.Random(seed)
+    words = ['the', 'dog', 'barksdog', 'x' * 120, '[SEP]', '[DEC]', '[MASK]', 'É', '汉',
+             '.,', '\u200b', '[sep]', '\t', 'Dog’s', '🐕']  # fmt: skip
+    yield from ('', ' ', '[CLS]')
+    for _ in range(60):
+        joint = draw.choice([' ', '', '  \n'])
+        yield joint.join(draw.choices(words, k=draw.randrange(12)))
+
+
+@pytest.mark.parametrize('kind', ['file', 'folder'])
+def test_it_cuts_as_the_tokenizer_itself_does(kind, vocabulary, folder):
+    name = str(vocabulary if kind == 'file' else folder)
+    theirs = build_tokenizer.__wrapped__(name)  # of its own: the calls leave a state
+    texts = list(random_texts(0))
+    for length in (2, 3, 4, 5, 9, 30, 500):
+        ours = TokenizeText(name, length)(dict(texts=texts))['input_ids']
+        for text, ids in zip(texts, ours, strict=True):
+            wanted = theirs(
+                text, truncation=True, max_length=length, padding='do_not_pad'
+            )['input_ids']
+            assert ids.tolist() == wanted, (text, length)
+
+
+@pytest.mark.parametrize('length', [-1, 0, 1, 7.5, '12', None])
+def test_a_length_without_room_for_a_text_is_an_error(vocabulary, length):
+    with pytest.raises(ConfigError, match='max_tokens=.*at least 2'):
+        TokenizeText(str(vocabulary), length)
+
+
+def test_two_lengths_in_threads_do_not_meet(vocabulary):
+    short, long = (TokenizeText(str(vocabulary), length) for length in (4, 9))
+    shared = build_tokenizer(str(vocabulary))
+    texts = ['the dog barks a b c d e f g'] * 20
+    barrier = threading.Barrier(3)
+
+    def ours(transform):
+        barrier.wait(30)
+        rows = [transform(dict(texts=texts))['input_ids'] for _ in range(40)]
+        return {len(ids) for row in rows for ids in row}
+
+    def somebody_else():
+        barrier.wait(30)
+        for length in [3, 5] * 400:
+            with contextlib.suppress(RuntimeError):  # they may still hurt themselves
+                shared(texts[:3], truncation=True, max_length=length, padding=True)
+
+    with ThreadPoolExecutor(3) as pool:
+        waiting = pool.submit(somebody_else)
+        lengths = list(pool.map(ours, (short, long)))
+        waiting.result()
+    assert lengths == [{4}, {9}]
+
+
+def test_it_can_be_sent_to_another_process(vocabulary):
+    transform = TokenizeText(str(vocabulary), 5)
+    again = pickle.loads(pickle.dumps(transform))
+    row = dict(texts=['the dog barks a b c'])
+    assert_equal(again(dict(row))['input_ids'], transform(dict(row))['input_ids'])

@@ -1,0 +1,144 @@
+"""Does the model of a stored config go with the weights beside it?
+
+Answered without memory for the model, whose sizes somebody else wrote down.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coavt_mm.datasets.tokenizer import DECODER_TOKEN
+from coavt_mm.datasets.transforms import TokenizeText
+from coavt_mm.datasets.transforms.video import build_transforms
+from coavt_mm.errors import CheckpointError, CoAVTError
+from coavt_mm.models import (
+    AVTDataPreprocessor,
+    CoAVT,
+    CoAVTClassifier,
+    JointAVEncoder,
+    TextEncoder,
+)
+from coavt_mm.registry import MODELS
+
+from .conversion import skeleton
+from .stored_checks import dicts
+
+#: A model may be larger than its weights by position tables of larger pictures, which
+#: are interpolated, and by filters: so many times, and so many numbers.
+TIMES, SPARE = 2, 2**24
+
+# what constructors raise for arguments of the right kind that make no sense
+_SENSELESS = (CoAVTError, ArithmeticError, AssertionError, AttributeError, LookupError,
+              RuntimeError, TypeError, ValueError)  # fmt: skip
+
+
+def check_model(stored: dict, state: Mapping[str, Tensor], where: str) -> None:
+    """Build the stored model without memory, and its pipeline.
+
+    A model with classes of other packages, which the user has imported, is not looked
+    at: not all constructors can do without memory.
+
+    Args:
+        stored (dict): From ``read_stored_config``.
+        state (Mapping[str, Tensor]): The weights.
+        where (str): Name of the checkpoint, for the message.
+
+    Raises:
+        CheckpointError: It can't be built, or takes more than such weights do.
+    """
+    transforms = _built(lambda: build_transforms(stored['pipeline']), 'pipeline', where)
+    if not _is_own(stored['model']):
+        return
+    model = _built(lambda: skeleton(stored['model']), 'model', where)
+    numbers = _numbers(state, where)
+    sizes = [t.numel() for t in {*model.parameters(), *model.buffers()}]
+    wanted = sum(sizes) if all(sizes) else 0
+    if not 0 < wanted <= TIMES * numbers + SPARE:
+        raise CheckpointError(
+            f'{where}: the model of its stored config has {wanted} numbers, its '
+            f'weights have {numbers}'
+        )
+    if isinstance(model, CoAVT | CoAVTClassifier):
+        _check_inputs(model, where)
+    if isinstance(model, CoAVT):
+        _check_texts(model, transforms, where)
+
+
+def _is_own(cfg: dict) -> bool:
+    names = [node['type'].rpartition('.')[2] for node in dicts(cfg) if 'type' in node]
+    return all(MODELS.get(name).__module__.startswith('coavt_mm.') for name in names)
+
+
+def _built(make: Callable, what: str, where: str) -> Any:
+    try:
+        return make()
+    except _SENSELESS as error:
+        kind = '' if isinstance(error, CoAVTError) else f'{type(error).__name__}: '
+        reason = (str(error).strip().splitlines() or [''])[0]
+        raise CheckpointError(
+            f'{where}: its stored config builds no {what} ({kind}{reason:.200})'
+        ) from error
+
+
+def _numbers(state: Mapping[str, Tensor], where: str) -> int:
+    """Numbers that the file has, each counted once."""
+    stored = {}
+    for name, tensor in state.items():
+        plain = tensor.layout is torch.strided
+        storage = tensor.untyped_storage() if plain else b''
+        size = len(storage) // tensor.itemsize
+        if tensor.numel() > size:  # a view that shows a number many times, or sparse
+            raise CheckpointError(
+                f'{where}: {name!r:.100} shows {tensor.numel()} numbers, the file has '
+                f'{size} of them'
+            )
+        stored[storage.data_ptr() if plain else name] = size
+    return sum(stored.values())
+
+
+def _check_inputs(model: nn.Module, where: str) -> None:
+    """The preprocessor makes what the encoder takes."""
+    encoder = getattr(model, 'av_encoder', None) or getattr(model, 'backbone', None)
+    preprocessor = model.data_preprocessor
+    if not isinstance(encoder, JointAVEncoder) or not isinstance(
+        preprocessor, AVTDataPreprocessor
+    ):
+        raise CheckpointError(
+            f'{where}: its stored config has no encoder of sound and picture, or no '
+            'AVTDataPreprocessor before it'
+        )
+    made = (preprocessor.spec_frames, preprocessor.logmel.banks.shape[1])
+    if made != encoder.spec_size or preprocessor.logmel.hop < 1:
+        raise CheckpointError(
+            f'{where}: the preprocessor of its stored config makes spectrograms of '
+            f'{made[0]} x {made[1]}, the encoder takes '
+            f'{" x ".join(map(str, encoder.spec_size))}'
+        )
+
+
+def _check_texts(model: CoAVT, transforms: Sequence[Callable], where: str) -> None:
+    """Every id and every place of a text has its row in the tables."""
+    queries = model.query_encoder
+    rows, places = (
+        queries.word_embeddings.num_embeddings,
+        queries.position_embeddings.num_embeddings,
+    )
+    if isinstance(model.text_encoder, TextEncoder):
+        config = model.text_encoder.bert.config
+        rows, places = (
+            min(rows, config.vocab_size),
+            min(places, config.max_position_embeddings),
+        )
+    for transform in transforms:
+        if isinstance(transform, TokenizeText):
+            ids = transform.rules.get_vocab()
+            ids.pop(DECODER_TOKEN)  # begins captions that are written, not those read
+            highest = max(ids.values())
+            if transform.max_tokens > places or highest >= rows:
+                raise CheckpointError(
+                    f'{where}: texts of up to {transform.max_tokens} tokens with ids '
+                    f'up to {highest} do not fit its model, which takes {places} '
+                    f'tokens and {rows} ids'
+                )
