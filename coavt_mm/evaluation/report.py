@@ -4,8 +4,12 @@ from pathlib import Path
 
 from mmengine.fileio import dump
 
+from .score_modes import RENAMED
+
 DIRECTIONS = ('text_to_clip', 'clip_to_text')
 ARROWS = {'text_to_clip': 'text -> clip', 'clip_to_text': 'clip -> text'}
+OWN_CLIP, EQUAL_TEXTS = 'own clip is right', 'equal texts are right'
+RULES = {'own_clip': OWN_CLIP, 'equal_texts': EQUAL_TEXTS}
 
 
 def ceiling_of(ceilings: dict | None, direction: str, stream: str) -> dict | None:
@@ -52,6 +56,7 @@ def _rows(results: dict, names: list[str]) -> list[list[str]]:
             continue
         direction = next(name for name in DIRECTIONS if key.startswith(name))
         mode = key[len(direction) + 1 :] or 'cosine'
+        mode = RENAMED.get(mode, mode)
         for stream, summary in results[key].items():
             counts = [str(n) for n in results['streams'][stream].values()]
             label = [ARROWS[direction], mode, stream]
@@ -89,7 +94,48 @@ def markdown_table(results: dict) -> str:
         share = results['matching_accuracy']
         lines.append(f'Matching accuracy on held-out pairs: {100 * share:.1f} %\n')
     notes = [f'{results["note"]}\n'] if results.get('note') else []
+    lines += _about_texts(results)
     return '\n'.join([f'{heading(results)}\n', *notes, *lines])
+
+
+def _about_texts(results: dict) -> list[str]:
+    """What is right, how many texts clips share, and what either rule allows then."""
+    lines = [f'Right answers: {results["right_answers"]}.']
+    if results['temperatures']:
+        named = results['temperatures'].items()
+        said = ', '.join(f'{RENAMED.get(mode, mode)} {t:g}' for mode, t in named)
+        lines.append(f'Temperatures: {said}.')
+    for stream, n in results['shared_texts'].items():
+        lines.append(f'{stream}: {say_shared(n)}')
+    if results['text_ceilings']:
+        lines += ['', ceilings_table(results['text_ceilings'])]
+    return ['\n'.join(lines).rstrip() + '\n']
+
+
+def say_shared(numbers: dict[str, int]) -> str:
+    """One sentence of :func:`~coavt_mm.evaluation.text_ceilings.shared_texts`."""
+    said = '{captions} captions, {distinct} distinct texts'.format(**numbers)
+    if not numbers['shared']:
+        return f'{said}, none of several clips.'
+    shared = '{shared} captions are of several clips, of up to {most_clips}.'
+    return f'{said}; {shared.format(**numbers)}'
+
+
+def ceilings_table(ceilings: dict[str, dict]) -> str:
+    """What equal texts allow at best, a row a rule, direction and stream.
+
+    Args:
+        ceilings: Stream -> what
+            :func:`~coavt_mm.evaluation.text_ceilings.text_ceilings` gives.
+    """
+    rows = [
+        [RULES[rule], ARROWS[direction], stream, *_cells(summary, list(summary))]
+        for stream, rules in ceilings.items()
+        for rule, directions in rules.items()
+        for direction, summary in directions.items()
+    ]
+    names = ['R@1', 'R@5', 'R@10', 'MedR', 'MeanR']
+    return draw_table(['ceiling of the texts', 'direction', 'stream', *names], rows)
 
 
 def save_report(results: dict, out_dir: str | Path) -> None:

@@ -1,6 +1,5 @@
 """The plots of one retrieval evaluation."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -85,22 +84,20 @@ def _matrix(features: StreamFeatures) -> Tensor:
 
 def _sheet(records: list[dict], features: StreamFeatures, ranks: Tensor, title: str):
     chosen = spread(len(features.owner), SHEET_QUERIES)
-    some = replace(
-        features,
-        index=features.index[chosen],
-        owner=features.owner[chosen],
-        columns=[features.columns[i] for i in chosen],
-    )
-    scores, clips = top_clips(some, min(SHEET_CLIPS, len(some.clips)))
-    samples = [records[row] for row in some.rows]
-    owners = some.owner.tolist()
+    asked = torch.tensor(chosen)
+    scores, clips = top_clips(features, min(SHEET_CLIPS, len(features.clips)), asked)
+    right = features.is_right(asked[:, None].expand_as(clips), clips)
+    samples = [records[row] for row in features.rows]
     hits = [
         [
-            Hit(middle_frame(samples[clip]), score, clip == owner)
-            for score, clip in zip(*pair, strict=True)
+            Hit(middle_frame(samples[clip]), score, is_right)
+            for score, clip, is_right in zip(*row, strict=True)
         ]
-        for *pair, owner in zip(scores.tolist(), clips.tolist(), owners, strict=True)
+        for row in zip(scores.tolist(), clips.tolist(), right.tolist(), strict=True)
     ]
-    places = zip(owners, some.columns, strict=True)
-    queries = [samples[clip]['texts'][column] for clip, column in places]
+    owners = features.owner[chosen].tolist()
+    queries = [
+        samples[clip]['texts'][features.columns[i]]
+        for clip, i in zip(owners, chosen, strict=True)
+    ]
     return contact_sheet_figure(queries, hits, ranks[chosen].tolist(), title)
