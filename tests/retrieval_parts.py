@@ -84,6 +84,18 @@ def gather_stream(samples: list[dict], stream: str) -> StreamFeatures | None:
     return stream_features(samples, stream, all_captions(samples))
 
 
+def slow_table(features: StreamFeatures) -> list[list[float]]:
+    """Similarities by loops: [caption][clip]."""
+    table = []
+    for caption in features.captions[features.index]:
+        row = []
+        for clip in features.clips:
+            best = [max((q @ caption).item() for q in frame) for frame in clip]
+            row.append(sum(best) / len(best))
+        table.append(row)
+    return table
+
+
 def as_element(sample: dict) -> BaseDataElement:
     fields = ('clip_feats', 'caption_feats', 'tokens', 'caption_ids')
     meta = {k: v for k, v in sample.items() if k not in fields}
@@ -111,3 +123,28 @@ def evaluate_part(rank: int, world_size: int, out: str) -> None:
 
 def evaluate_two(rank: int, out: str) -> None:
     evaluate_part(rank, 2, out)
+
+
+def evaluate_shared_part(rank: int, world_size: int, out: str) -> None:
+    """The same seven clips, some texts shared, each right for all that carry it."""
+    samples = make_samples([2, 1, 0, 3, 1, 1, 2])
+    for sample in samples:
+        sample['texts'] = [
+            text.replace('text 7', 'Text  0') for text in sample['texts']
+        ]
+        sample['text_streams'] = ['AV'] * len(sample['texts'])
+    metric = RetrievalMetric(
+        modes=('cosine', 'query_softmax'),
+        equal_texts=True,
+        collect_dir=f'{out}.collect' if world_size > 1 else None,
+    )
+    evaluator = Evaluator(metric)
+    length = -(-len(samples) // world_size)
+    padded = (samples + samples)[: length * world_size]
+    for sample in padded[rank::world_size]:
+        evaluator.process([as_element(sample)])
+    torch.save(evaluator.evaluate(len(samples)), f'{out}.{rank}')
+
+
+def evaluate_shared_two(rank: int, out: str) -> None:
+    evaluate_shared_part(rank, 2, out)

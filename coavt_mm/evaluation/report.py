@@ -9,7 +9,6 @@ from .score_modes import RENAMED
 DIRECTIONS = ('text_to_clip', 'clip_to_text')
 ARROWS = {'text_to_clip': 'text -> clip', 'clip_to_text': 'clip -> text'}
 OWN_CLIP, EQUAL_TEXTS = 'own clip is right', 'equal texts are right'
-RULES = {'own_clip': OWN_CLIP, 'equal_texts': EQUAL_TEXTS}
 
 
 def ceiling_of(ceilings: dict | None, direction: str, stream: str) -> dict | None:
@@ -100,15 +99,17 @@ def markdown_table(results: dict) -> str:
 
 def _about_texts(results: dict) -> list[str]:
     """What is right, how many texts clips share, and what either rule allows then."""
-    lines = [f'Right answers: {results["right_answers"]}.']
+    lines = [f'Rule: {results["right_answers"]}.']
     if results['temperatures']:
         named = results['temperatures'].items()
         said = ', '.join(f'{RENAMED.get(mode, mode)} {t:g}' for mode, t in named)
         lines.append(f'Temperatures: {said}.')
-    for stream, n in results['shared_texts'].items():
-        lines.append(f'{stream}: {say_shared(n)}')
     if results['text_ceilings']:
+        shared = results['shared_texts'].items()
+        lines += [f'{stream}: {say_shared(numbers)}' for stream, numbers in shared]
         lines += ['', ceilings_table(results['text_ceilings'])]
+    else:
+        lines.append('No text is of several clips.')
     return ['\n'.join(lines).rstrip() + '\n']
 
 
@@ -128,13 +129,14 @@ def ceilings_table(ceilings: dict[str, dict]) -> str:
         ceilings: Stream -> what
             :func:`~coavt_mm.evaluation.text_ceilings.text_ceilings` gives.
     """
-    rows = [
-        [RULES[rule], ARROWS[direction], stream, *_cells(summary, list(summary))]
-        for stream, rules in ceilings.items()
-        for rule, directions in rules.items()
-        for direction, summary in directions.items()
-    ]
     names = ['R@1', 'R@5', 'R@10', 'MedR', 'MeanR']
+    rows = [
+        [OWN_CLIP, ARROWS[direction], stream, *_cells(summary, names)]
+        for stream, rules in ceilings.items()
+        for direction, summary in rules['own_clip'].items()
+    ]
+    best = next(iter(ceilings.values()))['equal_texts']['text_to_clip']
+    rows.append([EQUAL_TEXTS, 'both', 'all', *_cells(best, names)])
     return draw_table(['ceiling of the texts', 'direction', 'stream', *names], rows)
 
 
