@@ -105,15 +105,22 @@ def as_element(sample: dict) -> BaseDataElement:
 def evaluate_part(rank: int, world_size: int, out: str) -> None:
     """Evaluate every ``world_size``-th of seven clips, padded as a sampler does."""
     samples = make_samples([2, 1, 0, 3, 1, 1, 2], integers=True, lacking={4: 'A'})
+    samples[5]['texts'] = ['Text  0']  # of two clips
     model = TableModel(torch.arange(70.0).reshape(7, 10).sin())
     metric = RetrievalMetric(
-        modes=('cosine', 'matching', 'dual_softmax'),
+        modes=('cosine', 'matching', 'softmax_product'),
         matching_accuracy=True,
         topk=3,
         collect_dir=f'{out}.collect' if world_size > 1 else None,
     )
     metric.model = model
-    evaluator = Evaluator(metric)
+    shared = RetrievalMetric(
+        modes=('cosine', 'query_softmax'),
+        equal_texts=True,
+        prefix='shared',
+        collect_dir=f'{out}.shared' if world_size > 1 else None,
+    )
+    evaluator = Evaluator([metric, shared])
     length = -(-len(samples) // world_size)
     padded = (samples + samples)[: length * world_size]
     for sample in padded[rank::world_size]:  # batches of one
@@ -123,28 +130,3 @@ def evaluate_part(rank: int, world_size: int, out: str) -> None:
 
 def evaluate_two(rank: int, out: str) -> None:
     evaluate_part(rank, 2, out)
-
-
-def evaluate_shared_part(rank: int, world_size: int, out: str) -> None:
-    """The same seven clips, some texts shared, each right for all that carry it."""
-    samples = make_samples([2, 1, 0, 3, 1, 1, 2])
-    for sample in samples:
-        sample['texts'] = [
-            text.replace('text 7', 'Text  0') for text in sample['texts']
-        ]
-        sample['text_streams'] = ['AV'] * len(sample['texts'])
-    metric = RetrievalMetric(
-        modes=('cosine', 'query_softmax'),
-        equal_texts=True,
-        collect_dir=f'{out}.collect' if world_size > 1 else None,
-    )
-    evaluator = Evaluator(metric)
-    length = -(-len(samples) // world_size)
-    padded = (samples + samples)[: length * world_size]
-    for sample in padded[rank::world_size]:
-        evaluator.process([as_element(sample)])
-    torch.save(evaluator.evaluate(len(samples)), f'{out}.{rank}')
-
-
-def evaluate_shared_two(rank: int, out: str) -> None:
-    evaluate_shared_part(rank, 2, out)

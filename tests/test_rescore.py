@@ -21,7 +21,7 @@ def features(tmp_path):
     for i, sample in enumerate(found):
         sample.set_metainfo(dict(sample_id=f'clip {i}', texts=[f'text {i}']))
     path = tmp_path / 'features.pth'
-    modes = ('cosine', 'matching', 'matching_only', 'dual_softmax')
+    modes = ('cosine', 'matching', 'matching_only', 'softmax_product')
     evaluator = Evaluator(
         dict(type='coavt_mm.RetrievalMetric', modes=modes, features_file=str(path))
     )
@@ -43,7 +43,7 @@ def run(monkeypatch, *args):
 
 def test_all_modes_come_out_as_before(features, monkeypatch, tmp_path):
     path, report, options = features
-    modes = ('--modes', 'cosine', 'matching', 'matching_only', 'dual_softmax')
+    modes = ('--modes', 'cosine', 'matching', 'matching_only', 'softmax_product')
     run(monkeypatch, path, *modes, *options, '--out-dir', tmp_path / 'again')
     assert json.loads((tmp_path / 'again/retrieval.json').read_text()) == report
     assert report['protocol'] == 'toy'

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import run_two_ranks
 from retrieval_parts import (
     TableModel,
-    evaluate_shared_part,
-    evaluate_shared_two,
     gather_stream,
     make_samples,
     slow_table,
@@ -229,16 +226,6 @@ def test_reranking_takes_any_clip_with_the_text_for_right(k):
                 + sum(logits[query, i] >= max(own) for i in top if not mine[query, i])
             )
             assert found[query] == expected
-
-
-def test_two_ranks_equal_one(tmp_path):
-    run_two_ranks(evaluate_shared_two, f'{tmp_path}/two')
-    evaluate_shared_part(0, 1, f'{tmp_path}/one')
-    one = torch.load(f'{tmp_path}/one.0')
-    assert torch.load(f'{tmp_path}/two.0') == torch.load(f'{tmp_path}/two.1') == one
-    own = RetrievalMetric()
-    own.process(None, make_samples([2, 1, 0, 3, 1, 1, 2]))
-    assert own.evaluate(7) != one
 
 
 def test_saved_features_are_scored_under_either_rule(tmp_path):
