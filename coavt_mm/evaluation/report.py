@@ -99,6 +99,8 @@ def markdown_table(results: dict) -> str:
 
 def _about_texts(results: dict) -> list[str]:
     """What is right, how many texts clips share, and what either rule allows then."""
+    if 'right_answers' not in results:  # of an earlier release
+        return []
     lines = [f'Rule: {results["right_answers"]}.']
     if results['temperatures']:
         named = results['temperatures'].items()
