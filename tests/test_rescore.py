@@ -56,6 +56,12 @@ def test_cosine_needs_no_model_and_matching_says_that_it_does(
     run(monkeypatch, path, '--out-dir', tmp_path / 'again')
     again = json.loads((tmp_path / 'again/retrieval.json').read_text())
     assert again['clip_to_text'] == report['clip_to_text']
+    options = ('--equal-texts', '--modes', 'dual_softmax', '--temperature', '0.1')
+    with pytest.warns(FutureWarning, match='softmax_product'):
+        run(monkeypatch, path, *options, '--out-dir', tmp_path / 'other')
+    other = json.loads((tmp_path / 'other/retrieval.json').read_text())
+    assert other['protocol'] == 'toy (equal texts are right)'
+    assert other['temperatures'] == {'dual_softmax': 0.1}
     with pytest.raises(SystemExit):
         run(monkeypatch, path, '--modes', 'matching')
     assert '--checkpoint' in capsys.readouterr().err
