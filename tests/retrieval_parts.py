@@ -84,6 +84,18 @@ def gather_stream(samples: list[dict], stream: str) -> StreamFeatures | None:
     return stream_features(samples, stream, all_captions(samples))
 
 
+def slow_table(features: StreamFeatures) -> list[list[float]]:
+    """Similarities by loops: [caption][clip]."""
+    table = []
+    for caption in features.captions[features.index]:
+        row = []
+        for clip in features.clips:
+            best = [max((q @ caption).item() for q in frame) for frame in clip]
+            row.append(sum(best) / len(best))
+        table.append(row)
+    return table
+
+
 def as_element(sample: dict) -> BaseDataElement:
     fields = ('clip_feats', 'caption_feats', 'tokens', 'caption_ids')
     meta = {k: v for k, v in sample.items() if k not in fields}
@@ -93,15 +105,22 @@ def as_element(sample: dict) -> BaseDataElement:
 def evaluate_part(rank: int, world_size: int, out: str) -> None:
     """Evaluate every ``world_size``-th of seven clips, padded as a sampler does."""
     samples = make_samples([2, 1, 0, 3, 1, 1, 2], integers=True, lacking={4: 'A'})
+    samples[5]['texts'] = ['Text  0']  # of two clips
     model = TableModel(torch.arange(70.0).reshape(7, 10).sin())
     metric = RetrievalMetric(
-        modes=('cosine', 'matching', 'dual_softmax'),
+        modes=('cosine', 'matching', 'softmax_product'),
         matching_accuracy=True,
         topk=3,
         collect_dir=f'{out}.collect' if world_size > 1 else None,
     )
     metric.model = model
-    evaluator = Evaluator(metric)
+    shared = RetrievalMetric(
+        modes=('cosine', 'query_softmax'),
+        equal_texts=True,
+        prefix='shared',
+        collect_dir=f'{out}.shared' if world_size > 1 else None,
+    )
+    evaluator = Evaluator([metric, shared])
     length = -(-len(samples) // world_size)
     padded = (samples + samples)[: length * world_size]
     for sample in padded[rank::world_size]:  # batches of one

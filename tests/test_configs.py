@@ -58,6 +58,26 @@ def test_model_and_metrics_build(path):
     assert cfg.train_dataloader.dataset.type in DATASETS
 
 
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_save_best_is_a_number_that_can_move(path):
+    cfg = Config.fromfile(ROOT / path)
+    key = cfg.default_hooks.checkpoint.get('save_best')
+    if key is None or cfg.val_evaluator is None:
+        return
+    (evaluator,) = parts([cfg.val_evaluator])
+    metric = METRICS.get(part_name(evaluator))
+    assert key.startswith(f'{metric.default_prefix}/')
+    if part_name(evaluator) != 'RetrievalMetric':
+        return
+    assert key.split('/')[2] == 'AV'
+    weights = cfg.model.contrastive_head.get('streams', {})
+    assert weights.get('AV', 1) > 0, 'the cosine stays untrained'
+    pipeline = cfg.val_dataloader.dataset.pipeline
+    (texts,) = [step for step in pipeline if part_name(step) == 'AllCaptions']
+    # labels as texts: few texts serve all clips of a class
+    assert evaluator.get('equal_texts', False) == bool(texts.get('templates'))
+
+
 def _possible_here(evaluator):
     """Without Java; skips where pycocoevalcap is missing."""
     if part_name(evaluator) != 'CaptionMetric':

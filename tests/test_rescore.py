@@ -21,7 +21,7 @@ def features(tmp_path):
     for i, sample in enumerate(found):
         sample.set_metainfo(dict(sample_id=f'clip {i}', texts=[f'text {i}']))
     path = tmp_path / 'features.pth'
-    modes = ('cosine', 'matching', 'matching_only', 'dual_softmax')
+    modes = ('cosine', 'matching', 'matching_only', 'softmax_product')
     evaluator = Evaluator(
         dict(type='coavt_mm.RetrievalMetric', modes=modes, features_file=str(path))
     )
@@ -43,7 +43,7 @@ def run(monkeypatch, *args):
 
 def test_all_modes_come_out_as_before(features, monkeypatch, tmp_path):
     path, report, options = features
-    modes = ('--modes', 'cosine', 'matching', 'matching_only', 'dual_softmax')
+    modes = ('--modes', 'cosine', 'matching', 'matching_only', 'softmax_product')
     run(monkeypatch, path, *modes, *options, '--out-dir', tmp_path / 'again')
     assert json.loads((tmp_path / 'again/retrieval.json').read_text()) == report
     assert report['protocol'] == 'toy'
@@ -56,6 +56,12 @@ def test_cosine_needs_no_model_and_matching_says_that_it_does(
     run(monkeypatch, path, '--out-dir', tmp_path / 'again')
     again = json.loads((tmp_path / 'again/retrieval.json').read_text())
     assert again['clip_to_text'] == report['clip_to_text']
+    options = ('--equal-texts', '--modes', 'dual_softmax', '--temperature', '0.1')
+    with pytest.warns(FutureWarning, match='softmax_product'):
+        run(monkeypatch, path, *options, '--out-dir', tmp_path / 'other')
+    other = json.loads((tmp_path / 'other/retrieval.json').read_text())
+    assert other['protocol'] == 'toy (equal texts are right)'
+    assert other['temperatures'] == {'dual_softmax': 0.1}
     with pytest.raises(SystemExit):
         run(monkeypatch, path, '--modes', 'matching')
     assert '--checkpoint' in capsys.readouterr().err

@@ -14,8 +14,9 @@ from torch.nn.functional import normalize
 from ..errors import CoAVTError, ConfigError
 from ..registry import METRICS
 from ..visualization.plots import SPACE_STYLE, recall_figure, save_figure
-from .clips import check_samples, describe_clips
-from .ranking import StreamFeatures, count_ranks, recall_curve, recall_summary
+from .clips import check_finite, check_samples, describe_clips
+from .features import StreamFeatures
+from .ranking import count_ranks, recall_curve, recall_summary
 from .report import draw_table, heading
 
 DIRECTIONS = ('audio_to_visual', 'visual_to_audio')
@@ -48,12 +49,19 @@ def make_record(sample: dict, spaces: Sequence[str]) -> dict:
         if {'A', 'V'} <= set(found[space]):
             pair = [found[space][s].detach().float().cpu().clone() for s in ('A', 'V')]
             record['feats'][space] = pair
-            if not all(feats.isfinite().all() for feats in pair):
-                raise CoAVTError(
-                    f'the {space} features of sample {record["sample_id"]!r} hold NaN '
-                    'or inf. Look at the clip, or at the checkpoint it came from'
-                )
+    check_record(record)
     return record
+
+
+def check_record(record: dict) -> None:
+    """Refuse features that are not finite.
+
+    Raises:
+        CoAVTError: The message names the clip.
+    """
+    for space, pair in record['feats'].items():
+        for feats in pair:
+            check_finite(feats, f'the {space} feature', record['sample_id'])
 
 
 def paired_features(records: list[dict], space: str) -> StreamFeatures | None:
@@ -135,6 +143,8 @@ class AVRetrievalMetric(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Flat numbers for mmengine; the nested ones stay in ``last_results``."""
         check_samples(results, self._size)
+        for record in results:
+            check_record(record)
         found = {space: paired_features(results, space) for space in self.spaces}
         lacking = [space for space in self.spaces if found[space] is None]
         if lacking:

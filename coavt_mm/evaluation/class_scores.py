@@ -1,4 +1,9 @@
-"""Numbers of a classification, from scores and labels; scikit-learn's definitions.
+"""Numbers of a classification, from scores and labels.
+
+Ties count against the clip, as everywhere (:mod:`coavt_mm.evaluation.ranking`): a label
+is among the k best classes when fewer than k other ones reach its score. Average
+precision and area under the ROC curve are scikit-learn's; they know thresholds and no
+order, so that tied clips fall together.
 
 Letters: B clips, C classes.
 """
@@ -9,12 +14,24 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from ..errors import CoAVTError
+from .ranking import TIE_TOLERANCE
+
 TASKS = ('multi_label', 'single_label')
 TOP = (1, 5)
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
+
+
+def _check_finite(scores: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(bad):
+        raise CoAVTError(
+            f'the class scores of {len(bad)} clips hold NaN or inf, first those of '
+            f'number {bad[0]}; a number of them would be meaningless'
+        )
 
 
 def d_prime(auc: float | None) -> float | None:
@@ -40,7 +57,11 @@ def multi_label_scores(scores: np.ndarray, labels: np.ndarray) -> dict:
 
     Returns:
         ``mAP``, ``mAUC``, ``d_prime`` (of mAUC), and ``per_class``: C times AP or None.
+
+    Raises:
+        CoAVTError: If a score is NaN or inf.
     """
+    _check_finite(scores)
     ap = [
         float(average_precision_score(truth, score)) if truth.any() else None
         for truth, score in zip(labels.T, scores.T, strict=True)
@@ -59,9 +80,42 @@ def multi_label_scores(scores: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
+def label_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Rank of each clip's best label: 1 + better other classes + those that tie.
+
+    Scores tie when they differ by less than a millionth of the label's: a constant
+    distance would let the small probabilities of a sure model tie.
+
+    Args:
+        scores: (B, C).
+        labels: (B, C) bool, a label or more in each row.
+
+    Returns:
+        (B,) int64.
+
+    Raises:
+        CoAVTError: If a score is NaN or inf.
+    """
+    _check_finite(scores)
+    bar = _bar(scores, labels)
+    return 1 + ((scores >= bar) & ~labels).sum(axis=1)
+
+
+def _bar(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What another class must stay below: (B, 1)."""
+    best = np.where(labels, scores, -np.inf).max(axis=1, keepdims=True)
+    return best - TIE_TOLERANCE * np.abs(best)
+
+
+def best_classes(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The class that each clip is taken for, (B,); a wrong one if that ties."""
+    beaten = (label_ranks(scores, labels) > 1)[:, None]
+    return np.where(labels == beaten, -np.inf, scores).argmax(axis=1)
+
+
 def confusion(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How often a class (row) had which class (column) as its best: (C, C) counts."""
-    best = np.eye(scores.shape[1], dtype=np.int64)[_order(scores)[:, 0]]
+    best = np.eye(scores.shape[1], dtype=np.int64)[best_classes(scores, labels)]
     return labels.astype(np.int64).T @ best
 
 
@@ -70,8 +124,7 @@ def single_label_scores(scores: np.ndarray, labels: np.ndarray) -> dict:
 
     A clip may have several labels (VGGSounder): it counts as right at k when one of
     them is among the k best (VGGSounder's hit rate), and ``f1``, over all pairs of clip
-    and class, is given as well. Scores that tie are taken in the order of
-    scikit-learn's ``top_k_accuracy_score``, later classes first.
+    and class, is given as well.
 
     Args:
         scores: (B, C).
@@ -80,27 +133,22 @@ def single_label_scores(scores: np.ndarray, labels: np.ndarray) -> dict:
     Returns:
         ``top1``, ``top5`` (with more than five classes), ``mean_class_accuracy``,
         perhaps ``f1``, and ``per_class``: C times accuracy or None.
+
+    Raises:
+        CoAVTError: If a score is NaN or inf.
     """
     classes = scores.shape[1]
-    order = _order(scores)
-    hits = np.take_along_axis(labels, order, axis=1)  # (B, C), best first
-    numbers = {
-        f'top{k}': _mean(hits[:, :k].any(axis=1)) for k in TOP if k == 1 or k < classes
-    }
+    ranks = label_ranks(scores, labels)
+    numbers = {f'top{k}': _mean(ranks <= k) for k in TOP if k == 1 or k < classes}
     table = confusion(scores, labels)
     accuracy = [
         float(row[i] / row.sum()) if row.any() else None for i, row in enumerate(table)
     ]
     numbers['mean_class_accuracy'] = _mean([a for a in accuracy if a is not None])
     if (labels.sum(axis=1) > 1).any():
-        best = np.eye(classes, dtype=bool)[order[:, 0]]
+        best = np.eye(classes, dtype=bool)[best_classes(scores, labels)]
         numbers['f1'] = float(f1_score(labels, best, average='micro'))
     return {**numbers, 'per_class': accuracy}
-
-
-def _order(scores: np.ndarray) -> np.ndarray:
-    """(B, C) class indices, best first."""
-    return np.argsort(scores, axis=1, kind='stable')[:, ::-1]
 
 
 def class_scores(task: str, scores: np.ndarray, labels: np.ndarray) -> dict:
@@ -112,8 +160,8 @@ def class_scores(task: str, scores: np.ndarray, labels: np.ndarray) -> dict:
 def ceiling(task: str, labels: np.ndarray, sensed: np.ndarray) -> dict:
     """What a model reaches that knows some classes for certain and others not at all.
 
-    It scores a class that it can sense with the truth, another one with its share of
-    the clips.
+    It scores a class that it can sense with the truth, the others in the order of their
+    shares of the clips.
 
     Args:
         task: One of :data:`TASKS`.
@@ -123,6 +171,8 @@ def ceiling(task: str, labels: np.ndarray, sensed: np.ndarray) -> dict:
     Returns:
         The means of :func:`class_scores`.
     """
-    numbers = class_scores(task, np.where(sensed, labels, labels.mean(axis=0)), labels)
+    order = labels.mean(axis=0).argsort(kind='stable').argsort()
+    guess = (order + 1) / (len(order) + 1)  # no two alike, between false and true
+    numbers = class_scores(task, np.where(sensed, labels, guess), labels)
     del numbers['per_class']
     return numbers

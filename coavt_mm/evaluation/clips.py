@@ -3,8 +3,22 @@
 import logging
 
 from mmengine.logging import print_log
+from torch import Tensor
 
 from ..errors import CoAVTError
+
+
+def check_finite(tensor: Tensor, key: str, sample_id: str | None) -> None:
+    """Refuse a tensor of a clip that holds NaN or inf.
+
+    Raises:
+        CoAVTError: The message names tensor and clip.
+    """
+    if not tensor.isfinite().all():
+        raise CoAVTError(
+            f'{key} of sample {sample_id!r} holds NaN or inf; a number of it would be '
+            'meaningless. Look at the clip, or at the checkpoint it came from'
+        )
 
 
 def check_samples(records: list[dict], size: int | None) -> None:

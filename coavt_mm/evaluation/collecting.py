@@ -16,8 +16,11 @@ from ..errors import CoAVTError
 from .report import draw_table
 
 FACTS = ('metric', 'protocol', 'manifest', 'manifest_hash', 'clips', 'missing')
-#: counts of clips and captions that a metric's JSON has beside its numbers
-ASIDE = {'retrieval': ('streams', 'captions'), 'classification': ('streams',)}
+#: counts and settings that a metric's JSON has beside its numbers
+ASIDE = {
+    'retrieval': ('streams', 'captions', 'shared_texts', 'temperatures'),
+    'classification': ('streams',),
+}
 #: a dictionary of more numbers is a list by class or clip, which no table can show
 LONGEST_ROW = 20
 

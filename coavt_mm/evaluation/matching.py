@@ -5,7 +5,7 @@ N_av tokens of the joint stream, D width.
 """
 
 import sys
-from collections import defaultdict
+from dataclasses import replace
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -13,13 +13,17 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor
 
 from ..errors import CoAVTError, ConfigError
-from .ranking import (
-    StreamFeatures,
-    score_blocks,
-    slices,
-    top_captions,
-    top_clips,
-)
+from .features import StreamFeatures, normalise, text_groups
+from .ranking import score_blocks, slices, top_captions, top_clips
+
+__all__ = [
+    'PairScorer',
+    'hardest_negatives',
+    'matching_accuracy',
+    'matching_ranks',
+    'normalise',
+    'rerank',
+]
 
 # Logits of equal pairs differ by more than similarities do: they went through a network
 # in batches of different shapes.
@@ -63,6 +67,9 @@ class PairScorer:
                 )
         self.names = [sample['sample_id'] for sample in samples]
         self.tokens = [sample['tokens'] for sample in samples]
+        shapes = {tuple(tokens.shape) for tokens in self.tokens}
+        if len(shapes) > 1:
+            raise CoAVTError(f'the tokens of clips differ in shape: {sorted(shapes)}')
         places = zip(features.owner.tolist(), features.columns, strict=True)
         self.ids = [samples[clip]['caption_ids'][column] for clip, column in places]
 
@@ -139,7 +146,7 @@ def _stack(rows: tuple[Tensor, ...]) -> Tensor:
 def rerank(
     logits: Tensor,
     scores: Tensor,
-    is_own: Tensor,
+    right: Tensor,
     cosine_ranks: Tensor,
     add_similarity: bool,
 ) -> Tensor:
@@ -148,7 +155,7 @@ def rerank(
     Args:
         logits: (queries, K) matching logits.
         scores: (queries, K) similarities.
-        is_own: (queries, K) bool, right answers.
+        right: (queries, K) bool, right answers.
         cosine_ranks: (queries,) ranks by similarity, kept where no right answer is
             among the K.
         add_similarity: BLIP-2's sum; otherwise the logit replaces the score (VAST).
@@ -157,9 +164,10 @@ def rerank(
         (queries,) int64.
     """
     scores = logits + scores if add_similarity else logits
-    own = scores.masked_fill(~is_own, -torch.inf).amax(1, keepdim=True)
-    ranks = 1 + ((scores >= own - LOGIT_TOLERANCE) & ~is_own).sum(1)
-    return torch.where(is_own.any(1), ranks, cosine_ranks)
+    best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
+    bar = best.masked_fill(~best.isfinite(), -torch.inf) - LOGIT_TOLERANCE
+    ranks = 1 + (~(scores < bar) & ~right).sum(1)  # NaN counts against the query
+    return torch.where(right.any(1), ranks, cosine_ranks)
 
 
 def matching_ranks(
@@ -180,29 +188,24 @@ def matching_ranks(
     """
     scores, clips = top_clips(features, min(topk, len(features.clips)))
     captions = torch.arange(len(clips))[:, None].expand_as(clips)
-    own = clips == features.owner[:, None]
+    right = features.is_right(captions, clips)
     back_scores, back_captions = top_captions(features, min(topk, len(features.owner)))
     back_clips = torch.arange(len(back_captions))[:, None].expand_as(back_captions)
-    back_own = features.owner[back_captions] == back_clips
+    back_right = features.is_right(back_captions, back_clips)
 
     logits = scorer(
         torch.cat([clips.flatten(), back_clips.flatten()]),
         torch.cat([captions.flatten(), back_captions.flatten()]),
     )[:, 1]
     logits, back_logits = logits.split([scores.numel(), back_scores.numel()])
-    forward = (logits.view_as(scores), scores, own, cosine_ranks[0])
+    forward = (logits.view_as(scores), scores, right, cosine_ranks[0])
     backward = (
         back_logits.view_as(back_scores),
         back_scores,
-        back_own,
+        back_right,
         cosine_ranks[1],
     )
     return [(rerank(*forward, add), rerank(*backward, add)) for add in add_similarity]
-
-
-def normalise(text: str) -> str:
-    """Captions that differ in case or spaces only are the same caption."""
-    return ' '.join(text.lower().split())
 
 
 def hardest_negatives(
@@ -219,20 +222,13 @@ def hardest_negatives(
     Returns:
         (N,) clips and (G,) captions, -1 where there is none.
     """
-    same = defaultdict(lambda: len(same))
-    group = torch.tensor([same[normalise(text)] for text in texts])
-    carried = defaultdict(set)  # text -> clips that carry it
-    for text, clip in zip(group.tolist(), features.owner.tolist(), strict=True):
-        carried[text].add(clip)
+    features = replace(features, texts=text_groups(texts))
     clip_score = torch.full((len(texts),), -torch.inf)
     caption_score = torch.full((len(features.clips),), -torch.inf)
     clip_of = torch.full((len(texts),), -1)
     caption_of = torch.full((len(features.clips),), -1)
     for captions, clips, block in score_blocks(features):
-        block = block.cpu()
-        for row, text in enumerate(group[captions].tolist()):
-            right = [c for c in carried[text] if clips.start <= c < clips.stop]
-            block[row, [c - clips.start for c in right]] = -torch.inf
+        block = block.masked_fill(features.right(captions, clips), -torch.inf).cpu()
         _keep_best(clip_score[captions], clip_of[captions], block, clips.start)
         _keep_best(caption_score[clips], caption_of[clips], block.T, captions.start)
     return clip_of, caption_of

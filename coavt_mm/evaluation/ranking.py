@@ -1,62 +1,26 @@
 """Ranks by counting, in chunks, so that no (captions x clips) table is held.
 
+One rule for ties in the whole project: they count against what is measured. A rank is
+1 + the number of better wrong answers + the number of wrong answers that tie, so a
+model that gives everything the same score never passes for a good one. A score that is
+not finite is never better than another one.
+
 Letters: N captions, G clips of the gallery, F frames, Q queries, E projected width,
 K items that a query re-scores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .features import StreamFeatures
+
 # The last bits of a matmul depend on its shape, so two equal features can differ by
-# about 1e-7 from one chunk to the next. Scores this close count as ties.
+# about 1e-7 from one chunk to the next. Similarities this close count as ties.
 TIE_TOLERANCE = 1e-6
 CHUNK_BYTES = 64 * 2**20
-
-
-@dataclass
-class StreamFeatures:
-    """What one stream ('AV', 'A' or 'V') is ranked from.
-
-    Args:
-        clips: G tensors (F, Q, E), kept apart so that stacking copies one chunk.
-        captions: (M, E) all captions of the set, shared by the streams.
-        index: (N,) int64, those that this stream asks.
-        owner: (N,) int64, the clip that each of them was written for.
-        rows: (G,) the sample that each clip came from.
-        columns: (N,) the position of each caption among its own sample's captions.
-        device: Where the chunks are scored.
-    """
-
-    clips: list[Tensor]
-    captions: Tensor
-    index: Tensor
-    owner: Tensor
-    rows: list[int]
-    columns: list[int]
-    device: torch.device = torch.device('cpu')
-
-    def clip_chunk(self, index: slice | Tensor) -> Tensor:
-        """Stack some clips as float32 (g, F, Q, E) on the scoring device."""
-        if isinstance(index, slice):
-            chunk = self.clips[index]
-        else:
-            chunk = [self.clips[i] for i in index.tolist()]
-        return torch.stack(chunk).to(self.device).float()
-
-    def caption_chunk(self, index: slice | list[int]) -> Tensor:
-        """Some captions as float32 (c, E) on the scoring device."""
-        return self.captions[self.index[index]].to(self.device).float()
-
-    @property
-    def answered(self) -> Tensor:
-        """(G,) bool: the clips that have at least one caption."""
-        has_caption = torch.zeros(len(self.clips), dtype=torch.bool)
-        has_caption[self.owner] = True
-        return has_caption
 
 
 @contextmanager
@@ -119,19 +83,6 @@ def _sizes(features: StreamFeatures) -> tuple[int, int]:
     return chunk_sizes(*features.clips[0].shape)
 
 
-def own_scores(features: StreamFeatures) -> Tensor:
-    """Similarity of every caption with its own clip, (N,) float32."""
-    scores = torch.empty(len(features.owner))
-    _, step = _sizes(features)
-    for part in slices(len(scores), step):
-        clips = features.clip_chunk(features.owner[part])  # (c, F, Q, E)
-        captions = features.caption_chunk(part)
-        with exact_matmul(features.device):
-            products = torch.einsum('ce,cfqe->cfq', captions, clips)
-        scores[part] = products.amax(-1).mean(-1).cpu()
-    return scores
-
-
 def score_blocks(features: StreamFeatures) -> Iterator[tuple[slice, slice, Tensor]]:
     """Walk the (N, G) table: caption slice, clip slice, similarities (c, g)."""
     caption_step, clip_step = _sizes(features)
@@ -142,10 +93,31 @@ def score_blocks(features: StreamFeatures) -> Iterator[tuple[slice, slice, Tenso
             yield caption_part, clip_part, similarity(captions, clips)
 
 
+def log_sums(features: StreamFeatures, temperature: float) -> tuple[Tensor, Tensor]:
+    """Denominators of the test set's softmaxes, in logs.
+
+    Args:
+        features: One stream.
+        temperature: Divides the similarities.
+
+    Returns:
+        (G,) over all captions for each clip, (N,) over all clips for each caption.
+    """
+    clips = torch.full((len(features.clips),), -torch.inf)
+    captions = torch.full((len(features.owner),), -torch.inf)
+    for caption_part, clip_part, block in score_blocks(features):
+        logits = (block / temperature).cpu()
+        clips[clip_part] = torch.logaddexp(clips[clip_part], logits.logsumexp(0))
+        captions[caption_part] = torch.logaddexp(
+            captions[caption_part], logits.logsumexp(1)
+        )
+    return clips, captions
+
+
 def dual_softmax_bias(
     features: StreamFeatures, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """What the test-set softmax takes from every gallery item's similarity.
+    """What the product of two softmaxes takes from every gallery item's similarity.
 
     Softmax over the clips times softmax over the captions, in logs and in units of
     similarity, is ``s - temperature / 2 * logsumexp(s / temperature)`` for each query:
@@ -158,55 +130,105 @@ def dual_softmax_bias(
     Returns:
         (G,) for the clips when a caption asks, (N,) for the captions when a clip asks.
     """
-    clips = torch.full((len(features.clips),), -torch.inf)
-    captions = torch.full((len(features.owner),), -torch.inf)
-    for caption_part, clip_part, block in score_blocks(features):
-        logits = (block / temperature).cpu()
-        clips[clip_part] = torch.logaddexp(clips[clip_part], logits.logsumexp(0))
-        captions[caption_part] = torch.logaddexp(
-            captions[caption_part], logits.logsumexp(1)
-        )
+    clips, captions = log_sums(features, temperature)
     return clips * temperature / 2, captions * temperature / 2
+
+
+def query_softmax(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Score of PE-AV and VALOR: similarity times its softmax over the queries.
+
+    Args:
+        temperature: Divides the similarities; 0.1 in PE-AV's evaluation.
+
+    Returns:
+        A ``score`` for :func:`count_ranks`, whose terms are :func:`log_sums`.
+    """
+
+    def score(block: Tensor, log_sum: Tensor) -> Tensor:
+        logits = block.double() / temperature  # float32 would underflow
+        return (logits - log_sum).exp_().mul_(logits)
+
+    return score
 
 
 def count_ranks(
     features: StreamFeatures,
-    clip_bias: Tensor | None = None,
-    caption_bias: Tensor | None = None,
+    clip_terms: Tensor | None = None,
+    caption_terms: Tensor | None = None,
+    score: Callable[[Tensor, Tensor], Tensor] = torch.sub,
 ) -> tuple[Tensor, Tensor]:
-    """Rank of the right answer = 1 + better ones + ties, in both directions.
+    """Rank of the best right answer = 1 + better wrong ones + ties, both directions.
 
-    A clip asks with its best caption, and its other captions do not compete.
+    A caption asks for the clips that carry its text, a clip for the captions whose
+    text it carries; other right answers do not compete.
 
     Args:
         features: One stream.
-        clip_bias: (G,) taken from the similarity when a caption asks.
-        caption_bias: (N,) taken from the similarity when a clip asks.
+        clip_terms: (G,) second argument of ``score`` when a caption asks. Default: 0.
+        caption_terms: (N,) likewise when a clip asks.
+        score: Gives the scores (c, g) of similarities (c, g) and terms that broadcast.
 
     Returns:
         int64 (N,) text to clip, and int64 (G,) clip to text; the latter means
         something only where ``features.answered``.
     """
     device = features.device
-    owner = features.owner.to(device)
-    own = own_scores(features).to(device)
-    clip_bias = own.new_zeros(len(features.clips)) if clip_bias is None else clip_bias
-    caption_bias = torch.zeros_like(own) if caption_bias is None else caption_bias
-    clip_bias, caption_bias = clip_bias.to(device), caption_bias.to(device)
-    bar = own - clip_bias[owner] - TIE_TOLERANCE  # (N,)
-    best = torch.full_like(clip_bias, -torch.inf)
-    best.scatter_reduce_(0, owner, own - caption_bias, 'amax')
-    best -= TIE_TOLERANCE  # (G,)
-    text_to_clip = torch.ones_like(owner)
-    clip_to_text = torch.ones(len(best), dtype=torch.int64, device=device)
+    n, g = len(features.owner), len(features.clips)
+    terms = [
+        torch.zeros(size, device=device) if given is None else given.to(device)
+        for size, given in ((g, clip_terms), (n, caption_terms))
+    ]
+    clip_terms, caption_terms = terms
+    forward_bar, backward_bar = _bars(features, clip_terms, caption_terms, score)
+    text_to_clip = torch.ones(n, dtype=torch.int64, device=device)
+    clip_to_text = torch.ones(g, dtype=torch.int64, device=device)
     for captions, clips, block in score_blocks(features):
-        index = torch.arange(clips.start, clips.stop, device=device)
-        others = owner[captions, None] != index  # (c, g)
-        beaten = block - clip_bias[clips] >= bar[captions, None]
-        text_to_clip[captions] += (beaten & others).sum(1)
-        beaten = block - caption_bias[captions, None] >= best[clips]
-        clip_to_text[clips] += (beaten & others).sum(0)
+        wrong = ~features.right(captions, clips)
+        # "not below" and not "at least": NaN counts against the query
+        below = score(block, clip_terms[clips]) < forward_bar[captions, None]
+        text_to_clip[captions] += (~below & wrong).sum(1)
+        below = score(block, caption_terms[captions, None]) < backward_bar[clips]
+        clip_to_text[clips] += (~below & wrong).sum(0)
     return text_to_clip.cpu(), clip_to_text.cpu()
+
+
+def _bars(
+    features: StreamFeatures,
+    clip_terms: Tensor,
+    caption_terms: Tensor,
+    score: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """What a wrong answer must stay below, (N,) and (G,): the best right answer's score
+    with the tolerance against it; -inf where that is not finite, or there is none."""
+    dtype = score(clip_terms[:1], clip_terms[:1]).dtype
+    forward = torch.full_like(caption_terms, -torch.inf, dtype=dtype)
+    backward = torch.full_like(clip_terms, -torch.inf, dtype=dtype)
+    caption_step, clip_step = _sizes(features)
+    for clips in slices(len(features.clips), clip_step):
+        chunk, asking = features.clip_chunk(clips), features.asking(clips)
+        for part in slices(len(asking), caption_step):
+            captions = asking[part]
+            block = similarity(features.caption_chunk(captions), chunk)
+            wrong = ~features.right(captions, clips)
+            captions = captions.to(features.device)
+            low = _lowered(block, clip_terms[clips], score)
+            best = low.masked_fill(wrong, -torch.inf).amax(1)
+            forward[captions] = forward[captions].maximum(best)
+            low = _lowered(block, caption_terms[captions, None], score)
+            best = low.masked_fill(wrong, -torch.inf).amax(0)
+            backward[clips] = backward[clips].maximum(best)
+    return tuple(
+        bar.masked_fill(~bar.isfinite(), -torch.inf) for bar in (forward, backward)
+    )
+
+
+def _lowered(
+    block: Tensor, terms: Tensor, score: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """The worst score that similarities within the tolerance have."""
+    return torch.minimum(
+        score(block - TIE_TOLERANCE, terms), score(block + TIE_TOLERANCE, terms)
+    )
 
 
 def recall_summary(ranks: Tensor, recall_at: tuple[int, ...] = (1, 5, 10)) -> dict:
@@ -229,33 +251,37 @@ def recall_curve(ranks: Tensor, depth: int) -> list[float]:
     return (100 * counts[1 : depth + 1].cumsum(0) / len(ranks)).tolist()
 
 
-def top_clips(features: StreamFeatures, k: int) -> tuple[Tensor, Tensor]:
-    """The k best clips of every caption, the own one last among its ties.
+def top_clips(
+    features: StreamFeatures, k: int, captions: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The k best clips of every caption, the right ones last among their ties.
 
     Args:
         features: One stream.
         k: At most G.
+        captions: (c,) int64, those that ask. Default: all N.
 
     Returns:
-        Similarities (N, k) float32 and clips (N, k) int64.
+        Similarities (c, k) float32 and clips (c, k) int64.
     """
     _, clip_step = _sizes(features)
+    every = slice(0, len(features.clips))
     step = max(1, CHUNK_BYTES // (len(features.clips) * 16))
+    asked = torch.arange(len(features.owner)) if captions is None else captions
     found = []
-    for part in slices(len(features.owner), step):
-        captions = features.caption_chunk(part)
+    for part in asked.split(step):
+        texts = features.caption_chunk(part)
         row = [
-            similarity(captions, features.clip_chunk(clips))
+            similarity(texts, features.clip_chunk(clips))
             for clips in slices(len(features.clips), clip_step)
         ]
-        is_own = features.owner[part, None] == torch.arange(len(features.clips))
-        found.append(_top(torch.cat(row, 1), is_own, k))
+        found.append(_top(torch.cat(row, 1), features.right(part, every), k))
     scores, index = zip(*found, strict=True)
     return torch.cat(scores), torch.cat(index)
 
 
 def top_captions(features: StreamFeatures, k: int) -> tuple[Tensor, Tensor]:
-    """The k best captions of every clip, its own ones last among their ties.
+    """The k best captions of every clip, the right ones last among their ties.
 
     Args:
         features: One stream.
@@ -265,6 +291,7 @@ def top_captions(features: StreamFeatures, k: int) -> tuple[Tensor, Tensor]:
         Similarities (G, k) float32 and captions (G, k) int64.
     """
     caption_step, clip_step = _sizes(features)
+    every = slice(0, len(features.owner))
     step = min(clip_step, max(1, CHUNK_BYTES // (len(features.owner) * 16)))
     found = []
     for part in slices(len(features.clips), step):
@@ -273,15 +300,14 @@ def top_captions(features: StreamFeatures, k: int) -> tuple[Tensor, Tensor]:
             similarity(features.caption_chunk(captions), clips)
             for captions in slices(len(features.owner), caption_step)
         ]
-        index = torch.arange(part.start, part.stop)
-        is_own = index[:, None] == features.owner
-        found.append(_top(torch.cat(column).T, is_own, k))
+        found.append(_top(torch.cat(column).T, features.right(every, part).T, k))
     scores, index = zip(*found, strict=True)
     return torch.cat(scores), torch.cat(index)
 
 
-def _top(scores: Tensor, is_own: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _top(scores: Tensor, right: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Sort stably, so that ties do not depend on the sorter's mood."""
-    key = scores - 2 * TIE_TOLERANCE * is_own.to(scores.device)
+    key = scores - 2 * TIE_TOLERANCE * right
+    key = key.masked_fill(right & ~scores.isfinite(), -torch.inf)
     order = key.sort(dim=1, descending=True, stable=True).indices[:, :k]
     return scores.gather(1, order).cpu(), order.cpu()

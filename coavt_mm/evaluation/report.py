@@ -4,8 +4,11 @@ from pathlib import Path
 
 from mmengine.fileio import dump
 
+from .score_modes import RENAMED
+
 DIRECTIONS = ('text_to_clip', 'clip_to_text')
 ARROWS = {'text_to_clip': 'text -> clip', 'clip_to_text': 'clip -> text'}
+OWN_CLIP, EQUAL_TEXTS = 'own clip is right', 'equal texts are right'
 
 
 def ceiling_of(ceilings: dict | None, direction: str, stream: str) -> dict | None:
@@ -52,6 +55,7 @@ def _rows(results: dict, names: list[str]) -> list[list[str]]:
             continue
         direction = next(name for name in DIRECTIONS if key.startswith(name))
         mode = key[len(direction) + 1 :] or 'cosine'
+        mode = RENAMED.get(mode, mode)
         for stream, summary in results[key].items():
             counts = [str(n) for n in results['streams'][stream].values()]
             label = [ARROWS[direction], mode, stream]
@@ -89,7 +93,53 @@ def markdown_table(results: dict) -> str:
         share = results['matching_accuracy']
         lines.append(f'Matching accuracy on held-out pairs: {100 * share:.1f} %\n')
     notes = [f'{results["note"]}\n'] if results.get('note') else []
+    lines += _about_texts(results)
     return '\n'.join([f'{heading(results)}\n', *notes, *lines])
+
+
+def _about_texts(results: dict) -> list[str]:
+    """What is right, how many texts clips share, and what either rule allows then."""
+    if 'right_answers' not in results:  # of an earlier release
+        return []
+    lines = [f'Rule: {results["right_answers"]}.']
+    if results['temperatures']:
+        named = results['temperatures'].items()
+        said = ', '.join(f'{RENAMED.get(mode, mode)} {t:g}' for mode, t in named)
+        lines.append(f'Temperatures: {said}.')
+    if results['text_ceilings']:
+        shared = results['shared_texts'].items()
+        lines += [f'{stream}: {say_shared(numbers)}' for stream, numbers in shared]
+        lines += ['', ceilings_table(results['text_ceilings'])]
+    else:
+        lines.append('No text is of several clips.')
+    return ['\n'.join(lines).rstrip() + '\n']
+
+
+def say_shared(numbers: dict[str, int]) -> str:
+    """One sentence of :func:`~coavt_mm.evaluation.text_ceilings.shared_texts`."""
+    said = '{captions} captions, {distinct} distinct texts'.format(**numbers)
+    if not numbers['shared']:
+        return f'{said}, none of several clips.'
+    shared = '{shared} captions are of several clips, of up to {most_clips}.'
+    return f'{said}; {shared.format(**numbers)}'
+
+
+def ceilings_table(ceilings: dict[str, dict]) -> str:
+    """What equal texts allow at best, a row a rule, direction and stream.
+
+    Args:
+        ceilings: Stream -> what
+            :func:`~coavt_mm.evaluation.text_ceilings.text_ceilings` gives.
+    """
+    names = ['R@1', 'R@5', 'R@10', 'MedR', 'MeanR']
+    rows = [
+        [OWN_CLIP, ARROWS[direction], stream, *_cells(summary, names)]
+        for stream, rules in ceilings.items()
+        for direction, summary in rules['own_clip'].items()
+    ]
+    best = next(iter(ceilings.values()))['equal_texts']['text_to_clip']
+    rows.append([EQUAL_TEXTS, 'both', 'all', *_cells(best, names)])
+    return draw_table(['ceiling of the texts', 'direction', 'stream', *names], rows)
 
 
 def save_report(results: dict, out_dir: str | Path) -> None:

@@ -1,7 +1,6 @@
 """Text-to-clip and clip-to-text retrieval as an mmengine metric."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,143 +8,17 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..compat import load_from_local
-from ..errors import CoAVTError, ConfigError
+from ..errors import ConfigError
 from ..registry import METRICS
 from .clips import check_samples, describe_clips
+from .features import StreamFeatures, all_captions, stream_features, stream_texts
 from .matching import PairScorer, matching_accuracy, matching_ranks
-from .ranking import (
-    StreamFeatures,
-    count_ranks,
-    dual_softmax_bias,
-    recall_summary,
-)
-from .report import flat_metrics, markdown_table, save_report
+from .ranking import count_ranks, recall_summary
+from .records import STREAMS, check_record, make_record, read_records, save_records
+from .report import EQUAL_TEXTS, OWN_CLIP, flat_metrics, markdown_table, save_report
 from .retrieval_plots import save_retrieval_plots
-
-STREAMS = ('AV', 'A', 'V')
-MODES = ('cosine', 'matching', 'matching_only', 'dual_softmax')
-MATCHING_MODES = ('matching', 'matching_only')
-KEPT = ('clip_path', 'start', 'end', 'frame_times', 'error')
-KEPT_META = ('protocol', 'manifest', 'manifest_hash', 'hash', 'missing', 'ceilings')
-MIXED_SHAPES = 'the clips of stream {} differ in frames, queries or width: {}'
-
-
-def make_record(sample: dict, dtype: torch.dtype, keep_tokens: bool) -> dict:
-    """Take from a prediction what ranking needs, on the CPU.
-
-    Args:
-        sample: A prediction of ``CoAVT`` as a dict: ``clip_feats`` {stream: (F, Q, E)},
-            ``caption_feats`` (C, E), ``texts``, ``text_streams`` and, for the matching
-            head, ``tokens`` (F, N_av, D) and ``caption_ids``.
-        dtype: In which the projected features are kept.
-        keep_tokens: Keep what the matching head needs.
-    """
-    texts = list(sample.get('texts', []))
-    record = {key: sample.get(key) for key in ('sample_idx', 'sample_id', *KEPT)}
-    record['texts'] = texts
-    record['text_streams'] = list(sample.get('text_streams', ['AV'] * len(texts)))
-    # clone: a row of a batch would drag the whole batch through pickle
-    record['clip_feats'] = {
-        stream: feats.detach().to('cpu', dtype).clone()
-        for stream, feats in sample.get('clip_feats', {}).items()
-    }
-    captions = sample.get('caption_feats')
-    if captions is not None:
-        record['caption_feats'] = captions.detach().to('cpu', dtype).clone()
-    if keep_tokens:
-        tokens, ids = sample.get('tokens'), sample.get('caption_ids')
-        record['tokens'] = None if tokens is None else tokens.detach().cpu().clone()
-        record['caption_ids'] = None if ids is None else [i.cpu().clone() for i in ids]
-    _check_record(record)
-    return record
-
-
-def _check_record(record: dict) -> None:
-    name, captions = record['sample_id'], record.get('caption_feats')
-    found = 0 if captions is None else len(captions)
-    if not found == len(record['texts']) == len(record['text_streams']):
-        raise CoAVTError(
-            f'sample {name!r} has {len(record["texts"])} texts, '
-            f'{len(record["text_streams"])} text_streams and {found} caption features'
-        )
-    tensors = {f'clip_feats[{s}]': t for s, t in record['clip_feats'].items()}
-    if captions is not None:
-        tensors['caption_feats'] = captions
-    for key, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise CoAVTError(
-                f'{key} of sample {name!r} holds NaN or inf; a rank of it would be '
-                'meaningless. Look at the clip, or at the checkpoint it came from'
-            )
-
-
-def all_captions(records: list[dict]) -> Tensor:
-    """Caption features of all samples in order, (M, E), (0, 0) where there are none."""
-    found = [r['caption_feats'] for r in records if r['texts']]
-    return torch.cat(found) if found else torch.zeros(0, 0)
-
-
-def stream_features(
-    records: list[dict],
-    stream: str,
-    captions: Tensor,
-    device: torch.device | str = 'cpu',
-) -> StreamFeatures | None:
-    """Gather the clips that have a stream and the captions that speak of it.
-
-    Args:
-        records: One dict a sample, as :func:`make_record` gives it.
-        stream: 'AV', 'A' or 'V'.
-        captions: (M, E), as :func:`all_captions` gives it.
-        device: Where chunks will be scored.
-
-    Returns:
-        None where no caption has its clip in the gallery.
-    """
-    rows, asked, first = [], [], 0  # asked: index, owner, column
-    for row, record in enumerate(records):
-        if stream in record['clip_feats']:
-            asked += [
-                (first + column, len(rows), column)
-                for column, about in enumerate(record['text_streams'])
-                if about in ('AV', stream)
-            ]
-            rows.append(row)
-        first += len(record['texts'])
-    if not asked:
-        return None
-    clips = [records[row]['clip_feats'][stream] for row in rows]
-    shapes = {tuple(clip.shape) for clip in clips}
-    if len(shapes) > 1:
-        raise CoAVTError(MIXED_SHAPES.format(stream, sorted(shapes)))
-    index, owner, columns = torch.tensor(asked).unbind(1)
-    return StreamFeatures(
-        clips=clips,
-        captions=captions,
-        index=index.contiguous(),
-        owner=owner.contiguous(),
-        rows=rows,
-        columns=columns.tolist(),
-        device=torch.device(device),
-    )
-
-
-def stream_texts(records: list[dict], features: StreamFeatures) -> list[str]:
-    """The N captions of a stream, in order."""
-    rows = [features.rows[clip] for clip in features.owner.tolist()]
-    places = zip(rows, features.columns, strict=True)
-    return [records[row]['texts'][column] for row, column in places]
-
-
-def _read_features(path: str) -> dict:
-    """``meta`` and ``records`` of a file that ``features_file`` named."""
-    saved = load_from_local(path, 'cpu')
-    if not isinstance(saved, dict) or set(saved) != {'meta', 'records'}:
-        raise CoAVTError(
-            f'{path}: no features that RetrievalMetric(features_file=...) saved'
-        )
-    return saved
+from .score_modes import MATCHING_MODES, check_modes, softmax_ranks, temperatures
+from .text_ceilings import shared_texts, text_ceilings
 
 
 @METRICS.register_module()
@@ -153,26 +26,32 @@ class RetrievalMetric(BaseMetric):
     """R@k, median and mean rank, both directions, streams AV, A and V apart.
 
     Similarity is the mean over frames of the best query's cosine. A rank is
-    1 + #(better) + #(ties); similarities within 1e-6 are ties. A caption about the
-    sound counts for stream A only, one about the picture for V only, one about both
-    for all three. A clip asks with its best-ranked caption. Clips that lack a modality
-    are not in that stream's gallery.
+    1 + #(better) + #(ties), of wrong answers; similarities within 1e-6 are ties. A
+    caption about the sound counts for stream A only, one about the picture for V only,
+    one about both for all three. A clip asks with its best-ranked caption. Clips that
+    lack a modality are not in that stream's gallery.
 
     Score modes, all from one extraction and each under its own label: 'cosine';
     'matching' (BLIP-2: the top k re-scored with matching logit + similarity);
-    'matching_only' (VAST: the logit replaces the score); 'dual_softmax' (softmax over
-    the queries of the test set times softmax over its gallery, which looks at all test
-    queries at once).
+    'matching_only' (VAST: the logit replaces the score); 'query_softmax' (PE-AV, VALOR:
+    similarity times its softmax over the queries); 'softmax_product' (ours: softmax
+    over the queries times softmax over the gallery). The last two look at all queries
+    of the test at once.
 
     In float16, the three streams of 20,000 clips with 32 queries of width 256 take
     1 GB; in float32 twice that.
 
     Args:
         modes: Score modes to report.
+        equal_texts: A caption that several clips carry, whatever its case and spaces,
+            is right for each of them; for class labels as text, where few texts serve
+            many clips. Each caption is a query and an answer still. The protocol's
+            name says so. Default: only the clip that it was written for.
         topk: Items per query that the matching head re-scores.
         matching_accuracy: Report the matching head's accuracy on hard held-out pairs.
         match_batch_size: Pairs in one pass of the matching head.
-        temperature: Of the dual softmax; divides similarities.
+        temperature: Of the softmax modes; divides similarities. Default: 0.1 for
+            'query_softmax' (PE-AV's), 0.01 for 'softmax_product'.
         feature_dtype: In which features are kept between batches: 'float32',
             'bfloat16' or 'float16'.
         out_dir: Where retrieval.json, retrieval.md and plots go; None saves nothing.
@@ -195,18 +74,19 @@ class RetrievalMetric(BaseMetric):
         topk: int = 128,
         matching_accuracy: bool = False,
         match_batch_size: int = 64,
-        temperature: float = 0.01,
+        temperature: float | None = None,
         feature_dtype: str = 'float32',
         out_dir: str | None = None,
         plots: bool = False,
         features_file: str | None = None,
         note: str | None = None,
+        equal_texts: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        unknown = set(modes) - set(MODES)
-        if unknown:
-            raise ConfigError(f'unknown score modes {sorted(unknown)}; known: {MODES}')
+        check_modes(modes)
+        if temperature is not None and not temperature > 0:
+            raise ConfigError(f'temperature {temperature} must be above 0')
         if feature_dtype not in ('float32', 'bfloat16', 'float16'):
             raise ConfigError(f'feature_dtype {feature_dtype!r} is not a float type')
         if plots and out_dir is None:
@@ -215,12 +95,13 @@ class RetrievalMetric(BaseMetric):
         self.topk = topk
         self.matching_accuracy = matching_accuracy
         self.match_batch_size = match_batch_size
-        self.temperature = temperature
+        self.temperatures = temperatures(modes, temperature)
         self.feature_dtype = getattr(torch, feature_dtype)
         self.out_dir = out_dir
         self.plots = plots
         self.features_file = features_file
         self.note = note
+        self.equal_texts = equal_texts
         self.model: torch.nn.Module | None = None
         self.last_results: dict | None = None
         self._device = torch.device('cpu')
@@ -249,14 +130,17 @@ class RetrievalMetric(BaseMetric):
         """Flat numbers for mmengine; the nested ones stay in ``last_results``."""
         self._require_model()
         check_samples(results, self._size)
+        for record in results:
+            check_record(record)
         if self.features_file:
-            self._save_features(results)
+            save_records(self.features_file, self.dataset_meta, results)
         report = self._describe(results)
         features = self._gather(results)
         ranks = {s: self._rank(s, features[s], results) for s in features}
         if self.matching_accuracy and 'AV' in features:
             self._add_accuracy(report, features['AV'], results)
         self._add_ranks(report, features, ranks)
+        self._add_texts(report, features, results)
         self.last_results = report
         print_log('\n' + markdown_table(report), logger='current')
         if self.out_dir:
@@ -265,11 +149,6 @@ class RetrievalMetric(BaseMetric):
             cosine = {s: found['cosine'] for s, found in ranks.items()}
             save_retrieval_plots(self.out_dir, results, features, cosine, report)
         return flat_metrics(report)
-
-    def _save_features(self, results: list[dict]) -> None:
-        Path(self.features_file).parent.mkdir(parents=True, exist_ok=True)
-        meta = {k: v for k, v in (self.dataset_meta or {}).items() if k in KEPT_META}
-        torch.save({'meta': meta, 'records': results}, self.features_file)
 
     def evaluate_file(
         self, path: str, device: torch.device | str = 'cpu'
@@ -281,11 +160,11 @@ class RetrievalMetric(BaseMetric):
             device: Where similarities are computed.
 
         Raises:
-            CoAVTError: If the file is not of this kind.
+            CoAVTError: If the file is not of this kind, or holds NaN or inf.
         """
-        saved = _read_features(path)
-        self.dataset_meta, self._device = saved['meta'], torch.device(device)
-        return self.compute_metrics(saved['records'])
+        self._device = torch.device(device)
+        self.dataset_meta, records = read_records(path)
+        return self.compute_metrics(records)
 
     def _require_model(self) -> None:
         if self.needs_model and self.model is None:
@@ -296,9 +175,15 @@ class RetrievalMetric(BaseMetric):
 
     def _describe(self, results: list[dict]) -> dict:
         whole = [record for record in results if not record['error']]
+        about = describe_clips(self.dataset_meta, results)
+        right = EQUAL_TEXTS if self.equal_texts else OWN_CLIP
+        if self.equal_texts:
+            about['protocol'] = f'{about["protocol"] or "not named"} ({right})'
         return {
             'metric': 'retrieval',
-            **describe_clips(self.dataset_meta, results),
+            **about,
+            'right_answers': right,
+            'temperatures': self.temperatures,
             'captions': sum(len(record['texts']) for record in whole),
             'ceilings': (self.dataset_meta or {}).get('ceilings'),
             'note': self.note,
@@ -307,7 +192,9 @@ class RetrievalMetric(BaseMetric):
     def _gather(self, records: list[dict]) -> dict[str, StreamFeatures]:
         captions = all_captions(records)
         found = {
-            stream: stream_features(records, stream, captions, self._device)
+            stream: stream_features(
+                records, stream, captions, self._device, self.equal_texts
+            )
             for stream in STREAMS
         }
         return {stream: feats for stream, feats in found.items() if feats is not None}
@@ -318,9 +205,8 @@ class RetrievalMetric(BaseMetric):
         """Ranks of cosine and of the other modes asked: {mode: ((N,), (G,))}."""
         cosine = count_ranks(features)
         ranks = {'cosine': cosine}
-        if 'dual_softmax' in self.modes:
-            bias = dual_softmax_bias(features, self.temperature)
-            ranks['dual_softmax'] = count_ranks(features, *bias)
+        for mode, temperature in self.temperatures.items():
+            ranks[mode] = softmax_ranks(features, mode, temperature)
         modes = [mode for mode in MATCHING_MODES if mode in self.modes]
         if modes and stream == 'AV':
             scorer = PairScorer(self.model, records, features, self.match_batch_size)
@@ -348,6 +234,18 @@ class RetrievalMetric(BaseMetric):
                 stream: recall_summary(found[1][features[stream].answered])
                 for stream, found in modes.items()
             }
+
+    def _add_texts(self, report: dict, features: dict, records: list[dict]) -> None:
+        """How many texts are shared, and what that allows; {} where none is."""
+        report['shared_texts'], report['text_ceilings'] = {}, {}
+        for stream, found in features.items():
+            texts: list[list[str]] = [[] for _ in found.clips]
+            named = zip(found.owner.tolist(), stream_texts(records, found), strict=True)
+            for clip, text in named:
+                texts[clip].append(text)
+            report['shared_texts'][stream] = shared_texts(texts)
+            if report['shared_texts'][stream]['shared']:
+                report['text_ceilings'][stream] = text_ceilings(texts)
 
     def _add_accuracy(
         self, report: dict, features: StreamFeatures, records: list[dict]

@@ -1,6 +1,5 @@
 """The plots of one retrieval evaluation."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,8 +13,9 @@ from ..visualization import (
     save_figure,
     similarity_figure,
 )
-from .ranking import StreamFeatures, recall_curve, similarity, top_clips
-from .report import DIRECTIONS, ceiling_of
+from .features import StreamFeatures
+from .ranking import recall_curve, similarity, top_clips
+from .report import DIRECTIONS, EQUAL_TEXTS, ceiling_of
 
 CURVE_DEPTH = 50  # ranks
 MATRIX_SIZE = 100  # clips
@@ -44,7 +44,8 @@ def save_retrieval_plots(
     stream = 'AV' if 'AV' in features else next(iter(features))
     found, note = features[stream], f'{title}, stream {stream}'
     figures['similarity_matrix'] = similarity_figure(_matrix(found).numpy(), note)
-    figures['contact_sheet'] = _sheet(records, found, ranks[stream][0], note)
+    word = 'right' if results['right_answers'] == EQUAL_TEXTS else 'own'
+    figures['contact_sheet'] = _sheet(records, found, ranks[stream][0], note, word)
     out_dir = Path(out_dir)
     return [save_figure(fig, out_dir / f'{name}.png') for name, fig in figures.items()]
 
@@ -83,24 +84,24 @@ def _matrix(features: StreamFeatures) -> Tensor:
     return similarity(captions, features.clip_chunk(torch.tensor(clips))).cpu()
 
 
-def _sheet(records: list[dict], features: StreamFeatures, ranks: Tensor, title: str):
+def _sheet(
+    records: list[dict], features: StreamFeatures, ranks: Tensor, title: str, right: str
+):
     chosen = spread(len(features.owner), SHEET_QUERIES)
-    some = replace(
-        features,
-        index=features.index[chosen],
-        owner=features.owner[chosen],
-        columns=[features.columns[i] for i in chosen],
-    )
-    scores, clips = top_clips(some, min(SHEET_CLIPS, len(some.clips)))
-    samples = [records[row] for row in some.rows]
-    owners = some.owner.tolist()
+    asked = torch.tensor(chosen)
+    scores, clips = top_clips(features, min(SHEET_CLIPS, len(features.clips)), asked)
+    is_right = features.is_right(asked[:, None].expand_as(clips), clips)
+    samples = [records[row] for row in features.rows]
     hits = [
         [
-            Hit(middle_frame(samples[clip]), score, clip == owner)
-            for score, clip in zip(*pair, strict=True)
+            Hit(middle_frame(samples[clip]), score, own)
+            for score, clip, own in zip(*row, strict=True)
         ]
-        for *pair, owner in zip(scores.tolist(), clips.tolist(), owners, strict=True)
+        for row in zip(scores.tolist(), clips.tolist(), is_right.tolist(), strict=True)
     ]
-    places = zip(owners, some.columns, strict=True)
-    queries = [samples[clip]['texts'][column] for clip, column in places]
-    return contact_sheet_figure(queries, hits, ranks[chosen].tolist(), title)
+    owners = features.owner[chosen].tolist()
+    queries = [
+        samples[clip]['texts'][features.columns[i]]
+        for clip, i in zip(owners, chosen, strict=True)
+    ]
+    return contact_sheet_figure(queries, hits, ranks[chosen].tolist(), title, right)

@@ -24,7 +24,7 @@ class Hit:
     Args:
         image: (H, W, 3) uint8 RGB, or None where there is no picture.
         score: Similarity.
-        is_own: Whether the query was written for this clip.
+        is_own: Whether the query was written for this clip, or it is right otherwise.
         name: Shown below the image.
     """
 
@@ -66,6 +66,7 @@ def contact_sheet_figure(
     hits: Sequence[Sequence[Hit]],
     ranks: Sequence[int],
     title: str = '',
+    right: str = 'own',
 ) -> Figure:
     """One row a query: its text, the rank of its own clip and the top clips.
 
@@ -76,6 +77,7 @@ def contact_sheet_figure(
         hits: For each query its top clips, best first.
         ranks: For each query the rank of its own clip, from 1.
         title: Above the sheet.
+        right: What the right clips are called.
     """
     columns = max(len(row) for row in hits)
     figure = new_figure(2.6 + 1.25 * columns, 0.4 + 1.5 * len(queries))
@@ -83,15 +85,17 @@ def contact_sheet_figure(
         len(queries), columns + 1, width_ratios=[2.1] + [1] * columns
     )
     for i, (query, row, rank) in enumerate(zip(queries, hits, ranks, strict=True)):
-        _write_query(figure.add_subplot(grid[i, 0]), query, rank)
+        note = f'{right} clip at rank {rank}'
+        _write_query(figure.add_subplot(grid[i, 0]), query, note, rank == 1)
         for j, hit in enumerate(row):
-            _show_hit(figure.add_subplot(grid[i, j + 1]), hit, j + 1)
+            label = f'{j + 1}. {hit.score:.2f}' + (f' {right}' if hit.is_own else '')
+            _show_hit(figure.add_subplot(grid[i, j + 1]), hit, label)
     if title:
         figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 
-def _write_query(axes: Axes, query: str, rank: int) -> None:
+def _write_query(axes: Axes, query: str, note: str, is_first: bool) -> None:
     axes.set_axis_off()
     lines = textwrap.wrap(query, 34)
     if len(lines) > 6:
@@ -100,14 +104,13 @@ def _write_query(axes: Axes, query: str, rank: int) -> None:
     text = axes.annotate(
         '\n'.join(lines), (0, 1), xycoords='axes fraction', va='top', color=INK, **place
     )
-    color = RIGHT if rank == 1 else WRONG_TEXT
-    note = f'own clip at rank {rank}'
+    color = RIGHT if is_first else WRONG_TEXT
     axes.annotate(
         note, (0, 0), (0, -5), text, 'offset points', va='top', color=color, **place
     )
 
 
-def _show_hit(axes: Axes, hit: Hit, position: int) -> None:
+def _show_hit(axes: Axes, hit: Hit, label: str) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     if hit.image is None:
@@ -122,7 +125,6 @@ def _show_hit(axes: Axes, hit: Hit, position: int) -> None:
         spine.set_linewidth(4 if hit.is_own else 1.5)
     weight = 'bold' if hit.is_own else 'normal'
     color = RIGHT if hit.is_own else INK
-    label = f'{position}. {hit.score:.2f}' + (' own' if hit.is_own else '')
     axes.set_title(label, fontsize=8, color=color, fontweight=weight, pad=4)
     if hit.name:
         axes.set_xlabel(textwrap.shorten(hit.name, 20), fontsize=6, color=FAINT)

@@ -6,7 +6,7 @@
         work_dirs/finetune_demo/iter_200.pth
 
 The demo twin of retrieval_audiocaps_finetune.py: captions of both modalities only, a
-fifth of pre-training's learning rate, all four score modes at test. Language modelling
+fifth of pre-training's learning rate, four score modes at test. Language modelling
 is left out; the zero-shot numbers are those of `make demo`. Results go to
 work_dirs/finetune_demo.
 """
@@ -47,7 +47,7 @@ default_hooks = dict(checkpoint=dict(interval=50, save_best=None))
 test_evaluator = dict(
     _delete_=True,
     type='RetrievalMetric',
-    modes=('cosine', 'matching', 'matching_only', 'dual_softmax'),
+    modes=('cosine', 'matching', 'matching_only', 'softmax_product'),
     matching_accuracy=True,
     out_dir='work_dirs/finetune_demo',
     plots=True,

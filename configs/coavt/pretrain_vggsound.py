@@ -8,6 +8,7 @@ tools/data/prepare_vggsound.py from the official csv and a folder of clips.
 Assumes 8 GPUs with 80 GB, 32 clips each (256 in all). Training starts from random
 weights unless `load_from` or an `init_cfg` names converted ones.
 Text: a label through one of several templates; captions where the manifest has them.
+Validation counts every clip of the class as right (docs/retrieval.md#equal-texts).
 Without access to a model hub, give the tokenizer as a local directory:
     --cfg-options model.tokenizer=DIR train_dataloader.dataset.pipeline.4.tokenizer=DIR
                   val_dataloader.dataset.pipeline.4.tokenizer=DIR
@@ -43,3 +44,5 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=2 * clips // batch)
+# 309 texts ask for clips, but 15,000 clips for texts: the finer number
+default_hooks = dict(checkpoint=dict(save_best='retrieval/clip_to_text/AV/R@1'))

@@ -14,7 +14,7 @@ All objectives of pre-training go on, as in BLIP-2's fine-tuning for retrieval. 
 10 epochs, a fifth of pre-training's learning rate, a tenth of the steps to warm up.
 
 The test writes table, JSON and plots of both directions, streams AV, A and V and the
-four score modes to work_dirs/retrieval_audiocaps_finetune. One frame a clip; all ten,
+five score modes to work_dirs/retrieval_audiocaps_finetune. One frame a clip; all ten,
 with averaged similarities:
     --cfg-options test_dataloader.dataset.pipeline.0.pick=all \
         test_dataloader.batch_size=8
@@ -52,7 +52,7 @@ train_cfg = dict(max_iters=max_iters, val_interval=clips // batch)
 
 test_dataloader = dict(dataset=dict(ann_file='audiocaps-official-975.jsonl'))
 test_evaluator = dict(
-    modes=('cosine', 'matching', 'matching_only', 'dual_softmax'),
+    modes=('cosine', 'matching', 'matching_only', 'query_softmax', 'softmax_product'),
     topk=128,
     out_dir=out_dir,
     plots=True,

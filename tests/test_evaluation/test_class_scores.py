@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.class_scores import (
+    best_classes,
     ceiling,
     confusion,
     d_prime,
+    label_ranks,
     multi_label_scores,
     single_label_scores,
 )
@@ -83,7 +86,8 @@ def test_d_prime_at_its_ends(auc, expected):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_single_label_equals_sklearn(seed):
-    scores, labels = draw(40, 8, seed, single=True)
+    _, labels = draw(40, 8, seed, single=True)
+    scores = np.random.default_rng(seed).permutation(320).reshape(40, 8) / 320
     truth = labels.argmax(1)
     got = single_label_scores(scores, labels)
     every = dict(labels=np.arange(8))
@@ -99,6 +103,58 @@ def test_single_label_equals_sklearn(seed):
     assert got['mean_class_accuracy'] == pytest.approx(occurring)
     assert got['per_class'][7] is None  # the class never drawn
     assert 'f1' not in got
+
+
+def slow_rank(scores, labels):
+    """By loops: 1 + other classes that are not below the best label."""
+    best = max(s for s, is_label in zip(scores, labels, strict=True) if is_label)
+    others = [s for s, is_label in zip(scores, labels, strict=True) if not is_label]
+    return 1 + sum(score >= best - 1e-6 * abs(best) for score in others)
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('single', [True, False])
+def test_ties_count_against_the_clip(seed, single):
+    scores, labels = draw(40, 8, seed, single)
+    labels[~labels.any(1), 2] = True
+    ranks = label_ranks(scores, labels)
+    assert ranks.tolist() == [
+        slow_rank(*pair) for pair in zip(scores, labels, strict=True)
+    ]
+    got = single_label_scores(scores, labels)
+    assert got['top1'] == pytest.approx((ranks == 1).mean())
+    assert got['top5'] == pytest.approx((ranks <= 5).mean())
+    best = best_classes(scores, labels)
+    assert np.array_equal(labels[range(40), best], ranks == 1)
+    tied_with_the_top = scores[range(40), best] == scores.max(1)
+    assert tied_with_the_top.all()
+
+
+def test_a_dead_head_is_never_right():
+    labels = np.eye(3, dtype=bool)[[0, 0, 0, 2]]
+    got = single_label_scores(np.full((4, 3), 0.3), labels)
+    assert got['top1'] == got['mean_class_accuracy'] == 0
+    assert confusion(np.full((4, 3), 0.3), labels).diagonal().sum() == 0
+    assert label_ranks(np.full((4, 3), 0.3), labels).tolist() == [3] * 4
+
+
+def test_small_probabilities_are_no_ties_but_last_bits_are():
+    labels = np.eye(3, dtype=bool)[[1]]
+    assert label_ranks(np.array([[1 - 3e-9, 2e-9, 1e-9]]), labels).tolist() == [2]
+    assert label_ranks(np.array([[0.5, 0.5 + 1e-7, 0.0]]), labels).tolist() == [2]
+    assert label_ranks(np.array([[0.5, 0.5 + 1e-5, 0.0]]), labels).tolist() == [1]
+    assert label_ranks(np.array([[-2.0, -1.0, -2.0]]), labels).tolist() == [1]
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    'function', [multi_label_scores, single_label_scores, confusion, label_ranks]
+)
+def test_scores_that_are_not_finite_are_an_error(function, bad):
+    scores, labels = draw(6, 4, single=True)
+    scores[3, 1] = bad
+    with pytest.raises(CoAVTError, match='number 3'):
+        function(scores, labels)
 
 
 def test_a_clip_with_several_labels_is_right_with_any_of_them():
@@ -122,3 +178,6 @@ def test_ceiling_of_a_model_that_knows_some_classes():
     blind = ceiling('single_label', single, np.zeros(4, dtype=bool))
     assert blind['top1'] == pytest.approx(single.mean(0).max())
     assert ceiling('single_label', single, sensed | True)['top1'] == 1
+    # classes of one size do not tie: a model may guess one of them
+    even = np.eye(4, dtype=bool)[[0, 1, 2, 3] * 2]
+    assert ceiling('single_label', even, np.zeros(4, dtype=bool))['top1'] == 0.25

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from retrieval_parts import gather_stream, make_samples
+from retrieval_parts import gather_stream, make_samples, slow_table
 
 from coavt_mm.evaluation import ranking
 from coavt_mm.evaluation.ranking import (
@@ -11,24 +11,14 @@ from coavt_mm.evaluation.ranking import (
     chunk_sizes,
     count_ranks,
     dual_softmax_bias,
+    log_sums,
+    query_softmax,
     recall_curve,
     recall_summary,
     similarity,
     top_captions,
     top_clips,
 )
-
-
-def slow_table(features: StreamFeatures) -> list[list[float]]:
-    """Similarities by loops: [caption][clip]."""
-    table = []
-    for caption in features.captions[features.index]:
-        row = []
-        for clip in features.clips:
-            best = [max((q @ caption).item() for q in frame) for frame in clip]
-            row.append(sum(best) / len(best))
-        table.append(row)
-    return table
 
 
 def slow_ranks(features, forward, backward):
@@ -91,6 +81,79 @@ def test_dual_softmax_equals_the_product_of_two_softmaxes(case):
     torch.testing.assert_close(moved, torch.zeros_like(moved))
     expected = slow_ranks(features, forward.tolist(), backward.tolist())
     assert ranks_of(features, *dual_softmax_bias(features, 0.1)) == expected
+
+
+@pytest.mark.parametrize(
+    ('case', 'temperature'),
+    [('odd', 0.1), ('odd', 0.01), ('ties', 0.3), ('one pair', 0.1)],
+)
+def test_query_softmax_equals_similarity_times_softmax_over_queries(case, temperature):
+    features = gather_stream(make_samples(**CASES[case]), 'AV')
+    table = torch.tensor(slow_table(features), dtype=torch.float64)
+    is_own = features.owner[:, None] == torch.arange(len(features.clips))
+
+    def slow(queries):  # the dimension that the softmax goes over
+        logits = table / temperature
+        scores = logits * logits.softmax(queries)
+        sums = logits.logsumexp(queries, keepdim=True)
+        near = [(table + d) / temperature for d in (-1e-6, 1e-6)]
+        low = torch.minimum(*(x * (x - sums).exp() for x in near))
+        bar = low.masked_fill(~is_own, -torch.inf).amax(1 - queries, keepdim=True)
+        return 1 + ((scores >= bar) & ~is_own).sum(1 - queries)
+
+    terms = log_sums(features, temperature)
+    forward, backward = count_ranks(features, *terms, query_softmax(temperature))
+    assert torch.equal(forward, slow(0))
+    answered = features.answered
+    assert torch.equal(backward[answered], slow(1)[answered])
+
+
+def test_query_softmax_by_hand():
+    """The first caption asks: PE-AV's and VALOR's score puts clip 0 first, the product
+    of two softmaxes clip 2."""
+    table = torch.tensor([[0.4, 0.2, 0.8], [0.1, 0.3, 0.0], [0.2, 0.9, 0.9]])
+    for own, by_query, by_product in ((0, 1, 2), (2, 2, 1)):
+        features = StreamFeatures(
+            clips=list(torch.eye(3)[:, None, None]),
+            captions=table,
+            index=torch.arange(3),
+            owner=torch.tensor([own, 1, 1]),
+            rows=[0, 1, 2],
+            columns=[0, 0, 1],
+        )
+        ranks, _ = count_ranks(features, *log_sums(features, 0.1), query_softmax(0.1))
+        assert ranks[0] == by_query
+        ranks, _ = count_ranks(features, *dual_softmax_bias(features, 0.1))
+        assert ranks[0] == by_product
+
+
+@pytest.mark.parametrize('bad', [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize('where', ['captions', 'clips', 'both'])
+def test_what_is_not_finite_is_never_good(where, bad):
+    features = gather_stream(make_samples([1, 2, 1, 3], integers=True), 'AV')
+    if where != 'clips':
+        features.captions[:] = bad
+    if where != 'captions':
+        features.clips[:] = [torch.full_like(clip, bad) for clip in features.clips]
+    for terms in ((), log_sums(features, 0.1) + (query_softmax(0.1),)):
+        forward, backward = count_ranks(features, *terms)
+        assert forward.eq(len(features.clips)).all()
+        own = torch.bincount(features.owner, minlength=len(features.clips))
+        assert torch.equal(backward, 1 + len(features.owner) - own)
+
+
+def test_one_bad_caption_or_clip_spoils_its_own_ranks_alone():
+    features = gather_stream(make_samples([1] * 8), 'AV')
+    good = count_ranks(features)
+    features.captions[features.index[1]] = torch.nan
+    forward, backward = count_ranks(features)
+    clip = features.owner[1]
+    assert forward[1] == len(features.clips) and backward[clip] == len(features.owner)
+    others = torch.arange(len(forward)) != 1
+    assert torch.equal(forward[others], good[0][others])
+    # a wrong answer that is NaN counts as better than the right one
+    rest = features.owner[others]
+    assert (backward[rest] >= good[1][rest]).all() and (backward[rest] >= 2).all()
 
 
 def test_all_equal_is_the_worst_rank():

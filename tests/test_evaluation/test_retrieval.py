@@ -16,6 +16,7 @@ from retrieval_parts import (
 
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation import RetrievalMetric
+from coavt_mm.evaluation.report import markdown_table
 from coavt_mm.evaluation.retrieval import stream_texts
 
 META = dict(
@@ -94,7 +95,7 @@ def test_no_caption_with_its_clip_is_said_not_scored():
 def test_all_modes_under_their_own_labels():
     samples = make_samples([2, 1, 1, 2])
     model = TableModel(torch.randn(4, 6))
-    modes = ('cosine', 'matching', 'matching_only', 'dual_softmax')
+    modes = ('cosine', 'matching', 'matching_only', 'softmax_product')
     metric, flat = run(samples, model=model, modes=modes, topk=3)
     for mode in modes:
         label = '' if mode == 'cosine' else f'_{mode}'
@@ -161,7 +162,7 @@ def test_modes_equal_what_was_worked_out_by_hand(mode):
         assert found['MeanR'] == pytest.approx(ranks.mean().item())
 
 
-def test_dual_softmax_equals_what_was_worked_out_by_hand():
+def test_softmax_product_equals_what_was_worked_out_by_hand():
     """Similarities with clips 0 and 1: .9 .5 of caption 0, .8 .7 of caption 1.
 
     At temperature 1 half of ln(e^.9 + e^.8) = 1.5444 is taken from clip 0 and half of
@@ -173,10 +174,59 @@ def test_dual_softmax_equals_what_was_worked_out_by_hand():
         samples[i]['clip_feats'] = {'AV': torch.eye(2)[i].view(1, 1, 2)}
         samples[i]['caption_feats'] = torch.tensor([row])
         samples[i]['text_streams'] = ['AV']
-    metric, _ = run(samples, modes=('cosine', 'dual_softmax'), temperature=1.0)
+    metric, _ = run(samples, modes=('cosine', 'softmax_product'), temperature=1.0)
     assert metric.last_results['text_to_clip']['AV']['R@1'] == 50
-    assert metric.last_results['text_to_clip_dual_softmax']['AV']['R@1'] == 100
-    assert metric.last_results['clip_to_text_dual_softmax']['AV']['R@1'] == 100
+    assert metric.last_results['text_to_clip_softmax_product']['AV']['R@1'] == 100
+    assert metric.last_results['clip_to_text_softmax_product']['AV']['R@1'] == 100
+
+
+def test_the_old_name_of_the_product_warns_and_goes_on():
+    samples = make_samples([2, 1, 1, 2])
+    with pytest.warns(FutureWarning, match="'softmax_product' now.*'query_softmax'"):
+        metric, old = run(samples, modes=('dual_softmax',))
+    _, new = run(samples, modes=('softmax_product',))
+    assert old == {
+        name.replace('softmax_product', 'dual_softmax'): value
+        for name, value in new.items()
+    }
+    table = markdown_table(metric.last_results)
+    assert '| softmax_product |' in table and 'dual' not in table
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        (None, dict(query_softmax=0.1, softmax_product=0.01)),
+        (0.05, dict(query_softmax=0.05, softmax_product=0.05)),
+    ],
+)
+def test_each_softmax_has_its_temperature(given, expected):
+    modes = ('cosine', 'query_softmax', 'softmax_product')
+    metric, _ = run(make_samples([2, 1, 1]), modes=modes, temperature=given)
+    assert metric.last_results['temperatures'] == expected
+    assert f'query_softmax {expected["query_softmax"]}' in markdown_table(
+        metric.last_results
+    )
+    metric, _ = run(make_samples([2, 1, 1]))
+    assert metric.last_results['temperatures'] == {}
+
+
+def test_query_softmax_equals_what_was_worked_out_by_hand():
+    """Similarities with clips 0 and 1: .9 .5 of caption 0, .8 .7 of caption 1.
+
+    At temperature 1, over the captions: clip 0 has shares e^.9, e^.8 / 4.6851 = .5250,
+    .4750, clip 1 e^.5, e^.7 / 3.6625 = .4502, .5498. Caption 1 has .8 * .4750 = .380
+    and .7 * .5498 = .385, so that its own clip comes first.
+    """
+    samples = make_samples([1, 1])
+    for i, row in enumerate([[0.9, 0.5], [0.8, 0.7]]):
+        samples[i]['clip_feats'] = {'AV': torch.eye(2)[i].view(1, 1, 2)}
+        samples[i]['caption_feats'] = torch.tensor([row])
+        samples[i]['text_streams'] = ['AV']
+    metric, _ = run(samples, modes=('cosine', 'query_softmax'), temperature=1.0)
+    assert metric.last_results['text_to_clip']['AV']['R@1'] == 50
+    assert metric.last_results['text_to_clip_query_softmax']['AV']['R@1'] == 100
+    assert metric.last_results['clip_to_text_query_softmax']['AV']['R@1'] == 100
 
 
 def test_matching_accuracy_is_a_share():
@@ -199,7 +249,12 @@ def test_matching_without_a_model_says_so_before_extraction(kwargs):
 
 @pytest.mark.parametrize(
     'kwargs',
-    [dict(modes=['cosin']), dict(plots=True), dict(feature_dtype='int8')],
+    [
+        dict(modes=['cosin']),
+        dict(plots=True),
+        dict(feature_dtype='int8'),
+        dict(temperature=0.0),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(kwargs):
     with pytest.raises(ConfigError):
@@ -266,7 +321,7 @@ def test_saved_features_give_the_same_numbers(tmp_path):
     file = str(tmp_path / 'new' / 'features.pth')
     samples = make_samples([2, 0, 1], integers=True)
     model = TableModel(torch.arange(9.0).reshape(3, 3).sin())
-    modes = ('cosine', 'matching', 'matching_only', 'dual_softmax')
+    modes = ('cosine', 'matching', 'matching_only', 'softmax_product')
     first, flat = run(samples, features_file=file, model=model, modes=modes)
     metric = RetrievalMetric(modes=modes)
     metric.model = model
@@ -309,6 +364,8 @@ def test_two_ranks_equal_one(tmp_path):
     run_two_ranks(evaluate_two, out)
     evaluate_part(0, 1, str(tmp_path / 'one'))
     one = torch.load(f'{tmp_path}/one.0')
-    assert len(one) > 40
+    assert len(one) > 80
+    key = '/clip_to_text/V/MeanR'
+    assert one['retrieval' + key] != one['shared' + key]
     assert torch.load(f'{out}.0') == one
     assert torch.load(f'{out}.1') == one

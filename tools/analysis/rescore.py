@@ -1,7 +1,7 @@
 """Score the features of an evaluation again, in other modes, without extracting them.
 
     python tools/analysis/rescore.py work_dirs/NAME/features.pth \
-        --modes cosine dual_softmax --temperature 0.05 --out-dir work_dirs/NAME/again
+        --modes cosine query_softmax --temperature 0.05 --out-dir work_dirs/NAME/again
     python tools/analysis/rescore.py work_dirs/NAME/features.pth \
         --modes matching matching_only --topk 64 --config CONFIG --checkpoint FILE
 
@@ -18,17 +18,29 @@ from coavt_mm.checkpoints import load_weights
 from coavt_mm.engine.launch import load_config, run_tool
 from coavt_mm.errors import ConfigError
 from coavt_mm.evaluation import RetrievalMetric
-from coavt_mm.evaluation.retrieval import MODES
+from coavt_mm.evaluation.score_modes import MODES, RENAMED
 from coavt_mm.registry import MODELS
 
 
 def parse_args() -> Namespace:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('features', help='file that features_file named')
-    parser.add_argument('--modes', nargs='+', choices=MODES, default=['cosine'])
+    parser.add_argument(
+        '--modes',
+        nargs='+',
+        choices=(*MODES, *RENAMED),
+        metavar='MODE',
+        default=['cosine'],
+        help=f'of {", ".join(MODES)}',
+    )
+    parser.add_argument(
+        '--equal-texts',
+        action='store_true',
+        help='a caption is right for every clip that carries it',
+    )
     parser.add_argument('--topk', type=int, default=128, help='items to re-score')
     parser.add_argument(
-        '--temperature', type=float, default=0.01, help='of the dual softmax'
+        '--temperature', type=float, help='of the softmax modes; default: their own'
     )
     parser.add_argument('--out-dir', help='for retrieval.json, table and plots')
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
@@ -54,6 +66,7 @@ def main() -> None:
         modes=args.modes,
         topk=args.topk,
         temperature=args.temperature,
+        equal_texts=args.equal_texts,
         out_dir=args.out_dir,
         plots=args.out_dir is not None,
     )

@@ -1,4 +1,5 @@
-"""Look at a corpus: a sheet of clips, and histograms of lengths and labels.
+"""Look at a corpus: a sheet of clips, histograms of lengths and labels, and how far
+retrieval can get where clips share a text.
 
 Example: python tools/data/inspect_manifest.py data/vggsound/train.jsonl --out look
 
@@ -9,13 +10,29 @@ all tools here would import it for the standard library's module of that name.)
 import argparse
 import os
 
+from coavt_mm.datasets.manifest import find_manifest
 from coavt_mm.engine.launch import run_tool
+from coavt_mm.evaluation.report import ceilings_table, say_shared
+from coavt_mm.evaluation.text_ceilings import (
+    manifest_texts,
+    shared_texts,
+    text_ceilings,
+)
 from coavt_mm.visualization.corpus import inspect_manifest
+
+
+def say_texts(manifest: str, templates: list[str]) -> None:
+    """Print what equal texts allow at best, under either rule."""
+    texts = manifest_texts(find_manifest(manifest), templates)
+    for stream, groups in texts.items():
+        print(f'{stream}: {say_shared(shared_texts(groups))}')
+    if texts:
+        print(ceilings_table({s: text_ceilings(g) for s, g in texts.items()}))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
+        description=' '.join(__doc__.split('\n\n')[0].splitlines()),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('manifest')
@@ -25,7 +42,11 @@ def main() -> None:
     parser.add_argument('--probes', type=int, default=1000, help='lengths to look up')
     parser.add_argument('--seed', type=int, default=0, help='of the draws')
     parser.add_argument('--seconds', type=float, default=10.0, help='of sound, in s')
+    parser.add_argument(
+        '--templates', nargs='+', default=['{}'], help='text of labels without captions'
+    )
     args = vars(parser.parse_args())
+    say_texts(args['manifest'], args.pop('templates'))
     root = args.pop('data_root') or os.path.dirname(args['manifest'])
     out_dir = args.pop('out')
     for path in inspect_manifest(data_root=root, out_dir=out_dir, **args):

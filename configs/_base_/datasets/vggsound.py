@@ -66,5 +66,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='RetrievalMetric')
+# all clips of a class carry one text: it is right for each of them
+val_evaluator = dict(type='RetrievalMetric', equal_texts=True)
 test_evaluator = val_evaluator

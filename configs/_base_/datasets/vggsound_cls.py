@@ -15,5 +15,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(batch_size=16, dataset=dict(pipeline=test_pipeline))
-val_evaluator = dict(type='ClassificationMetric', task='single_label')
-test_evaluator = dict(type='ClassificationMetric', task='single_label', plots=True)
+val_evaluator = dict(_delete_=True, type='ClassificationMetric', task='single_label')
+test_evaluator = dict(
+    _delete_=True, type='ClassificationMetric', task='single_label', plots=True
+)

@@ -1,0 +1,191 @@
+"""The features that one stream is ranked from, and which answers are right.
+
+Letters: N captions asked, M captions of the set, G clips of the gallery, F frames,
+Q queries, E projected width, P pairs of a clip and a text that it carries.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..errors import CoAVTError
+
+MIXED_SHAPES = 'the clips of stream {} differ in frames, queries or width: {}'
+
+
+def normalise(text: str) -> str:
+    """Captions that differ in case or spaces only are the same caption, as in training
+    (``caption_key`` of the preprocessor)."""
+    return ' '.join(text.lower().split())
+
+
+def text_groups(texts: Sequence[str]) -> Tensor:
+    """Equal numbers for equal texts: (N,) int64, from 0 in the order of appearance."""
+    numbers: dict[str, int] = {}
+    found = [numbers.setdefault(normalise(text), len(numbers)) for text in texts]
+    return torch.tensor(found, dtype=torch.int64)
+
+
+@dataclass
+class StreamFeatures:
+    """What one stream ('AV', 'A' or 'V') is ranked from.
+
+    Args:
+        clips: G tensors (F, Q, E), kept apart so that stacking copies one chunk.
+        captions: (M, E) all captions of the set, shared by the streams.
+        index: (N,) int64, those that this stream asks.
+        owner: (N,) int64, the clip that each of them was written for.
+        rows: (G,) the sample that each clip came from.
+        columns: (N,) the position of each caption among its own sample's captions.
+        device: Where the chunks are scored.
+        texts: (N,) int64, equal numbers for captions that count as the same text; it
+            is right for every clip that carries it. Default: each is a text of its
+            own, right for its own clip.
+    """
+
+    clips: list[Tensor]
+    captions: Tensor
+    index: Tensor
+    owner: Tensor
+    rows: list[int]
+    columns: list[int]
+    device: torch.device = torch.device('cpu')
+    texts: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.texts is None:
+            self.texts = torch.arange(len(self.owner))
+
+    def clip_chunk(self, index: slice | Tensor) -> Tensor:
+        """Stack some clips as float32 (g, F, Q, E) on the scoring device."""
+        if isinstance(index, slice):
+            chunk = self.clips[index]
+        else:
+            chunk = [self.clips[i] for i in index.tolist()]
+        return torch.stack(chunk).to(self.device).float()
+
+    def caption_chunk(self, index: slice | Tensor | list[int]) -> Tensor:
+        """Some captions as float32 (c, E) on the scoring device."""
+        return self.captions[self.index[index]].to(self.device).float()
+
+    @property
+    def answered(self) -> Tensor:
+        """(G,) bool: the clips that have at least one caption."""
+        has_caption = torch.zeros(len(self.clips), dtype=torch.bool)
+        has_caption[self.owner] = True
+        return has_caption
+
+    @cached_property
+    def carried(self) -> Tensor:
+        """(P, 2) int64, each clip with each text that it carries, ascending."""
+        return torch.stack([self.owner, self.texts], 1).unique(dim=0)
+
+    def _carried_by(self, clips: slice) -> Tensor:
+        """The rows of ``carried`` that speak of some clips."""
+        ends = torch.tensor([clips.start, clips.stop])
+        first, last = torch.searchsorted(self.carried[:, 0].contiguous(), ends).tolist()
+        return self.carried[first:last]
+
+    def asking(self, clips: slice) -> Tensor:
+        """Captions (c,) int64 whose right answers are among some clips."""
+        texts = self._carried_by(clips)[:, 1]
+        return torch.isin(self.texts, texts).nonzero().flatten()
+
+    def right(self, captions: slice | Tensor, clips: slice) -> Tensor:
+        """Which of some clips are right for some captions: (c, g) bool."""
+        asked, place = self.texts[captions].unique(return_inverse=True)
+        clip, text = self._carried_by(clips).unbind(1)
+        row = torch.searchsorted(asked, text.contiguous()).clamp(max=len(asked) - 1)
+        known = asked[row] == text
+        right = torch.zeros(len(asked), clips.stop - clips.start, dtype=torch.bool)
+        right[row[known], clip[known] - clips.start] = True
+        return right[place].to(self.device)
+
+    def is_right(self, captions: Tensor, clips: Tensor) -> Tensor:
+        """Whether each of some clips is right for its caption; both int64 (...)."""
+        step = int(self.texts.max()) + 1
+        pairs = self.carried[:, 0] * step + self.carried[:, 1]  # ascending
+        asked = clips * step + self.texts[captions]
+        place = torch.searchsorted(pairs, asked).clamp(max=len(pairs) - 1)
+        return pairs[place] == asked
+
+
+def all_captions(records: list[dict]) -> Tensor:
+    """Caption features of all samples in order, (M, E), (0, 0) where there are none.
+
+    Raises:
+        CoAVTError: If they differ in width.
+    """
+    found = [r['caption_feats'] for r in records if r['texts']]
+    widths = {feats.shape[-1] for feats in found}
+    if len(widths) > 1:
+        raise CoAVTError(f'the caption features differ in width: {sorted(widths)}')
+    return torch.cat(found) if found else torch.zeros(0, 0)
+
+
+def stream_features(
+    records: list[dict],
+    stream: str,
+    captions: Tensor,
+    device: torch.device | str = 'cpu',
+    equal_texts: bool = False,
+) -> StreamFeatures | None:
+    """Gather the clips that have a stream and the captions that speak of it.
+
+    Args:
+        records: One dict a sample, as :func:`make_record` gives it.
+        stream: 'AV', 'A' or 'V'.
+        captions: (M, E), as :func:`all_captions` gives it.
+        device: Where chunks will be scored.
+        equal_texts: A text that several clips carry is right for each of them.
+
+    Returns:
+        None where no caption has its clip in the gallery.
+
+    Raises:
+        CoAVTError: If clips differ in shape, or from the captions in width.
+    """
+    rows, asked, first = [], [], 0  # asked: index, owner, column
+    for row, record in enumerate(records):
+        if stream in record['clip_feats']:
+            asked += [
+                (first + column, len(rows), column)
+                for column, about in enumerate(record['text_streams'])
+                if about in ('AV', stream)
+            ]
+            rows.append(row)
+        first += len(record['texts'])
+    if not asked:
+        return None
+    clips = [records[row]['clip_feats'][stream] for row in rows]
+    shapes = {tuple(clip.shape) for clip in clips}
+    if len(shapes) > 1:
+        raise CoAVTError(MIXED_SHAPES.format(stream, sorted(shapes)))
+    if clips[0].shape[-1] != captions.shape[-1]:
+        raise CoAVTError(
+            f'the clips of stream {stream} are {clips[0].shape[-1]} wide, the captions '
+            f'{captions.shape[-1]}; they must come from one model'
+        )
+    index, owner, columns = torch.tensor(asked).unbind(1)
+    features = StreamFeatures(
+        clips=clips,
+        captions=captions,
+        index=index.contiguous(),
+        owner=owner.contiguous(),
+        rows=rows,
+        columns=columns.tolist(),
+        device=torch.device(device),
+    )
+    if not equal_texts:
+        return features
+    return replace(features, texts=text_groups(stream_texts(records, features)))
+
+
+def stream_texts(records: list[dict], features: StreamFeatures) -> list[str]:
+    """The N captions of a stream, in order."""
+    rows = [features.rows[clip] for clip in features.owner.tolist()]
+    places = zip(rows, features.columns, strict=True)
+    return [records[row]['texts'][column] for row, column in places]

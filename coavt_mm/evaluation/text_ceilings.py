@@ -1,0 +1,116 @@
+"""What retrieval can reach at best where several clips carry the same text.
+
+No model can tell equal texts apart. If only the clip that a text was written for
+counts, the clips that share a text stand behind each other, and the texts of other
+clips tie with the own one. If every clip that carries the text is right, all can be
+first.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..datasets.manifest import iter_manifest
+from ..datasets.transforms.text import FIELD_STREAMS
+from .features import normalise
+from .ranking import recall_summary
+
+RULES = ('own_clip', 'equal_texts')
+
+
+def shared_texts(texts: Sequence[Sequence[str]]) -> dict[str, int]:
+    """How many captions other clips carry, too.
+
+    Args:
+        texts: The captions of each clip.
+
+    Returns:
+        ``captions``, ``distinct`` texts among them, captions that are ``shared`` with
+        another clip, and the ``most_clips`` that carry one text.
+    """
+    carried = [Counter(map(normalise, group)) for group in texts]
+    clips = Counter(text for group in carried for text in group)
+    shared = sum(n for group in carried for text, n in group.items() if clips[text] > 1)
+    return {
+        'captions': sum(group.total() for group in carried),
+        'distinct': len(clips),
+        'shared': shared,
+        'most_clips': max(clips.values(), default=0),
+    }
+
+
+def text_ceilings(texts: Sequence[Sequence[str]]) -> dict[str, dict[str, dict]]:
+    """Highest recalls, lowest ranks that captions allow under either rule.
+
+    A model may know all but what equal texts hide: equal texts have equal features, and
+    captions that tie with the own one count against it.
+
+    Args:
+        texts: The captions of each clip; clips without any are in the gallery only.
+
+    Returns:
+        Rule of :data:`RULES` -> 'text_to_clip' and 'clip_to_text' -> R@1, R@5, R@10 in
+        per cent, MedR and MeanR; {} where there is no caption.
+    """
+    carried = [Counter(map(normalise, group)) for group in texts if group]
+    if not carried:
+        return {}
+    by_text: dict[str, list[int]] = {}
+    for group in carried:
+        for text, number in group.items():
+            by_text.setdefault(text, []).append(number)
+    totals = {text: sum(numbers) for text, numbers in by_text.items()}
+    # the clips of a text one behind the other, those with most captions of it first
+    forward = [
+        rank
+        for numbers in by_text.values()
+        for rank, number in enumerate(sorted(numbers, reverse=True), start=1)
+        for _ in range(number)
+    ]
+    # a clip asks with the caption that the fewest others share
+    backward = [
+        1 + min(totals[text] - number for text, number in group.items())
+        for group in carried
+    ]
+    reached = {
+        'own_clip': (forward, backward),
+        'equal_texts': ([1] * len(forward), [1] * len(backward)),
+    }
+    return {
+        rule: {
+            direction: recall_summary(torch.tensor(ranks))
+            for direction, ranks in zip(
+                ('text_to_clip', 'clip_to_text'), both, strict=True
+            )
+        }
+        for rule, both in reached.items()
+    }
+
+
+def manifest_texts(
+    path: str | Path, templates: Sequence[str] = ('{}',)
+) -> dict[str, list[list[str]]]:
+    """The captions of each clip of a manifest, as a test of all streams asks with them.
+
+    Args:
+        path: The manifest.
+        templates: Sentences for the labels of rows without captions.
+
+    Returns:
+        Stream -> the captions of each clip that count for it; streams without any are
+        left out.
+
+    Raises:
+        ManifestError: If a row breaks a rule.
+    """
+    texts: dict[str, list[list[str]]] = {'AV': [], 'A': [], 'V': []}
+    for row in iter_manifest(Path(path)):
+        said = {stream: row[field] for field, stream in FIELD_STREAMS.items()}
+        if not any(said.values()):
+            said['AV'] = [t.format(label) for label in row['labels'] for t in templates]
+        for stream, groups in texts.items():
+            about = ('AV',) if stream == 'AV' else ('AV', stream)
+            groups.append([text for name in about for text in said[name]])
+    return {stream: groups for stream, groups in texts.items() if any(groups)}
