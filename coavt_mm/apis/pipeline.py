@@ -12,11 +12,13 @@ from coavt_mm.datasets.decoding import sample_times
 from coavt_mm.datasets.media import Source
 from coavt_mm.datasets.transforms import (
     AllCaptions,
+    CenterCrop,
     IfVisual,
     LoadAudio,
     LoadFrames,
     PackAVTInputs,
     PickCaption,
+    Resize,
     TokenizeText,
 )
 from coavt_mm.datasets.transforms.video import build_transforms
@@ -95,9 +97,7 @@ class FitFrames:
 
     def __init__(self, size: int):
         self.size = (size, size)
-        resize = dict(type='mmaction.Resize', scale=(-1, size), interpolation='bicubic')
-        crop = dict(type='mmaction.CenterCrop', crop_size=size)
-        self.fit = IfVisual([resize, crop])
+        self.fit = IfVisual([Resize((-1, size)), CenterCrop(size)])
 
     def __call__(self, results: dict) -> dict:
         there = results.get('has_visual')
