@@ -1,4 +1,4 @@
-"""Loops, hooks and optimiser wrappers that mmengine lacks."""
+"""Loops, hooks, optimiser wrappers and schedules that mmengine lacks."""
 
 from .averaging import EpochAverageHook
 from .hooks import (
@@ -11,17 +11,19 @@ from .hooks import (
 )
 from .loading import Converted, FitCheckpointHook
 from .loops import ResumableIterLoop
-from .optim import BF16OptimWrapper
+from .optim import BF16OptimWrapper, EpochCosineLR, ScalarDecayConstructor
 
 __all__ = [
     'BF16OptimWrapper',
     'Converted',
     'EpochAverageHook',
+    'EpochCosineLR',
     'FitCheckpointHook',
     'HardnessRampHook',
     'SensesFirstHook',
     'IterationSeedHook',
     'ResumableIterLoop',
+    'ScalarDecayConstructor',
     'ShareModelHook',
     'StoreConfigHook',
     'StrictCheckpointHook',
