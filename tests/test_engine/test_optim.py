@@ -114,24 +114,38 @@ def test_a_custom_key_decides_about_scalars():
     assert other['weight_decay'] == 0.05 and other['lr'] == 3.0
 
 
-def rates(scheduler, steps):
-    """The rate of each of the first steps."""
+def rates(schedulers, steps):
+    """The rate of each of the first steps, 1e-4 before the schedule."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], 1e-4)
-    scheduler = PARAM_SCHEDULERS.build(
-        dict(scheduler, by_epoch=False), default_args=dict(optimizer=optimizer)
-    )
+    with DefaultScope.overwrite_default_scope('coavt_mm'):
+        schedulers = [
+            PARAM_SCHEDULERS.build(
+                dict(scheduler, by_epoch=False), default_args=dict(optimizer=optimizer)
+            )
+            for scheduler in schedulers
+        ]
     found = []
     for _ in range(steps):
         found.append(optimizer.param_groups[0]['lr'])
         optimizer.step()
-        scheduler.step()
+        for scheduler in schedulers:
+            scheduler.step()
     return found
+
+
+def test_the_rates_of_pre_training():
+    """docs/fidelity.md has them beside those of LAVIS."""
+    cfg = Config.fromfile(CONFIGS / 'pretrain_vggsound.py')
+    found = rates(cfg.param_scheduler, cfg.train_cfg.max_iters)
+    known = {0: 1e-6, 1: 1.02e-6, 713: 1.512e-5, 714: 1.514e-5, 5000: 1e-4,
+             8935: 8.08e-5, 17870: 1e-5}  # fmt: skip
+    assert {step: found[step] for step in known} == pytest.approx(known, rel=1e-3)
 
 
 def test_epoch_cosine_is_the_course_of_lavis():
     found = rates(
-        dict(type='coavt_mm.EpochCosineLR', iters_per_epoch=714, epochs=25,
-             warmup_iters=5000, start_factor=1e-6 / 1e-4, eta_min=1e-5), 17871
+        [dict(type='coavt_mm.EpochCosineLR', iters_per_epoch=714, epochs=25,
+             warmup_iters=5000, start_factor=1e-6 / 1e-4, eta_min=1e-5)], 17871
     )  # fmt: skip
     # LinearWarmupCosineLRScheduler.step(step // 714, step)
     for step, rate in enumerate(found):
@@ -146,8 +160,8 @@ def test_epoch_cosine_is_the_course_of_lavis():
 
 def test_epoch_cosine_in_an_epoch_as_long_as_the_warm_up():
     found = rates(
-        dict(type='coavt_mm.EpochCosineLR', iters_per_epoch=4, epochs=2,
-             warmup_iters=2, start_factor=0.5), 10
+        [dict(type='coavt_mm.EpochCosineLR', iters_per_epoch=4, epochs=2,
+             warmup_iters=2, start_factor=0.5)], 10
     )  # fmt: skip
     assert found == pytest.approx([5e-5, 7.5e-5, 1e-4, 1e-4, *[5e-5] * 6])
 
