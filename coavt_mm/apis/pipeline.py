@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from mmengine.dataset import Compose
 
-from coavt_mm.datasets.decoding import sample_times
 from coavt_mm.datasets.media import Source
 from coavt_mm.datasets.transforms import (
     AllCaptions,
@@ -56,7 +55,7 @@ class LoadGivenFrames(LoadFrames):
         if not results['has_visual']:
             return results
         end = length if results['end'] is None else min(results['end'], length)
-        times = self._picked(sample_times(self.num_frames, start, end))
+        times = self._picked(self._sampled(start, end, fps))
         index = np.floor((times + 1e-3) * fps).astype(int).clip(0, len(frames) - 1)
         return self._shown(results, [frames[i] for i in index], (index / fps).tolist())
 

@@ -4,7 +4,8 @@
     python tools/test.py configs/coavt/cls_vggsound_cavmae.py classifier.pth
 
 Data: data/vggsound/test.jsonl and the clips, see cls_vggsound.py. Only the test data
-differ from there: bilinear pictures that went through JPEG, sound up to 10.255 s.
+differ from there: earlier frames, bilinear pictures that went through JPEG, sound up to
+10.255 s.
 """
 
 _base_ = ['./cls_vggsound.py', '../_base_/datasets/cavmae_clips.py']

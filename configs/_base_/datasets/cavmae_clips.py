@@ -1,8 +1,8 @@
-# Clips as CAV-MAE's weights know them: frames extracted with torchvision's bilinear
-# resize and saved as JPEG at 224 x 224, sound of up to 1,024 spectrogram frames. For
-# the evaluation of its converted weights.
+# Clips as CAV-MAE's weights know them, to evaluate converted ones: frames from the
+# beginnings of ten parts, extracted with torchvision's bilinear resize and saved as
+# JPEG at 224 x 224; sound of up to 1,024 spectrogram frames.
 cavmae_clips = [
-    dict(type='LoadFrames', num_frames=10, pick='all'),
+    dict(type='LoadFrames', num_frames=10, pick='all', times='cavmae'),
     dict(
         type='IfVisual',
         transforms=[
