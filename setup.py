@@ -42,6 +42,7 @@ setup(
         'mmengine>=0.10.5,<1',
         'mmpretrain>=1.2,<2',
         'numpy>=1.26',
+        'pillow',
         'psutil',
         'scikit-learn>=1.3',
         'scipy',

@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from mmengine.dataset import Compose
 
-from coavt_mm.datasets.decoding import sample_times
 from coavt_mm.datasets.media import Source
 from coavt_mm.datasets.transforms import (
     AllCaptions,
+    CenterCrop,
     IfVisual,
     LoadAudio,
     LoadFrames,
     PackAVTInputs,
     PickCaption,
+    Resize,
     TokenizeText,
 )
 from coavt_mm.datasets.transforms.video import build_transforms
@@ -54,7 +55,7 @@ class LoadGivenFrames(LoadFrames):
         if not results['has_visual']:
             return results
         end = length if results['end'] is None else min(results['end'], length)
-        times = self._picked(sample_times(self.num_frames, start, end))
+        times = self._picked(self._sampled(start, end, fps))
         index = np.floor((times + 1e-3) * fps).astype(int).clip(0, len(frames) - 1)
         return self._shown(results, [frames[i] for i in index], (index / fps).tolist())
 
@@ -95,9 +96,7 @@ class FitFrames:
 
     def __init__(self, size: int):
         self.size = (size, size)
-        resize = dict(type='mmaction.Resize', scale=(-1, size), interpolation='bicubic')
-        crop = dict(type='mmaction.CenterCrop', crop_size=size)
-        self.fit = IfVisual([resize, crop])
+        self.fit = IfVisual([Resize((-1, size)), CenterCrop(size)])
 
     def __call__(self, results: dict) -> dict:
         there = results.get('has_visual')

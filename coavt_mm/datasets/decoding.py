@@ -40,6 +40,25 @@ def sample_times(num_frames: int, start: float, end: float) -> np.ndarray:
     return start + (np.arange(num_frames) + 0.5) * (end - start) / num_frames
 
 
+def cavmae_times(num_frames: int, start: float, end: float, rate: float) -> np.ndarray:
+    """Where CAV-MAE extracts frames: just before the beginnings of equal parts.
+
+    Args:
+        num_frames (int): Number of parts.
+        start, end (float): Span in s; an infinite end is a still picture's.
+        rate (float): Frames/s.
+
+    Returns:
+        np.ndarray: (F,) middles, in s, of the frames that stand in front of each part;
+        of the first frame for the first part.
+    """
+    if math.isinf(end):
+        return np.full(num_frames, start)
+    frames = int((end - start) * rate + 1e-6)
+    begins = (np.arange(num_frames) * (frames / num_frames)).astype(int)
+    return start + (np.maximum(begins - 1, 0) + 0.5) / rate
+
+
 BACKENDS = {
     'pyav': frames_pyav,
     'decord': frames_decord,

@@ -1,4 +1,4 @@
-"""Loops, hooks and optimiser wrappers that mmengine lacks."""
+"""Loops, hooks, optimiser wrappers and schedules that mmengine lacks."""
 
 from .averaging import EpochAverageHook
 from .hooks import (
@@ -12,7 +12,7 @@ from .hooks import (
 from .loading import Converted, FitCheckpointHook
 from .loops import ResumableIterLoop
 from .negatives import NegativesHook
-from .optim import BF16OptimWrapper
+from .optim import BF16OptimWrapper, EpochCosineLR, ScalarDecayConstructor
 from .saving import CheckpointHook, ResumeHook
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     'CheckpointHook',
     'Converted',
     'EpochAverageHook',
+    'EpochCosineLR',
     'FitCheckpointHook',
     'HardnessRampHook',
     'SensesFirstHook',
@@ -27,6 +28,7 @@ __all__ = [
     'NegativesHook',
     'ResumableIterLoop',
     'ResumeHook',
+    'ScalarDecayConstructor',
     'ShareModelHook',
     'StoreConfigHook',
     'StrictCheckpointHook',

@@ -1,13 +1,16 @@
-"""Optimiser wrappers."""
+"""Optimiser wrappers, weight decay and learning rates."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper, _ParamScheduler
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from torch import nn
 
-from ..registry import OPTIM_WRAPPERS
+from ..errors import ConfigError
+from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -30,3 +33,102 @@ class BF16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class ScalarDecayConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's constructor, whose ``flat_decay_mult`` holds for scalars as well.
+
+    mmengine's counts parameters with one dimension as flat, but not those with none,
+    such as a temperature. A ``decay_mult`` among the ``custom_keys`` goes first.
+    """
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: bool | None = None,
+    ) -> None:
+        """Add a group for each parameter of a module.
+
+        Args:
+            params (list[dict]): Groups so far; extended.
+            module (nn.Module): Whose parameters are added.
+            prefix (str): Its name in the model.
+            is_dcn_module (bool, optional): mmengine's, for deformable convolutions.
+        """
+        first = len(params)
+        super().add_params(params, module, prefix, is_dcn_module)
+        mult = self.paramwise_cfg.get('flat_decay_mult')
+        if mult is None or self.base_wd is None:
+            return
+        for group in params[first:]:
+            if group['params'][0].ndim == 0 and 'decay_mult' not in group:
+                group['weight_decay'] = self.base_wd * mult
+
+
+@PARAM_SCHEDULERS.register_module()
+class EpochCosineLR(LRSchedulerMixin, _ParamScheduler):
+    """LAVIS' learning rate: warm-up inside the first epoch, then a cosine that is set
+    once an epoch and counted from the first.
+
+    Where the warm-up is longer than an epoch, the rate jumps at the end of the epoch.
+
+    Args:
+        optimizer (OptimWrapper | Optimizer): Whose rates are set.
+        iters_per_epoch (int): Iterations that count as an epoch.
+        epochs (int): The rate would reach `eta_min` at their end; what runs on keeps
+            the last epoch's.
+        warmup_iters (int): Iterations that the warm-up would take.
+        start_factor (float): Rate at the start, as a share of the optimiser's.
+        eta_min (float): Lowest rate.
+        begin, end (int): First iteration, and the one behind the last.
+        by_epoch (bool): Must be set to False, as for all schedules by iterations.
+        last_step (int): For resuming.
+        verbose (bool): Print each rate.
+    """
+
+    def __init__(
+        self,
+        optimizer: OptimWrapper,
+        iters_per_epoch: int,
+        epochs: int,
+        warmup_iters: int = 0,
+        start_factor: float = 1.0,
+        eta_min: float = 0.0,
+        begin: int = 0,
+        end: int = int(1e9),
+        by_epoch: bool = True,
+        last_step: int = -1,
+        verbose: bool = False,
+    ):
+        if by_epoch or iters_per_epoch < 1 or epochs < 1:
+            raise ConfigError(
+                'EpochCosineLR counts iterations: set by_epoch=False, and '
+                'iters_per_epoch and epochs of 1 or more, not '
+                f'{by_epoch}, {iters_per_epoch}, {epochs}'
+            )
+        self.iters_per_epoch, self.epochs = iters_per_epoch, epochs
+        self.warmup_iters, self.start_factor = warmup_iters, start_factor
+        self.eta_min = eta_min
+        super().__init__(
+            optimizer,
+            begin=begin,
+            end=end,
+            last_step=last_step,
+            by_epoch=by_epoch,
+            verbose=verbose,
+        )
+
+    def _get_value(self) -> list[float]:
+        """The rate of each group."""
+        epoch = min(self.last_step // self.iters_per_epoch, self.epochs - 1)
+        if not epoch:
+            done = min(self.last_step / max(self.warmup_iters, 1), 1.0)
+            share = self.start_factor + (1 - self.start_factor) * done
+            return [share * base for base in self.base_values]
+        share = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return [
+            self.eta_min + share * (base - self.eta_min) for base in self.base_values
+        ]

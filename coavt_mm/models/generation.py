@@ -5,6 +5,7 @@ Letters used in shapes: B clips, K beams, L tokens written so far, [DEC] include
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from heapq import nlargest
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from .query_encoder import KeyValue, QueryEncoder, QueryState
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a caption is chosen; the penalties are those of transformers.
+    """How a caption is chosen; search and penalties are those of transformers'
+    ``generate()``, with its ``early_stopping=False``.
 
     Args:
         num_beams (int): Hypotheses kept for each clip; 1 is greedy. Defaults to 1.
@@ -32,7 +34,8 @@ class Decoding:
             has not ended by then is cut off. Defaults to 30.
         min_tokens (int): No end before so many tokens. Defaults to 1.
         length_penalty (float): A finished beam's log-probability is divided by
-            length ** length_penalty; above 0 favours long captions. Defaults to 1.
+            length ** length_penalty, where the end token counts; above 0 favours long
+            captions. Defaults to 1.
         repetition_penalty (float): Scores of tokens written already are divided by it
             if positive and multiplied if negative (CTRL); 1 switches it off. Scores
             are logits, with beams log-probabilities. Defaults to 1.
@@ -225,12 +228,14 @@ class _Beams:
     def __init__(self, start: Tensor, end: int, decoding: Decoding):
         self.batch, self.beams = len(start), decoding.num_beams
         self.end, self.min_tokens = end, decoding.min_tokens
-        self.penalty, self.process = decoding.length_penalty, decoding.processors()
+        self.max_tokens, self.penalty = decoding.max_tokens, decoding.length_penalty
+        self.process = decoding.processors()
         self.scores = start.new_full(
             (self.batch, self.beams), float('-inf'), dtype=torch.float
         )
         self.scores[:, 0] = 0  # all beams start equal: let only one of them run
         self.ids = start[:, None].repeat(1, self.beams, 1)  # (B, K, L)
+        # of each clip the K best captions so far: score, ids
         self.finished: list[list[tuple[float, list[int]]]] = [
             [] for _ in range(self.batch)
         ]
@@ -258,7 +263,7 @@ class _Beams:
         scores, flat = total.flatten(1).topk(min(2 * self.beams, total[0].numel()))
         origin, token = flat // vocab, flat % vocab
         ended = token == self.end
-        self._collect(scores, origin, ended)
+        self._collect(scores, origin, token)
         rank = torch.where(ended, float('-inf'), scores).topk(self.beams).indices
         self.scores = torch.where(ended, float('-inf'), scores).gather(1, rank)
         origin, token = origin.gather(1, rank), token.gather(1, rank)
@@ -267,39 +272,38 @@ class _Beams:
         offset = torch.arange(self.batch, device=token.device)[:, None] * self.beams
         return (origin + offset).flatten()
 
-    def _collect(self, scores: Tensor, origin: Tensor, ended: Tensor) -> None:
-        # only an end among the K best is a real contender
-        for b, k in ended[:, : self.beams].nonzero().tolist():
+    def _collect(self, scores: Tensor, origin: Tensor, token: Tensor) -> None:
+        """Take in the candidates (B, 2 * K), best first, that end or are cut off."""
+        length = self.ids.shape[2]  # with the token that is being written
+        complete = (token == self.end) | (length == self.max_tokens)
+        # only what ends among the K best is a real contender
+        for b, k in complete[:, : self.beams].nonzero().tolist():
             score = scores[b, k].item()
             if score > float('-inf') and not self.closed[b]:
-                ids = self.ids[b, origin[b, k], 1:].tolist()
-                self.finished[b].append((self._normalised(score, len(ids)), ids))
+                ids = [*self.ids[b, origin[b, k], 1:].tolist(), token[b, k].item()]
+                if ids[-1] == self.end:
+                    ids.pop()
+                self.finished[b].append((self._normalised(score, length), ids))
+        self.finished = [nlargest(self.beams, found) for found in self.finished]
 
     def _normalised(self, score: float, length: int) -> float:
-        return score / max(length, 1) ** self.penalty
+        return score / length**self.penalty
 
     def done(self) -> bool:
-        """Close the clips whose best finished beam leads; are all closed?
+        """Close the clips that running beams can't improve; are all closed?
 
-        A clip with K finished beams is closed once none that runs is better at its
-        present length (transformers' ``early_stopping=False``).
+        A clip with K finished beams is closed once the worst of them is no worse than
+        the best running one at its present length.
         """
         best, length = self.scores.max(1).values.tolist(), self.ids.shape[2] - 1
         for b, found in enumerate(self.finished):
-            if len(found) >= self.beams:
-                running = self._normalised(best[b], length)
-                self.closed[b] |= max(found)[0] >= running
+            if len(found) == self.beams:
+                self.closed[b] |= found[-1][0] >= self._normalised(best[b], length)
         return all(self.closed)
 
     def captions(self) -> list[list[int]]:
-        """The best caption of each clip; running ones count where none has ended."""
-        captions = []
-        for b, found in enumerate(self.finished):
-            if not found:
-                k = int(self.scores[b].argmax())
-                found = [(0.0, self.ids[b, k, 1:].tolist())]
-            captions.append(max(found)[1])
-        return captions
+        """The best caption of each clip."""
+        return [found[0][1] for found in self.finished]
 
 
 def _repeat(past: list[KeyValue], times: int) -> list[KeyValue]:

@@ -28,6 +28,7 @@ first_iters = 844  # of 32 clips, nine times 3,000
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
+    constructor={{_base_.optim_wrapper.constructor}},
     optimizer=dict(type='AdamW', lr=7e-4, betas=(0.9, 0.98), weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg={{_base_.optim_wrapper.paramwise_cfg}},

@@ -10,6 +10,7 @@ from media_files import brightness, tone, write_sound
 from coavt_mm.datasets import decoding
 from coavt_mm.datasets.decoding import (
     backend_order,
+    cavmae_times,
     read_audio,
     read_frames,
     sample_times,
@@ -39,6 +40,20 @@ def backend(request, monkeypatch):
     only = {request.param: decoding.BACKENDS[request.param]}
     monkeypatch.setattr(decoding, 'BACKENDS', only)
     return request.param
+
+
+@pytest.mark.parametrize('rate', [10.0, 24.0, 25.0, 30000 / 1001, 30.0, 59.94])
+@pytest.mark.parametrize('seconds', [10.0, 2.0, 7.31])
+def test_cavmae_times_are_in_the_frames_that_it_extracts(rate, seconds):
+    """int(i * (n / 10)) - 1 of extract_video_frame.py; a negative one is the first."""
+    total = int(seconds * rate + 1e-6)
+    expected = [max(int(i * (total / 10)) - 1, 0) for i in range(10)]
+    times = cavmae_times(10, 3.0, 3.0 + seconds, rate)
+    assert np.floor((times - 3.0) * rate).tolist() == expected
+
+
+def test_a_still_picture_is_taken_at_its_start():
+    assert cavmae_times(2, 1.0, np.inf, 1.0).tolist() == [1.0, 1.0]
 
 
 def test_sample_times_are_the_centres():

@@ -103,7 +103,7 @@ def test_beams_wide_enough_find_the_best_caption(model):
                 if SEP not in ids:
                     text = (*ids, SEP)
                     total = sum(after(*text[:t])[text[t]] for t in range(length + 1))
-                    scored.append((total / length, list(ids)))
+                    scored.append((total / len(text), list(ids)))
         assert got[b] == max(scored)[1]
 
 
@@ -117,19 +117,19 @@ def _slow_beams(model, state, beams, max_tokens, length_penalty, **scoring):
             for token, more in enumerate(_scores(model, state, ids, **scoring).tolist())
         ]
         grown.sort(reverse=True)
-        ends = [(s, ids) for s, ids in grown[:beams] if ids[-1] == SEP]
-        for score, ids in ends:
-            if score > float('-inf'):
-                finished.append((score / (length - 1) ** length_penalty, ids[:-1]))
+        for score, ids in grown[:beams]:
+            if score > float('-inf') and (ids[-1] == SEP or length == max_tokens):
+                finished.append((score / length**length_penalty, ids))
+        finished = sorted(finished, reverse=True)[:beams]
         running = [g for g in grown if g[1][-1] != SEP][:beams]
-        if len(finished) >= beams:
-            best = running[0][0] / length**length_penalty
-            if max(finished)[0] >= best:
-                break
-    return max(finished or running)[1]
+        best = running[0][0] / length**length_penalty
+        if len(finished) == beams and finished[-1][0] >= best:
+            break
+    ids = finished[0][1]
+    return ids[:-1] if ids[-1] == SEP else ids
 
 
-@pytest.mark.parametrize('length_penalty', [0.0, 1.0, 2.5])
+@pytest.mark.parametrize('length_penalty', [-1.0, 0.0, 1.0, 2.5])
 @pytest.mark.parametrize('penalty', [1.0, 1.7])
 def test_beams(model, length_penalty, penalty):
     state = _state(model, 4)
@@ -296,14 +296,13 @@ class _Plain(PreTrainedModel, GenerationMixin):
         return CausalLMOutput(logits=torch.stack(logits)[:, None])
 
 
-@pytest.mark.parametrize('beams', [1, 4])
+@pytest.mark.parametrize('options', [{}, *(
+    dict(num_beams=4, length_penalty=penalty) for penalty in (0.0, 1.0)
+)])  # fmt: skip
 @pytest.mark.parametrize('penalty', [1.0, 1.7])
-def test_equals_generate_of_transformers(model, beams, penalty):
-    """With length_penalty=0, since transformers counts the end token as length."""
+def test_equals_generate_of_transformers(model, options, penalty):
     state = _state(model, 6)
-    options = dict(num_beams=beams, repetition_penalty=penalty)
-    if beams > 1:
-        options['length_penalty'] = 0.0
+    options = dict(options, repetition_penalty=penalty)
     got = _write(model, state, max_tokens=12, min_tokens=3, **options)
     for b in range(6):
         ids = _Plain(model, _one(state, b)).generate(

@@ -14,30 +14,42 @@ from collections.abc import Sequence
 
 import av
 import cv2
-import mmcv
 import numpy as np
 from PIL import Image
 
+from coavt_mm.datasets.resizing import fitted_size, resize
 from coavt_mm.errors import ClipError
 
 END_OF_TAR = bytes(1024)
 MAX_PIXELS = 2**26  # of a frame in a shard; 8192 x 8192
+MODEL_SIDE = 224  # pixels, in all configs of the paper's size
 SOUND_CODECS = {'flac': ('flac', 'flac', 's16'), 'opus': ('ogg', 'libopus', 'flt')}
 
 
 def shrink(image: np.ndarray, short_side: int) -> np.ndarray:
-    """Scales an (H, W, 3) image down to a short side in pixels; never up."""
+    """Scales an (H, W, 3) image down to a short side in pixels; never up.
+
+    Of the two whole numbers that the long side may have it gets the one that is scaled
+    on to the model's size as the original is: a pixel more or less moves the picture.
+    """
     height, width = image.shape[:2]
-    scale = short_side / min(height, width)
-    if scale >= 1:
+    short, long = sorted((height, width))
+    if short <= short_side:
         return image
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    return mmcv.imresize(image, size, interpolation='area')
+    cut = fitted_size(short, long, short_side)[1]
+    wanted = fitted_size(short, long, MODEL_SIDE)
+    sides = (cut, cut + 1)
+    fit = (n for n in sides if fitted_size(short_side, n, MODEL_SIDE) == wanted)
+    long_side = next(fit, cut)
+    size = (short_side, long_side) if height <= width else (long_side, short_side)
+    return resize(image, size)
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """JPEG of an (H, W, 3) uint8 RGB image; quality 1 to 100."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    """JPEG of an (H, W, 3) uint8 RGB image, colours in full resolution; quality 1 to
+    100."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
+    options.append(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     return cv2.imencode('.jpg', image[..., ::-1], options)[1].tobytes()
 
 

@@ -3,12 +3,15 @@
 from .audio import LoadAudio
 from .mmaction import LoadLogMel, LoadSampledFrames
 from .packing import PackAVTInputs
+from .resize import JPEG, CenterCrop, Resize
 from .shards import LoadShardAudio, LoadShardFrames
 from .text import AllCaptions, PickCaption, TokenizeText
 from .video import IfVisual, LoadFrames
 
 __all__ = [
+    'JPEG',
     'AllCaptions',
+    'CenterCrop',
     'IfVisual',
     'LoadAudio',
     'LoadFrames',
@@ -18,5 +21,6 @@ __all__ = [
     'LoadShardFrames',
     'PackAVTInputs',
     'PickCaption',
+    'Resize',
     'TokenizeText',
 ]

@@ -9,19 +9,13 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import pseudo_collate
 
-from coavt_mm.datasets.media import Media, Source
+from coavt_mm.datasets.media import Source
 from coavt_mm.errors import ClipError, ConfigError
 from coavt_mm.registry import TRANSFORMS
 
 from .audio import LoadAudio
 from .packing import PackAVTInputs
-from .video import LoadFrames, build_transforms
-
-
-def _frame_rate(source: Source) -> float:
-    """In Hz; 1 for files of pictures, which have none."""
-    rate = source.video.average_rate if isinstance(source, Media) else 1
-    return float(rate or 25)
+from .video import LoadFrames, build_transforms, frame_rate
 
 
 def _check_arguments(cfg: dict) -> None:
@@ -75,7 +69,7 @@ class LoadSampledFrames(LoadFrames):
         self.sampler = build_transforms([sampler])[0]
 
     def _times(self, source: Source, start: float, end: float) -> np.ndarray:
-        rate = _frame_rate(source)
+        rate = frame_rate(source)
         frames = 1 if np.isinf(end) else max(round((end - start) * rate), 1)
         sampled = self.sampler(
             dict(total_frames=frames, start_index=0, avg_fps=rate, modality='RGB')

@@ -6,8 +6,13 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
-from coavt_mm.datasets.decoding import backend_order, read_frames, sample_times
-from coavt_mm.datasets.media import Source, kept_open, probe
+from coavt_mm.datasets.decoding import (
+    backend_order,
+    cavmae_times,
+    read_frames,
+    sample_times,
+)
+from coavt_mm.datasets.media import Media, Source, kept_open, probe
 from coavt_mm.datasets.opening import source_name, with_time_limit
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
@@ -18,6 +23,12 @@ def build_transforms(transforms: Sequence[dict | Callable]) -> list[Callable]:
     whatever scope the config runs."""
     with TRANSFORMS.switch_scope_and_registry('coavt_mm') as registry:
         return [registry.build(t) if isinstance(t, dict) else t for t in transforms]
+
+
+def frame_rate(source: Source) -> float:
+    """In Hz; 1 for files of pictures, which have none."""
+    rate = source.video.average_rate if isinstance(source, Media) else 1
+    return float(rate or 25)
 
 
 @TRANSFORMS.register_module()
@@ -52,6 +63,8 @@ class LoadFrames(BaseTransform):
             middle one, 'all' takes all, a number takes the one of that index.
         backend (str): 'pyav', 'decord' or 'torchcodec', see `read_frames`.
         timeout (float, optional): Limit for one clip in s.
+        times (str): 'centres', or 'cavmae' for the beginnings of the parts, where
+            CAV-MAE's weights have their frames from, see `cavmae_times`.
     """
 
     def __init__(
@@ -60,6 +73,7 @@ class LoadFrames(BaseTransform):
         pick: str | int = 'random',
         backend: str = 'pyav',
         timeout: float | None = 60.0,
+        times: str = 'centres',
     ):
         names = ('random', 'middle', 'all')
         index = isinstance(pick, int) and 0 <= pick < num_frames
@@ -68,7 +82,10 @@ class LoadFrames(BaseTransform):
                 f'pick={pick!r} is none of {", ".join(names)} and no index below '
                 f'num_frames={num_frames}'
             )
+        if times not in ('centres', 'cavmae'):
+            raise ConfigError(f'times={times!r} is none of centres, cavmae')
         backend_order(backend)
+        self.times = times
         self.num_frames = num_frames
         self.pick = pick
         self.backend = backend
@@ -108,7 +125,13 @@ class LoadFrames(BaseTransform):
 
     def _times(self, source: Source, start: float, end: float) -> np.ndarray:
         """Times (s) wanted of the picture of a file, which lies in [start, end)."""
-        return self._picked(sample_times(self.num_frames, start, end))
+        return self._picked(self._sampled(start, end, frame_rate(source)))
+
+    def _sampled(self, start: float, end: float, rate: float) -> np.ndarray:
+        """Times (s) to pick from, in [start, end) of a film with a rate in Hz."""
+        if self.times == 'cavmae':
+            return cavmae_times(self.num_frames, start, end, rate)
+        return sample_times(self.num_frames, start, end)
 
     @staticmethod
     def _shown(results: dict, imgs: list[np.ndarray], frame_times: list[float]) -> dict:
@@ -122,7 +145,7 @@ class LoadFrames(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(num_frames={self.num_frames}, pick={self.pick!r}, '
-            f'backend={self.backend!r}, timeout={self.timeout} s)'
+            f'backend={self.backend!r}, timeout={self.timeout} s, times={self.times!r})'
         )
 
 
@@ -130,8 +153,8 @@ class LoadFrames(BaseTransform):
 class IfVisual(BaseTransform):
     """Runs picture transforms on clips that have a picture, and passes others on.
 
-    mmaction2's Resize, RandomResizedCrop, CenterCrop and Flip take the picture for
-    granted; here they serve as ``dict(type='mmaction.Resize', scale=(-1, 256))``.
+    Resize and CenterCrop, and mmaction2's RandomResizedCrop and Flip, take the picture
+    for granted; here they serve as ``dict(type='mmaction.Flip', flip_ratio=0.5)``.
 
     Required Keys:
 

@@ -6,8 +6,8 @@ how_to_get = 'see docs/data.md: python tools/data/prepare_audiocaps.py'
 resize_and_crop = dict(
     type='IfVisual',
     transforms=[
-        dict(type='mmaction.Resize', scale=(-1, 224), interpolation='bicubic'),
-        dict(type='mmaction.CenterCrop', crop_size=224),
+        dict(type='Resize', scale=(-1, 224)),
+        dict(type='CenterCrop', crop_size=224),
     ],
 )
 train_pipeline = [

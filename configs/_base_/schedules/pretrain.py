@@ -1,10 +1,13 @@
-# BLIP-2's stage-1 optimiser; a config adds warm-up, cosine decay and max_iters.
+# BLIP-2's stage-1 optimiser; a config adds max_iters, and warm-up and cosine with
+# BLIP-2's rates. They go by iterations; LAVIS' own course is EpochCosineLR, see
+# docs/training.md.
 optim_wrapper = dict(
     type='BF16OptimWrapper',
+    constructor='ScalarDecayConstructor',  # a temperature is flat, too
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.98), weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
     accumulative_counts=1,
-    # no decay on norms, biases, other vectors and the queries
+    # no decay on norms, biases, other vectors, scalars and the queries
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

@@ -25,7 +25,7 @@ format_and_pack = _base_.pipeline[1:]
 load = dict(
     type='coavt_mm.LoadLogMel',
     preprocessor=dict(  # the other defaults are CAV-MAE's
-        augment=dict(freq_mask=48, time_mask=192, noise=0.1, time_roll=10)
+        augment=dict(freq_mask=48, time_mask=192, noise=0.1, time_roll=1024)
     ),
     seconds=10.0,
 )

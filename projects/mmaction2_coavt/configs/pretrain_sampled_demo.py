@@ -16,7 +16,7 @@ load = dict(
     sampler=dict(type='mmaction.SampleFrames', clip_len=1, num_clips=1),
 )
 shift = [
-    dict(type='mmaction.Resize', scale=(larger, larger), keep_ratio=False),
+    dict(type='Resize', scale=(larger, larger), keep_ratio=False),
     dict(type='mmaction.RandomCrop', size=size),
 ]
 train_dataloader = dict(

@@ -48,7 +48,7 @@ train_pipeline = [
     dict(type='DecordInit'),
     dict(type='SampleFrames', clip_len=1, num_clips=1),
     dict(type='DecordDecode'),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='coavt_mm.Resize', scale=(size, size), keep_ratio=False),
     dict(type='FormatShape', input_format='NCHW'),
     dict(type='PackActionInputs'),
 ]
@@ -56,7 +56,7 @@ test_pipeline = [
     dict(type='DecordInit'),
     dict(type='SampleFrames', clip_len=1, num_clips=4, test_mode=True),
     dict(type='DecordDecode'),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='coavt_mm.Resize', scale=(size, size), keep_ratio=False),
     dict(type='FormatShape', input_format='NCHW'),
     dict(type='PackActionInputs'),
 ]

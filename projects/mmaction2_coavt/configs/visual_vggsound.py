@@ -24,8 +24,8 @@ model = dict(
 
 resize_crop_pack = [
     dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 224), interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
+    dict(type='coavt_mm.Resize', scale=(-1, 224)),
+    dict(type='coavt_mm.CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCHW'),
     dict(type='PackActionInputs'),
 ]

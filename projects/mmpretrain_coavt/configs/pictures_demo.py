@@ -46,12 +46,17 @@ model = dict(
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.8, 1.0)),
+    dict(
+        type='RandomResizedCrop',
+        scale=size,
+        crop_ratio_range=(0.8, 1.0),
+        backend='pillow',  # anti-aliased
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(size, size)),
+    dict(type='Resize', scale=(size, size), backend='pillow'),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from coavt_mm.datasets.resizing import fitted_size
 from coavt_mm.datasets.shards.archive import (
     END_OF_TAR,
     decode_jpeg,
@@ -20,6 +21,17 @@ from coavt_mm.errors import ClipError
 )
 def test_shrink_keeps_the_shape_and_never_enlarges(size, expected):
     assert shrink(np.zeros((*size, 3), np.uint8), 24).shape == (*expected, 3)
+
+
+@pytest.mark.parametrize('short_side', [224, 240, 256, 320])
+def test_what_was_shrunk_is_scaled_on_to_the_size_of_the_original(short_side):
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(321, 900, (40, 2)).tolist()
+    for height, width in [(720, 408), (477, 720), (534, 1280), *drawn]:
+        shrunk = shrink(np.zeros((height, width, 3), np.uint8), short_side)
+        assert min(shrunk.shape[:2]) == short_side
+        there = fitted_size(*shrunk.shape[:2], 224)
+        assert there == fitted_size(height, width, 224)
 
 
 def test_jpeg_keeps_the_colours_in_place():

@@ -87,6 +87,9 @@ def content(clip):
 CASES = {
     'LoadFrames': [{}, dict(clip_path=None)],
     'IfVisual': [{}],
+    'Resize': [{}],
+    'CenterCrop': [{}],
+    'JPEG': [{}],
     'LoadAudio': [{}, dict(audio_path=None)],
     'LoadLogMel': [{}, dict(audio_path=None)],
     'LoadSampledFrames': [{}, dict(clip_path=None)],
@@ -103,6 +106,8 @@ CASES = {
 FIELDS = dict(captions=1.0, audio_captions=1.0, visual_captions=1.0)
 OPTIONS = {
     'IfVisual': dict(transforms=[]),
+    'Resize': dict(scale=(-1, 2)),
+    'CenterCrop': dict(crop_size=2),
     'PickCaption': dict(fields=FIELDS, templates=['a {}']),
     'AllCaptions': dict(fields=list(FIELDS), templates=['a {}']),
     'LoadAudio': dict(seconds=1.0),

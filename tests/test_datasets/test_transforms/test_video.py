@@ -24,6 +24,13 @@ def test_all(clip):
     assert results['img_shape'] == results['original_shape'] == (48, 64)
 
 
+def test_the_times_of_cavmae(clip):
+    results = LoadFrames(num_frames=4, pick='all', times='cavmae')(row(clip))
+    assert np.allclose(results['frame_times'], [0, 0.4, 0.9, 1.4], atol=1e-3)
+    middle = LoadFrames(times='cavmae', pick='middle')(row(clip))
+    assert np.allclose(middle['frame_times'], [0.9], atol=1e-3)
+
+
 @pytest.mark.parametrize('pick, index', [('middle', 5), (0, 0), (9, 9)])
 def test_one_chosen(clip, pick, index):
     results = LoadFrames(pick=pick)(row(clip))
@@ -64,7 +71,8 @@ def test_a_missing_file_is_a_clip_error(horrors):
 
 
 @pytest.mark.parametrize(
-    'options', [dict(pick='first'), dict(pick=10), dict(backend='opencv')]
+    'options',
+    [dict(pick='first'), dict(pick=10), dict(backend='opencv'), dict(times='ends')],
 )
 def test_bad_options_are_errors(options):
     with pytest.raises(ConfigError):
