@@ -111,7 +111,7 @@ def _find(
     for split, group in splits.items():
         if not group:
             raise ConfigError(f'the list of {split} has no clips')
-        if f'{split}.jsonl'.lower() == JOURNAL or Path(split).name != split:
+        if not split or Path(split).name != split or split.lower() == 'journal':
             raise ConfigError(f"a split can't be named '{split}'; rename it")
         tasks[split] = [
             found and Task(*found, clip.start, clip.end, **settings)
