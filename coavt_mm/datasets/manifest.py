@@ -110,8 +110,8 @@ def _default_id(row: dict) -> str:
 
 def _span_id(row: dict) -> str:
     """The default id of a span whose start another span of the file has as well."""
-    stem = Path(row.get('clip') or row['audio']).stem
-    return f'{stem}_{row.get("start") or 0:.10g}_{row["end"]:.10g}'
+    stem = Path(row['clip_path'] or row['audio_path']).stem
+    return f'{stem}_{row["start"]:.10g}_{row["end"]:.10g}'
 
 
 def parse_row(row: dict, data_root: str | Path = '') -> dict:
@@ -174,12 +174,10 @@ def iter_rows(path: Path, data_root: str | Path = '') -> Iterator[tuple[dict, di
         with located(f'{path}:{number}'):
             written = parse_json(line)
             row = parse_row(written, data_root)
-            if (
-                row['sample_id'] in lines_of
-                and 'end' in written
-                and not written.get('id')
-            ):
-                row['sample_id'] = _span_id(written)
+            taken = row['sample_id'] in lines_of and not written.get('id')
+            if taken and row['end'] is not None:
+                row['sample_id'] = _span_id(row)
+                written = dict(written, id=row['sample_id'])
             first = lines_of.setdefault(row['sample_id'], number)
             if first != number:
                 raise ValueError(
