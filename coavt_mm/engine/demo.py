@@ -221,8 +221,8 @@ def _run(*command: str) -> None:
 def _write_results(
     out: Path, cfg: ConfigDict, seconds: dict[str, float], peak_mb: float
 ) -> dict:
-    retrieval = json.loads((out / 'retrieval.json').read_text())
-    captions = json.loads((out / 'captions.json').read_text())['shares']
+    retrieval = json.loads((out / 'retrieval.json').read_text('utf-8'))
+    captions = json.loads((out / 'captions.json').read_text('utf-8'))['shares']
     facts = {key: value for key, value in retrieval.items() if key != 'metric'}
     results = dict(
         facts,
@@ -232,9 +232,9 @@ def _write_results(
         wall_seconds=dict(seconds, total=round(sum(seconds.values()), 1)),
         peak_memory_mb=round(peak_mb),
     )
-    (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n', 'utf-8')
     table = markdown_table(retrieval) + _summary(results)
-    (out / 'results.md').write_text(table)
+    (out / 'results.md').write_text(table, 'utf-8')
     scalars = sorted((out / 'train').glob('*/vis_data/scalars.json'))[-1]
     save_figure(training_figure(read_scalars(scalars)), out / 'training.png')
     print(f'\n{table}\nResults, tables and plots: {out}')

@@ -67,7 +67,7 @@ def save_classification(report: dict, out_dir: str | Path) -> None:
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     dump(report, out_dir / 'classification.json', indent=2)
-    (out_dir / 'classification.md').write_text(markdown_table(report))
+    (out_dir / 'classification.md').write_text(markdown_table(report), 'utf-8')
 
 
 def save_best_classes(report: dict, best: dict, out_dir: str | Path) -> None:

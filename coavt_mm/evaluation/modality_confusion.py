@@ -1,7 +1,8 @@
 """VGGSounder's modality confusion: right with one sense, wrong with both.
 
-Three runs of :class:`ClassificationMetric` on the same clips, with sound, picture and
-both, leave ``best_classes.json`` each; the shares are computed of these.
+Three runs of `ClassificationMetric` on the same clips, with sound, picture and both,
+leave ``best_classes.json`` each, one run of `ZeroShotMetric` leaves it for all three;
+the shares are computed of these.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,11 +59,11 @@ def confusion_shares(hits: Mapping[str, np.ndarray]) -> dict[str, float]:
 def modality_confusion(runs: Sequence[str | Path], labels: str | Path) -> dict:
     """Compare three runs on the labels of a manifest.
 
-    A clip counts when all three runs scored it. Where classes tie for the best, one
-    that is wrong counts.
+    A clip counts when it was scored in all three streams. Where classes tie for the
+    best, one that is wrong counts.
 
     Args:
-        runs: Three files ``best_classes.json``, or the folders that hold them.
+        runs: The files ``best_classes.json`` of the runs, or folders that hold them.
         labels: Manifest of the protocol 'vggsounder', with all its labels.
 
     Returns:

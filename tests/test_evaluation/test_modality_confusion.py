@@ -9,6 +9,7 @@ from class_parts import META, evaluate, prediction
 from media_files import write_rows
 
 from coavt_mm.errors import ConfigError, ManifestError
+from coavt_mm.evaluation import ZeroShotMetric
 from coavt_mm.evaluation.modality_confusion import (
     best_classes,
     confusion_shares,
@@ -107,3 +108,19 @@ def test_what_is_wrong_is_said(tmp_path):
         other.write_text(json.dumps(dict(content, best=bad)))
         with pytest.raises(ManifestError, match='other.json: this is no best_classes'):
             modality_confusion([a, other, av], manifest)
+
+
+def test_one_zero_shot_run_has_all_streams(tmp_path):
+    metric = ZeroShotMetric(['a {}'], out_dir=str(tmp_path))
+    metric.dataset_meta = dict(META, classes=['a', 'b'])
+    feats = dict(AV=[0, 1], A=[1, 0], V=[1, 0])  # wrong together, right alone
+    records = [
+        dict(sample_id='x', sample_idx=0, error=None, labels=['a'])
+        | dict(scores={s: {'all': np.array(x)} for s, x in feats.items()})
+    ]
+    metric.compute_metrics(records)
+    manifest = write_rows(
+        tmp_path / 'v.jsonl', [dict(id='x', clip='x.mp4', labels=['a'])]
+    )
+    found = modality_confusion([tmp_path], manifest)
+    assert found['modality_confusion'] == dict(A=1, V=1, AV=1)

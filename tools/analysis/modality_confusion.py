@@ -15,7 +15,7 @@ from coavt_mm.evaluation.modality_confusion import markdown_table, modality_conf
 def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'runs', nargs=3, help='out_dir of each run, with best_classes.json'
+        'runs', nargs='+', help='out_dir of each run, with best_classes.json'
     )
     parser.add_argument(
         '--labels', required=True, help='manifest of the protocol vggsounder'
