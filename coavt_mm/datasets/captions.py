@@ -1,6 +1,6 @@
 """When are two captions the same?"""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
 from coavt_mm.datasets.manifest import TEXT_KEYS
@@ -20,10 +20,13 @@ def shared_captions(rows: Sequence[dict]) -> tuple[int, int]:
     Returns:
         tuple: Number of texts, and of rows.
     """
-    carriers: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for number, row in enumerate(rows):
-        for key in TEXT_KEYS[:3]:
-            for text in row.get(key) or ():
-                carriers[key, normalise(text)].add(number)
-    shared = [numbers for numbers in carriers.values() if len(numbers) > 1]
-    return len(shared), len(set().union(*shared))
+    carriers = Counter(text for row in rows for text in _texts(row))
+    shared = {text for text, clips in carriers.items() if clips > 1}
+    return len(shared), sum(not shared.isdisjoint(_texts(row)) for row in rows)
+
+
+def _texts(row: dict) -> set[tuple[str, str]]:
+    """(field, normalised caption) of a clip, each once."""
+    return {
+        (key, normalise(text)) for key in TEXT_KEYS[:3] for text in row.get(key) or ()
+    }

@@ -106,9 +106,10 @@ def read_ids(path: str | Path) -> list[str]:
         ManifestError: A csv without such a column, or with a row without an id.
     """
     path = Path(path).expanduser()
-    if path.suffix == '.jsonl':
+    kind = path.suffix.lower()
+    if kind == '.jsonl':
         return [row['sample_id'] for row in iter_manifest(find_manifest(path))]
-    if path.suffix != '.csv':
+    if kind != '.csv':
         return read_list(path)
 
     def check(names: list[str]) -> None:

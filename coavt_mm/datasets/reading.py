@@ -186,6 +186,8 @@ def columns(row: list[str], count: int) -> list[str]:
     """
     if len(row) < count or any(cell.strip() for cell in row[count:]):
         hint = separator_hint(row)
+        if len(row) > count:
+            hint = 'a text with a comma must stand in quotes'
         raise ValueError(
             f'{count} columns expected, {len(row)} found' + (hint and f'; {hint}')
         )

@@ -62,3 +62,18 @@ def test_ids_of_all_kinds_come_back_from_an_exclusion_list(tmp_path):
     assert [dataset.get_data_info(i)['sample_id'] for i in range(len(dataset))] == [
         'own'
     ]
+
+
+def test_lists_with_a_mark_reach_the_data_set(tmp_path):
+    rows = [{'id': x, 'clip': 'x.mp4', 'labels': ['dog']} for x in 'abc']
+    train = write_rows(tmp_path / 'train.jsonl', rows)
+    (tmp_path / 'ids.txt').write_text('\ufeffa\r\nb\r\n', encoding='utf-8', newline='')
+    (tmp_path / 'classes.txt').write_text('\ufeffdog\ncat\n', encoding='utf-8')
+    dataset = AVTDataset(
+        str(train),
+        exclude=str(tmp_path / 'ids.txt'),
+        classes=str(tmp_path / 'classes.txt'),
+    )
+    row = dataset.get_data_info(0)
+    assert (len(dataset), row['sample_id'], row['gt_label']) == (1, 'c', [0])
+    assert dataset.metainfo['excluded'] == 2
