@@ -7,7 +7,7 @@ A byte order mark, which spreadsheet programs and editors leave at the start of 
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from coavt_mm.errors import DatasetMissingError, ManifestError
 
 BYTE_ORDER_MARK = '\ufeff'
 
-# What `surrogateescape` makes of a byte that is not UTF-8: 0xDC00 + the byte.
+# How to open a text file, so that a byte that is not UTF-8 can be seen in its line,
+# as the letter 0xDC00 + the byte.
+DECODING = dict(encoding='utf-8-sig', errors='surrogateescape')
 UNDECODED = re.compile('[\udc80-\udcff]')
 
 # Half a character: JSON can spell it, no file can hold it.
@@ -79,11 +81,22 @@ def iter_lines(
     Raises:
         ManifestError: A line is no UTF-8, or has NUL bytes; says which.
     """
-    with open(
-        path, encoding='utf-8-sig', errors='surrogateescape', newline=newline
-    ) as file:
-        for number, line in enumerate(file, start=1):
-            yield number, _checked(line, f'{path}:{number}')
+    with open(path, newline=newline, **DECODING) as file:
+        yield from checked_lines(file, str(path))
+
+
+def checked_lines(lines: Iterable[str], name: str) -> Iterator[tuple[int, str]]:
+    """As `iter_lines`, of a file that the caller opened with ``**DECODING``.
+
+    Args:
+        lines (Iterable[str]): The file.
+        name (str): Its name for the errors.
+
+    Raises:
+        ManifestError: See `iter_lines`.
+    """
+    for number, line in enumerate(lines, start=1):
+        yield number, _checked(line, f'{name}:{number}')
 
 
 def parse_json(text: str) -> Any:
