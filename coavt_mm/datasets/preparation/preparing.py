@@ -26,9 +26,13 @@ JOURNAL = 'journal.jsonl'
 
 def _check(task: Task) -> dict:
     """Checks a clip whose name may be written down."""
-    if all(is_plain(path) for path in (task.clip, task.audio) if path):
+    if not all(is_plain(path) for path in (task.clip, task.audio) if path):
+        reason = 'its name is no UTF-8; rename the file'
+        return dict(problems=['unreadable'], reason=reason)
+    try:
         return check_clip(task)
-    return dict(problems=['unreadable'], reason='its name is no UTF-8; rename the file')
+    except MemoryError:
+        return dict(problems=['unreadable'], reason='out of memory')
 
 
 def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, dict]:

@@ -30,7 +30,8 @@ class Died:
     def __str__(self) -> str:
         if self.status >= 0:
             return f'exit status {self.status}'
-        name = signal.Signals(-self.status).name
+        number = -self.status
+        name = next((s.name for s in signal.Signals if s == number), f'signal {number}')
         return name + (', out of memory?' if name == 'SIGKILL' else '')
 
 

@@ -117,6 +117,19 @@ def test_a_clip_that_kills_its_process(corpus, tmp_path, monkeypatch, workers):
     assert (tmp_path / 'journal.jsonl').read_text().strip() == journal.strip()
 
 
+def test_a_clip_that_takes_all_memory(corpus, tmp_path, monkeypatch):
+    def check(task):
+        if task.clip.endswith('a.mp4'):
+            raise MemoryError
+        return check_clip(task)
+
+    monkeypatch.setattr(preparing, 'check_clip', check)
+    for workers in (0, 2):
+        report = run(corpus, tmp_path / str(workers), workers=workers)
+        unreadable = report['splits']['all']['problems']['unreadable']
+        assert unreadable['a'] == 'out of memory'
+
+
 @pytest.mark.parametrize(
     'damage',
     [

@@ -41,7 +41,7 @@ def test_several_that_kill_and_how_they_are_named():
         'SIGKILL, out of memory?', 'SIGABRT', 'SIGSEGV'
     }  # fmt: skip
     assert (found['key 1'], found['key 2']) == (2, 4)
-    assert str(Died(3)) == 'exit status 3'
+    assert [str(Died(x)) for x in (3, -50)] == ['exit status 3', 'signal 50']
 
 
 @pytest.mark.parametrize('tasks', [[1, 100], [-signal.SIGSEGV, 100]])
