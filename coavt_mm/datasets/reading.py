@@ -173,7 +173,7 @@ def iter_csv(
         try:
             row = next(reader, None)
         except csv.Error as error:
-            raise ManifestError(f'{place}: {error}') from error
+            raise ManifestError(printable(f'{place}: {error}')) from error
         if row is None:
             return
         comments = comments and (not row or row[0].startswith('#'))
@@ -213,7 +213,7 @@ def located(place: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ManifestError(f'{place}: {error}') from error
+        raise ManifestError(printable(f'{place}: {error}')) from error
 
 
 def header(row: list[str]) -> list[str]:
