@@ -13,8 +13,9 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any
 
-# Tasks handed to a pool beforehand, for each process; all are suspects when one dies.
-AHEAD = 4
+# Tasks go to the processes in bundles of this size, and this many bundles at a time for
+# each process. All tasks under way are suspects when one dies.
+BUNDLE, AHEAD = 8, 2
 
 
 @dataclass(frozen=True)
@@ -53,29 +54,39 @@ def run_each(
         return
     left = dict(tasks)
     while left:
-        running: dict[Future, Hashable] = {}
+        running: dict[Future, list[Hashable]] = {}
         try:
             for key, result in _pooled(function, left, workers, running):
                 del left[key]
                 yield key, result
         except BrokenProcessPool:
-            for key in list(running.values()) or list(left)[:1]:
+            suspects = [key for keys in running.values() for key in keys]
+            for key in suspects or list(left)[:1]:
                 yield key, _alone(function, left.pop(key))
 
 
 def _pooled(
-    function: Callable, tasks: dict, workers: int, running: dict[Future, Hashable]
+    function: Callable, tasks: dict, workers: int, running: dict[Future, list[Hashable]]
 ) -> Iterator[tuple[Hashable, Any]]:
-    waiting = iter(list(tasks.items()))
+    size = max(1, min(BUNDLE, len(tasks) // (AHEAD * workers)))
+    waiting = iter(list(tasks))
     with ProcessPoolExecutor(min(workers, len(tasks))) as pool:
         while True:
-            for key, task in islice(waiting, AHEAD * workers - len(running)):
-                running[pool.submit(function, task)] = key
+            while len(running) < AHEAD * workers:
+                keys = list(islice(waiting, size))
+                if not keys:
+                    break
+                bundle = [tasks[key] for key in keys]
+                running[pool.submit(_results, function, bundle)] = keys
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                result = future.result()
-                yield running.pop(future), result
+                results = future.result()
+                yield from zip(running.pop(future), results, strict=True)
+
+
+def _results(function: Callable, bundle: list) -> list:
+    return [function(task) for task in bundle]
 
 
 def _alone(function: Callable, task: Any) -> Any:
