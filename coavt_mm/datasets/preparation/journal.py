@@ -5,7 +5,7 @@ from typing import Any
 
 from coavt_mm.datasets.manifest import check_seconds
 from coavt_mm.datasets.preparation.checking import PROBLEMS, UNUSABLE
-from coavt_mm.datasets.reading import is_plain, parse_json
+from coavt_mm.datasets.reading import parse_json
 
 
 def read_journal(path: Path) -> dict[str, dict]:
@@ -35,8 +35,7 @@ def _entry(entry: Any) -> tuple[str, dict]:
             pass
         case _:
             raise ValueError('no entry of a journal')
-    reason = rest.get('reason', '')
-    if not (isinstance(reason, str) and is_plain(reason)):
+    if not isinstance(rest.get('reason', ''), str):
         raise ValueError('the reason is no text')
     if not set(problems) & set(UNUSABLE):
         _check_usable(rest)

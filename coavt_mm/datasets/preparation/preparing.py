@@ -207,7 +207,7 @@ def summarise(found: Sequence[dict], rows: Sequence[dict], digest: str) -> dict:
     problems: dict[str, dict[str, str]] = {}
     for result in found:
         for problem in result['problems']:
-            reason = result.get('reason', '')
+            reason = printable(result.get('reason', ''))
             if problem == 'duplicate':
                 reason = f'same as {result["duplicate_of"]}'
             problems.setdefault(problem, {})[result['id']] = reason
