@@ -7,12 +7,14 @@ import runpy
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
 import torch
 
 from coavt_mm.datasets.manifest import content_hash
+from coavt_mm.datasets.preparation import layouts
 from coavt_mm.engine import launch
 
 ROOT = Path(__file__).parents[1]
@@ -251,7 +253,9 @@ def test_own_list_as_people_write_it(prepare_folder, tool, tmp_path, make_clip, 
     assert '2 clips of' in capsys.readouterr().out
 
 
-def test_a_folder_with_a_name_in_other_bytes(tool, tmp_path, make_clip):
+def test_a_folder_with_a_name_in_other_bytes(tool, tmp_path, make_clip, monkeypatch):
+    said = []
+    monkeypatch.setattr(layouts, 'print_log', lambda text, **_: said.append(text))
     put(tmp_path / 'clips', make_clip, 'a.mp4', 'b.mp4')
     strange = tmp_path / 'clips' / os.fsdecode(b'L\xfccke.mp4')
     shutil.copy(tmp_path / 'clips/a.mp4', strange)
@@ -259,6 +263,22 @@ def test_a_folder_with_a_name_in_other_bytes(tool, tmp_path, make_clip):
     tool('prepare_folder', '--clips', tmp_path / 'clips', '--out', out,
          '--min-seconds', 0.1, '--workers', 2)  # fmt: skip
     assert [row['id'] for row in rows(out / 'all.jsonl')] == ['a', 'b']
+    (text,) = said
+    assert '1 files are left out' in text and r'L\xfccke.mp4' in text
+
+
+def test_a_list_may_write_paths_in_any_way(prepare_folder, tmp_path, make_clip):
+    names = ['é.mp4', 'b.mp4', 'c.mp4', 'd.mp4']
+    names[0] = unicodedata.normalize('NFD', names[0])
+    put(tmp_path / 'clips', make_clip, *names, '._b.mp4')
+    listed = [
+        unicodedata.normalize('NFC', names[0]), './b.mp4', tmp_path / 'clips/c.mp4', 'd'
+    ]  # fmt: skip
+    text = 'clip,caption\n' + ''.join(f'{name},x{i}\n' for i, name in enumerate(listed))
+    out = prepare_folder(text.encode(), '--workers', 0)
+    found = rows(out / 'all.jsonl')
+    assert [row['captions'] for row in found] == [['x0'], ['x1'], ['x2'], ['x3']]
+    assert [Path(row['clip']).name for row in found] == names
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from coavt_mm.datasets.preparation.layouts import ClipIndex, FolderIndex
 from coavt_mm.datasets.preparation.processes import Died, run_each
 from coavt_mm.datasets.preparation.report import write_report
 from coavt_mm.datasets.preparation.sources import ListedClip
-from coavt_mm.datasets.reading import is_plain, printable
+from coavt_mm.datasets.reading import printable
 from coavt_mm.errors import ConfigError, DatasetMissingError
 
 Splits = Mapping[str, Sequence[ListedClip]]
@@ -25,10 +25,6 @@ JOURNAL = 'journal.jsonl'
 
 
 def _check(task: Task) -> dict:
-    """Checks a clip whose name may be written down."""
-    if not all(is_plain(path) for path in (task.clip, task.audio) if path):
-        reason = 'its name is no UTF-8; rename the file'
-        return dict(problems=['unreadable'], reason=reason)
     try:
         return check_clip(task)
     except MemoryError:
@@ -136,7 +132,7 @@ def _merge(
 ) -> list[dict]:
     """Results in the order of the list, with `id` and `task`."""
     found = [
-        dict(results[task.key()], id=printable(clip.clip_id), task=task)
+        dict(results[task.key()], id=clip.clip_id, task=task)
         if task
         else dict(id=clip.clip_id, problems=['missing'])
         for clip, task in zip(clips, tasks, strict=True)
