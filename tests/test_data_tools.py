@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
 import torch
 
 from coavt_mm.datasets.manifest import content_hash
+from coavt_mm.datasets.preparation import layouts
 from coavt_mm.engine import launch
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +209,99 @@ def test_other_layouts(tool, train, tmp_path, make_clip, name):
     assert checkpoint['meta']['iter'] == 1
     for key, value in checkpoint['state_dict'].items():
         assert torch.isfinite(value).all(), key
+
+
+@pytest.fixture
+def prepare_folder(tool, tmp_path):
+    """Runs the tool on a csv given as bytes, over the folder clips; returns its out."""
+
+    def run(content, *options):
+        (tmp_path / 'texts.csv').write_bytes(content)
+        out = tmp_path / 'out'
+        tool(
+            'prepare_folder', '--clips', tmp_path / 'clips', '--csv',
+            tmp_path / 'texts.csv', '--out', out, '--min-seconds', 0.1, *options,
+        )  # fmt: skip
+        return out
+
+    return run
+
+
+def test_own_list_as_people_write_it(prepare_folder, tool, tmp_path, make_clip, capsys):
+    put(tmp_path / 'clips', make_clip, '#1.mp4', 'a.mp4', 'Lücke.mp4')
+    (tmp_path / 'clips' / os.fsdecode(b'L\xfccke 2.mp4')).write_bytes(b'no film')
+    out = prepare_folder(
+        '\ufeffClip,Caption,START,end,split,\r\n'
+        '#1.mp4,a hash,,,train,\r\na.mp4,first,0.1,0.3,train,\r\n'
+        'a.mp4,longer,0.1,0.5,train,\r\na.mp4,also first,0.1,0.3,train,\r\n'
+        'Lücke,a Hash,,,train,\r\ngone.mp4,x,,,test,\r\na,y,,,test,\r\n'
+        ',,,,,\r\n'.encode(),
+        '--workers', 1,
+    )  # fmt: skip
+    assert {row['id']: row['captions'] for row in rows(out / 'train.jsonl')} == {
+        '#1.mp4': ['a hash'],
+        'a.mp4_000000.100_000000.300': ['first', 'also first'],
+        'a.mp4_000000.100_000000.500': ['longer'],
+        'Lücke': ['a Hash'],
+    }
+    printed = capsys.readouterr().out
+    shared = '1 captions are shared by several clips, 2 in all'
+    assert f'train: 4 of 4 clips written; {shared}' in printed
+    assert 'test: 1 of 2 clips written (1 missing)' in printed
+    options = ('--content', '--train-root', out, '--test-root', out)
+    tool('check_leak', out / 'train.jsonl', out / 'test.jsonl', *options)
+    assert '2 clips of' in capsys.readouterr().out
+
+
+def test_a_folder_with_a_name_in_other_bytes(tool, tmp_path, make_clip, monkeypatch):
+    said = []
+    monkeypatch.setattr(layouts, 'print_log', lambda text, **_: said.append(text))
+    put(tmp_path / 'clips', make_clip, 'a.mp4', 'b.mp4')
+    strange = tmp_path / 'clips' / os.fsdecode(b'L\xfccke.mp4')
+    shutil.copy(tmp_path / 'clips/a.mp4', strange)
+    out = tmp_path / 'out'
+    tool('prepare_folder', '--clips', tmp_path / 'clips', '--out', out,
+         '--min-seconds', 0.1, '--workers', 2)  # fmt: skip
+    assert [row['id'] for row in rows(out / 'all.jsonl')] == ['a', 'b']
+    (text,) = said
+    assert '1 files are left out' in text and r'L\xfccke.mp4' in text
+
+
+def test_a_list_may_write_paths_in_any_way(prepare_folder, tmp_path, make_clip):
+    names = ['é.mp4', 'b.mp4', 'c.mp4', 'd.mp4']
+    names[0] = unicodedata.normalize('NFD', names[0])
+    put(tmp_path / 'clips', make_clip, *names, '._b.mp4')
+    listed = [
+        unicodedata.normalize('NFC', names[0]), './b.mp4', tmp_path / 'clips/c.mp4', 'd'
+    ]  # fmt: skip
+    text = 'clip,caption\n' + ''.join(f'{name},x{i}\n' for i, name in enumerate(listed))
+    out = prepare_folder(text.encode(), '--workers', 0)
+    found = rows(out / 'all.jsonl')
+    assert [row['captions'] for row in found] == [['x0'], ['x1'], ['x2'], ['x3']]
+    assert [Path(row['clip']).name for row in found] == names
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('clip,caption\na,Lücke\n'.encode('latin-1'), 'texts.csv:2: no UTF-8 text'),
+        ('clip,caption\na,b\n'.encode('utf-16'), 'texts.csv:1: .*UTF-16'),
+        (b'clip,caption\na,b\0\n', 'texts.csv:2: .*NUL bytes'),
+        (b'clip;caption\na;b\n', 'texts.csv:1: .*semicolons'),
+        (b'clip,split\na,../../x\n', "texts.csv:2: split '../../x'"),
+        (b'clip,split\na,journal\n', "split can't be named 'journal'"),
+        (b'clip,start\na,1e15\n', 'texts.csv:2: start must be 0 s or later'),
+    ],
+)
+def test_a_bad_list_is_one_line(
+    prepare_folder, tmp_path, make_clip, capsys, content, message
+):
+    put(tmp_path / 'clips', make_clip, 'a.mp4')
+    with pytest.raises(SystemExit):
+        prepare_folder(content)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f'^Error: .*{message}', line)
+    assert {path.name for path in tmp_path.iterdir()} == {'clips', 'texts.csv'}
 
 
 def test_training_without_data_is_one_line(tmp_path):

@@ -52,6 +52,7 @@ CHECKED = {
     'tools/analysis/ablate.py': 'hours; test_ablate.py',
     'tools/analysis/rescore.py': 'needs saved features; test_rescore.py',
     'tools/analysis/collect_results.py': 'needs results; test_collecting.py',
+    'tools/analysis/modality_confusion.py': 'needs three runs; test_evaluation',
     'tools/infer.py': 'needs a trained model; run by test_apis/test_quickstart.py',
 }
 # pages whose blocks another test runs, beside a checkpoint

@@ -136,8 +136,8 @@ def _read_config(folder: str | PathLike) -> dict:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except json.JSONDecodeError as error:
+        return json.loads(path.read_text(encoding='utf-8-sig'))
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f'{path}: no valid JSON ({error})') from error
 
 

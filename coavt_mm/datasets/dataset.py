@@ -15,6 +15,7 @@ from coavt_mm.datasets.manifest import (
     content_hash,
     find_manifest,
     iter_manifest,
+    leave_out,
     nearest,
     read_list,
     read_sidecar,
@@ -146,8 +147,7 @@ class AVTDataset(BaseDataset):
         """Reads the manifest, leaves out what is excluded or missing, and fills
         `metainfo`."""
         rows, about = self._read_rows()
-        unwanted = {entry for file in self.exclude for entry in read_list(file)}
-        kept = [row for row in rows if row['sample_id'] not in unwanted]
+        kept = leave_out(rows, self.exclude, self.ann_file)
         here, gone = self._split_missing(kept) if self.check_files else (kept, [])
         self._report_missing(here, gone)
         self.classes = self.classes or about.get('classes')

@@ -1,12 +1,21 @@
 """Clips of a training manifest that a test manifest has as well."""
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from coavt_mm.datasets.manifest import content_hash, find_manifest, iter_manifest
+from mmengine.logging import print_log
+
+from coavt_mm.datasets.manifest import (
+    content_hash,
+    find_manifest,
+    iter_manifest,
+    split_missing,
+)
 from coavt_mm.datasets.protocols import recording
+from coavt_mm.datasets.reading import list_entry
 
 
 def _paths(row: dict) -> set[str]:
@@ -25,8 +34,17 @@ def _by_size(rows: Iterable[dict]) -> dict[int, list[tuple[str, str]]]:
 def same_content(train: Sequence[dict], test: Sequence[dict]) -> dict[str, str]:
     """Id of a training clip -> id of a test clip whose file has the same bytes.
 
-    Only files of equal size are read.
+    Only files of equal size are read; how many clips have none on disk is logged.
     """
+    for name, rows in (('train', train), ('test', test)):
+        gone = len(split_missing(rows)[1])
+        if gone:
+            print_log(
+                f'{gone} of {len(rows)} {name} clips are not on disk: their bytes '
+                'were not compared',
+                logger='current',
+                level=logging.WARNING,
+            )
     leaks: dict[str, str] = {}
     test_files = _by_size(test)
     for size, files in _by_size(train).items():
@@ -78,7 +96,7 @@ def write_exclusion_list(
     lines = [
         f'# {len(leaks)} clips of {train} that are also in {test}',
         f'# hashes {content_hash(Path(train))} {content_hash(Path(test))}',
-        *leaks,
+        *map(list_entry, leaks),
     ]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text('\n'.join(lines) + '\n', encoding='utf-8')

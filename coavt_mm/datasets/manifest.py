@@ -19,17 +19,34 @@ what tools note for the reader: `hash`, `clips`, `captions` and `source`.
 import difflib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from coavt_mm.errors import DatasetMissingError, ManifestError
+from mmengine.logging import print_log
+
+from coavt_mm.datasets.reading import (
+    is_plain,
+    iter_lines,
+    located,
+    parse_json,
+    read_json,
+    read_list,
+)
+from coavt_mm.errors import DatasetMissingError
 
 TEXT_KEYS = ('captions', 'audio_captions', 'visual_captions', 'labels')
 ROW_KEYS = ('id', 'clip', 'audio', 'start', 'end', *TEXT_KEYS)
-SIDECAR_KEYS = (
-    'protocol', 'missing', 'classes', 'ceilings', 'hash', 'clips', 'captions', 'source',
+SIDECAR_KEYS = dict(
+    protocol=str, missing=int, classes=list, ceilings=dict, hash=str, clips=int,
+    captions=int, source=str,
 )  # fmt: skip
+KINDS = {str: 'a string', int: 'a number from 0', list: 'a list of non-empty strings',
+         dict: 'an object'}  # fmt: skip
+
+# No file is longer (some 30 years): decoders count in units of 1 ns in 64 bits.
+MAX_SECONDS = 1e9
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -44,16 +61,36 @@ def _number(row: dict, key: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"'{key}' must be a number of seconds, not {value!r}")
-    if not 0 <= value < float('inf'):
-        raise ValueError(f"'{key}' must be 0 s or later, not {value!r}")
+    return check_seconds(value, f"'{key}'")
+
+
+def check_seconds(value: float, what: str) -> float:
+    """A time that a decoder can look for.
+
+    Raises:
+        ValueError: It is below 0, or not below `MAX_SECONDS`.
+    """
+    if not 0 <= value < MAX_SECONDS:
+        raise ValueError(
+            f'{what} must be 0 s or later and below {MAX_SECONDS:g} s, not '
+            f'{str(value)[:20]}'
+        )
     return float(value)
+
+
+def _plain(text: str, key: str) -> str:
+    if not is_plain(text):
+        raise ValueError(f"'{key}' holds NUL or half a character: {text!r}")
+    return text
 
 
 def _text(row: dict, key: str) -> str | None:
     value = row.get(key)
-    if value is not None and (not isinstance(value, str) or not value.strip()):
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"'{key}' must be a string, not {value!r}")
-    return value
+    return _plain(value, key)
 
 
 def _texts(row: dict, key: str) -> list[str]:
@@ -63,12 +100,18 @@ def _texts(row: dict, key: str) -> list[str]:
         not isinstance(text, str) or not text.strip() for text in value
     ):
         raise ValueError(f"'{key}' must be a list of non-empty strings, not {value!r}")
-    return value
+    return [_plain(text, key) for text in value]
 
 
 def _default_id(row: dict) -> str:
     stem = Path(row.get('clip') or row['audio']).stem
     return f'{stem}_{row["start"]:g}' if row.get('start') else stem
+
+
+def _span_id(row: dict) -> str:
+    """The default id of a span whose start another span of the file has as well."""
+    stem = Path(row['clip_path'] or row['audio_path']).stem
+    return f'{stem}_{row["start"]:.10g}_{row["end"]:.10g}'
 
 
 def parse_row(row: dict, data_root: str | Path = '') -> dict:
@@ -114,21 +157,33 @@ def iter_manifest(path: Path, data_root: str | Path = '') -> Iterator[dict]:
     Raises:
         ManifestError: A row is wrong; the message names file, line and reason.
     """
+    for _, row in iter_rows(path, data_root):
+        yield row
+
+
+def iter_rows(path: Path, data_root: str | Path = '') -> Iterator[tuple[dict, dict]]:
+    """Yields each row as it stands in the file, and checked as by `iter_manifest`.
+
+    A row without id whose default id is taken gets one that names its end too, as
+    'abc_30_45'.
+    """
     lines_of: dict[str, int] = {}
-    with open(path, encoding='utf-8') as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = parse_row(json.loads(line), data_root)
-                first = lines_of.setdefault(row['sample_id'], number)
-                if first != number:
-                    raise ValueError(
-                        f"id '{row['sample_id']}' is also that of line {first}"
-                    )
-            except ValueError as error:  # json's error is a ValueError too
-                raise ManifestError(f'{path}:{number}: {error}') from error
-            yield row
+    for number, line in iter_lines(path):
+        if not line.strip():
+            continue
+        with located(f'{path}:{number}'):
+            written = parse_json(line)
+            row = parse_row(written, data_root)
+            taken = row['sample_id'] in lines_of and not written.get('id')
+            if taken and row['end'] is not None:
+                row['sample_id'] = _span_id(row)
+                written = dict(written, id=row['sample_id'])
+            first = lines_of.setdefault(row['sample_id'], number)
+            if first != number:
+                raise ValueError(
+                    f"id '{row['sample_id']}' is also that of line {first}"
+                )
+        yield written, row
 
 
 def find_manifest(path: str | Path, how_to_get: str = '') -> Path:
@@ -163,14 +218,31 @@ def read_sidecar(manifest: Path) -> dict:
     path = manifest.with_name(f'{manifest.stem}.meta.json')
     if not path.is_file():
         return {}
-    try:
-        sidecar = json.loads(path.read_text(encoding='utf-8'))
-        for key in sidecar:
-            if key not in SIDECAR_KEYS:
-                raise ValueError(f"unknown key '{key}'{nearest(key, SIDECAR_KEYS)}")
-    except ValueError as error:
-        raise ManifestError(f'{path}: {error}') from error
+    sidecar = read_json(path)
+    with located(str(path)):
+        check_sidecar(sidecar)
     return sidecar
+
+
+def check_sidecar(sidecar: dict) -> None:
+    """Refuses what no sidecar may hold.
+
+    Raises:
+        ValueError: It is no object, a key is unknown or a value of another kind.
+    """
+    if not isinstance(sidecar, dict):
+        raise ValueError(f'a JSON object is expected, not {sidecar!r:.40}')
+    for key, value in sidecar.items():
+        if key not in SIDECAR_KEYS:
+            raise ValueError(f"unknown key '{key}'{nearest(key, SIDECAR_KEYS)}")
+        kind = SIDECAR_KEYS[key]
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if kind is list:
+            right = right and all(isinstance(x, str) and x.strip() for x in value)
+        if kind is int:
+            right = right and value >= 0
+        if value is not None and not right:
+            raise ValueError(f"'{key}' must be {KINDS[kind]}, not {value!r:.40}")
 
 
 def write_manifest(path: Path, rows: Iterable[dict], sidecar: dict) -> str:
@@ -199,18 +271,33 @@ def write_manifest(path: Path, rows: Iterable[dict], sidecar: dict) -> str:
     return digest
 
 
-def read_list(path: str | Path) -> list[str]:
-    """Reads a text file with one entry (an id, a class) per line; lines that begin
-    with # are comments.
+def leave_out(
+    rows: Sequence[dict], lists: Iterable[str | Path], manifest: str | Path
+) -> list[dict]:
+    """Rows whose ids are in none of some exclusion lists.
 
-    Raises:
-        DatasetMissingError: The file isn't there.
+    What each list did is logged, as a warning where it names clips that are not there:
+    an id is compared as a whole.
+
+    Args:
+        rows (Sequence[dict]): Checked rows.
+        lists (Iterable[str | Path]): Files as `read_list` reads them.
+        manifest (str | Path): Its name for the log.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise DatasetMissingError(f'list {path} is missing (looked in {Path.cwd()})')
-    lines = (line.strip() for line in path.read_text(encoding='utf-8').splitlines())
-    return [line for line in lines if line and not line.startswith('#')]
+    there = {row['sample_id'].strip() for row in rows}
+    unwanted: set[str] = set()
+    for path in lists:
+        wanted = dict.fromkeys(read_list(path))
+        strange = [name for name in wanted if name not in there]
+        message = f'exclude {path}: {len(wanted) - len(strange)} of its {len(wanted)} '
+        message += f'ids are in {manifest}'
+        if strange:
+            message += f', {len(strange)} are not, such as {strange[0]!r}'
+            message += ''.join(f' (it has {r["sample_id"]!r})' for r in rows[:1])
+        level = logging.WARNING if strange or not wanted else logging.INFO
+        print_log(message, logger='current', level=level)
+        unwanted.update(wanted)
+    return [row for row in rows if row['sample_id'].strip() not in unwanted]
 
 
 def split_missing(rows: Sequence[dict]) -> tuple[list[dict], list[dict]]:

@@ -5,32 +5,48 @@ hash, clips, captions and missing clips, and where the choice came from; the met
 print these.
 """
 
-import csv
 import hashlib
-import json
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from coavt_mm.datasets.labels import class_names
 from coavt_mm.datasets.manifest import (
     content_hash,
     find_manifest,
     iter_manifest,
+    iter_rows,
     nearest,
-    read_list,
     read_sidecar,
     write_manifest,
 )
-from coavt_mm.errors import ConfigError, ManifestError
+from coavt_mm.datasets.reading import iter_table, located, read_list
+from coavt_mm.errors import ConfigError
 
 # '<YouTube id>', perhaps with AudioSet downloaders' Y in front and the start behind
 YOUTUBE = re.compile(r'Y?([\w-]{11})(?:_\d+(?:\.\d+)?){0,2}')
 OTHER = re.compile(r'(.+?)(?:_\d+\.\d+|_\d{6})(?:_\d+(?:\.\d+)?)?')
 
 CLIPS_PER_CLASS = 5
+
+# Columns of a csv that hold ids, the first that is there counts.
+ID_COLUMNS = ('youtube_id', 'video_id', 'id')
+
+# VGGSounder's ground truth by a hash of its content, see `release_of`.
+VGGSOUNDER_RELEASES = {
+    'cbfde11919a1': '1.0',  # 12,014 clips
+    'c849325d58da': '1.0+background-music',  # 15,069
+    'd914af47e5a7': '0.1.6',  # 12,372
+    '0b5241798d9d': '0.1.6+background-music',  # 15,339
+    # the package 1.0 has the old lists too, with one label more
+    '39f97f6755b3': '0.1.6-of-1.0',
+    '3b2c95ea8373': '0.1.6-of-1.0+background-music',
+}
 
 
 @dataclass(frozen=True)
@@ -87,28 +103,32 @@ def read_ids(path: str | Path) -> list[str]:
     id, or a text file with one id a line.
 
     Raises:
-        ManifestError: A csv without such a column.
+        ManifestError: A csv without such a column, or with a row without an id.
     """
     path = Path(path).expanduser()
-    if path.suffix == '.jsonl':
+    kind = path.suffix.lower()
+    if kind == '.jsonl':
         return [row['sample_id'] for row in iter_manifest(find_manifest(path))]
-    if path.suffix != '.csv':
+    if kind != '.csv':
         return read_list(path)
-    with open(find_manifest(path), encoding='utf-8-sig', newline='') as file:
-        rows = csv.DictReader(file)
-        names = {'youtube_id', 'video_id', 'id'} & set(rows.fieldnames or ())
-        if not names:
-            raise ManifestError(f'{path}:1: no column youtube_id, video_id or id')
-        column = names.pop()
-        return list(dict.fromkeys(row[column] for row in rows))
+
+    def check(names: list[str]) -> None:
+        if not set(ID_COLUMNS) & set(names):
+            raise ValueError(f'no column {", ".join(ID_COLUMNS[:-1])} or id')
+
+    ids = []
+    for place, cells in iter_table(path, check):
+        name = next(cells[column] for column in ID_COLUMNS if column in cells).strip()
+        with located(place):
+            if not name:
+                raise ValueError('the id is empty')
+        ids.append(name)
+    return list(dict.fromkeys(ids))
 
 
 def _rows(path: Path) -> list[tuple[str, dict]]:
     """(id, row as in the file) of a checked manifest."""
-    ids = [row['sample_id'] for row in iter_manifest(path)]
-    with open(path, encoding='utf-8') as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    return list(zip(ids, rows, strict=True))
+    return [(row['sample_id'], written) for written, row in iter_rows(path)]
 
 
 def _listed(rows: list, wanted: Sequence[str]) -> tuple[list, int]:
@@ -149,17 +169,59 @@ def _draw(rows: list, classes: Sequence[str], seed: int) -> list:
     return [(name, row) for name, row in rows if name in drawn]
 
 
-def _relabel(rows: list, path: Path, modalities: Sequence[str]) -> tuple[list, int]:
+def read_vggsounder(path: str | Path) -> list[tuple[str, str, str]]:
+    """(clip id, label, modality) of the rows of VGGSounder's csv.
+
+    Raises:
+        ManifestError: A column is missing, or a modality none of A, V, AV.
+    """
+    names = ('video_id', 'label', 'modality')
+
+    def check(found: list[str]) -> None:
+        if not set(names) <= set(found):
+            raise ValueError(f'no columns {", ".join(names)}')
+
+    entries = []
+    for place, cells in iter_table(path, check):
+        entry = tuple(cells[name].strip() for name in names)
+        with located(place):
+            if entry[2] not in ('A', 'V', 'AV'):
+                raise ValueError(f'modality {entry[2]!r} is none of A, V, AV')
+        entries.append(entry)
+    return entries
+
+
+def release_of(entries: Sequence[tuple[str, str, str]]) -> str:
+    """The release of VGGSounder that a list of labels is of, told by its content.
+
+    Order, further columns and the way the file is written don't count. A list that is
+    none of the known ones is named by its hash, 'unknown-0123456789ab'.
+    """
+    text = '\n'.join('\t'.join(entry) for entry in sorted(entries))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return VGGSOUNDER_RELEASES.get(digest, f'unknown-{digest}')
+
+
+def _known_release(entries: Sequence[tuple[str, str, str]], path: str | Path) -> str:
+    release = release_of(entries)
+    if release not in VGGSOUNDER_RELEASES.values():
+        print_log(
+            f'{path} holds none of the known releases of VGGSounder: {release}',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return release
+
+
+def _relabel(
+    rows: list, entries: Sequence[tuple[str, str, str]], modalities: Sequence[str]
+) -> tuple[list, int]:
     """Replaces labels by VGGSounder's of some modalities; clips without one are left
     out. Also gives how many of its clips have no row."""
     labels = defaultdict(list)
-    with open(find_manifest(path), encoding='utf-8', newline='') as file:
-        table = csv.DictReader(file)
-        if not {'video_id', 'label', 'modality'} <= set(table.fieldnames or ()):
-            raise ManifestError(f'{path}:1: no columns video_id, label, modality')
-        for entry in table:
-            if entry['modality'] in modalities:
-                labels[entry['video_id']].append(entry['label'])
+    for clip, label, modality in entries:
+        if modality in modalities:
+            labels[clip].append(label)
     kept = [(n, dict(row, labels=labels[n])) for n, row in rows if n in labels]
     return kept, len(labels) - len(kept)
 
@@ -188,25 +250,31 @@ def _select(
     ids: str | Path | None,
     relabels: str | Path | None,
     seed: int,
-) -> tuple[list, int, str]:
-    """Rows of a protocol, the number of its clips without a row, and words that say
-    what the choice was made by."""
+) -> tuple[str, list, int, str]:
+    """Full name of a protocol, its rows, the number of its clips without a row, and
+    words that say what the choice was made by."""
     protocol, rows = PROTOCOLS[name], _rows(manifest)
     known = read_sidecar(manifest).get('missing')
+    if (ids if protocol.modalities else relabels) is not None:
+        option = 'list of ids' if protocol.modalities else 'VGGSounder file'
+        raise ConfigError(f'{name} makes no use of a {option}')
     if protocol.modalities:
         if relabels is None:
             raise ConfigError(f'{name} needs the file vggsounder.csv (--relabels)')
-        kept, missing = _relabel(rows, Path(relabels), protocol.modalities)
-        return kept, missing, f', labels of {_named(relabels)}'
+        entries = read_vggsounder(relabels)
+        kept, missing = _relabel(rows, entries, protocol.modalities)
+        full_name = f'{name}-{_known_release(entries, relabels)}'
+        return full_name, kept, missing, f', labels of {_named(relabels)}'
     if ids is not None:
         kept, missing = _listed(rows, _checked_ids(name, protocol, ids))
-        return kept, missing, f', list {_named(ids)}'
+        return name, kept, missing, f', list {_named(ids)}'
     if protocol.needs_list:
         raise ConfigError(f'{name} needs the list of its {protocol.clips} ids (--ids)')
     if protocol.draws:
         kept = _draw(rows, class_names(protocol.draws), seed)
-        return kept, _missing(protocol, known, len(kept)), f', drawn with seed {seed}'
-    return rows, _missing(protocol, known, len(rows)), ''
+        missing = _missing(protocol, known, len(kept))
+        return name, kept, missing, f', drawn with seed {seed}'
+    return name, rows, _missing(protocol, known, len(rows)), ''
 
 
 def make_protocol(
@@ -228,7 +296,8 @@ def make_protocol(
         seed (int): Of the draw of five clips a class.
 
     Returns:
-        dict: The sidecar: protocol, hash, clips, captions, missing, source, classes.
+        dict: The sidecar: protocol (VGGSounder's with its release, see `release_of`),
+        hash, clips, captions, missing, source, classes.
 
     Raises:
         ConfigError: The name is unknown, a list is needed, or its length is wrong.
@@ -237,7 +306,7 @@ def make_protocol(
         hint = nearest(name, PROTOCOLS) or f'; there is {", ".join(PROTOCOLS)}'
         raise ConfigError(f"protocol '{name}' is unknown{hint}")
     protocol, manifest = PROTOCOLS[name], find_manifest(manifest)
-    kept, missing, choice = _select(name, manifest, ids, relabels, seed)
+    full_name, kept, missing, choice = _select(name, manifest, ids, relabels, seed)
     source = f'{manifest.name} ({content_hash(manifest)}){choice}'
     if not kept:
         raise ConfigError(f'{name}: no clip of {manifest} belongs to it')
@@ -245,7 +314,7 @@ def make_protocol(
         raise ConfigError(
             f'{name} has {protocol.clips} clips, {manifest} has {len(kept)} of them'
         )
-    sidecar = dict(protocol=name, missing=missing, source=source)
+    sidecar = dict(protocol=full_name, missing=missing, source=source)
     classes = read_sidecar(manifest).get('classes')
     if classes:
         sidecar['classes'] = classes

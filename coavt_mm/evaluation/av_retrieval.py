@@ -184,7 +184,7 @@ class AVRetrievalMetric(BaseMetric):
         out_dir = Path(self.out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
         dump(report, out_dir / 'av_retrieval.json', indent=2)
-        (out_dir / 'av_retrieval.md').write_text(markdown_table(report))
+        (out_dir / 'av_retrieval.md').write_text(markdown_table(report), 'utf-8')
         depth = min(CURVE_DEPTH, report['gallery'])
         curves = {
             direction: {s: recall_curve(r[i], depth) for s, r in ranks.items()}

@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.fileio import dump
 
 from ..visualization import class_bars_figure, confusion_figure, save_figure
+from .modality_confusion import BEST_CLASSES
 from .report import draw_table, heading
 
 SHARES = ('mAP', 'mAUC', 'top1', 'top5', 'mean_class_accuracy', 'f1')
@@ -66,7 +67,13 @@ def save_classification(report: dict, out_dir: str | Path) -> None:
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     dump(report, out_dir / 'classification.json', indent=2)
-    (out_dir / 'classification.md').write_text(markdown_table(report))
+    (out_dir / 'classification.md').write_text(markdown_table(report), 'utf-8')
+
+
+def save_best_classes(report: dict, best: dict, out_dir: str | Path) -> None:
+    """Write best_classes.json: stream -> clip id -> classes, and what was tested."""
+    facts = {key: report[key] for key in ('protocol', 'manifest', 'manifest_hash')}
+    dump({**facts, 'best': best}, Path(out_dir) / BEST_CLASSES)
 
 
 def save_class_plots(

@@ -22,11 +22,13 @@ from ..registry import METRICS
 from .class_report import (
     flat_metrics,
     markdown_table,
+    save_best_classes,
     save_class_plots,
     save_classification,
 )
 from .class_scores import TASKS, ceiling, class_scores, confusion
 from .clips import check_samples, describe_clips
+from .modality_confusion import best_classes
 
 
 def class_mask(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -87,8 +89,8 @@ class ClassificationMetric(BaseMetric):
         sensed: Stream -> the classes that it can tell, for data with known answers;
             adds the numbers of a model that makes no mistake on these and knows
             nothing of the others.
-        out_dir: Where classification.json, classification.md and plots go; None saves
-            nothing.
+        out_dir: Where classification.json, classification.md, best_classes.json (of
+            single labels) and plots go; None saves nothing.
         plots: Save plots as well.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
 
@@ -150,6 +152,8 @@ class ClassificationMetric(BaseMetric):
         report['ceilings'] = self._ceilings(labels, classes)
         report['relabels'] = self._score_relabels(scored, classes)
         self._publish(report, scores, labels, classes)
+        if self.out_dir and self.task == 'single_label':
+            save_best_classes(report, best_classes(scored, classes), self.out_dir)
         return flat_metrics(report)
 
     def _record(self, sample: dict) -> dict:

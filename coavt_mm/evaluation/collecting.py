@@ -6,13 +6,13 @@ results, at whatever depth. Numbers side by side in one dictionary make one row.
 """
 
 import csv
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import CoAVTError
+from ..datasets.reading import read_json
+from ..errors import CoAVTError, ManifestError
 from .report import draw_table
 
 FACTS = ('metric', 'protocol', 'manifest', 'manifest_hash', 'clips', 'missing')
@@ -54,7 +54,8 @@ def find_results(folders: Sequence[str | Path]) -> tuple[list[Path], list[Path]]
             raise CoAVTError(f'{folder}: there is no such folder or file')
         paths = sorted(folder.rglob('*.json')) if folder.is_dir() else [folder]
         for path in paths:
-            (found if 'metric' in _read(path) else others).append(path)
+            named = isinstance(_read(path).get('metric'), str)
+            (found if named else others).append(path)
     if not found:
         raise CoAVTError(
             f'no JSON file below {", ".join(map(str, folders))} names its metric; '
@@ -66,8 +67,8 @@ def find_results(folders: Sequence[str | Path]) -> tuple[list[Path], list[Path]]
 def _read(path: Path) -> dict:
     """The object of a file; other JSON, such as a log of lines, counts as empty."""
     try:
-        value = json.loads(path.read_text(encoding='utf-8'))
-    except json.JSONDecodeError:
+        value = read_json(path)
+    except ManifestError:
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -147,4 +147,4 @@ def save_report(results: dict, out_dir: str | Path) -> None:
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     dump(results, out_dir / 'retrieval.json', indent=2)
-    (out_dir / 'retrieval.md').write_text(markdown_table(results))
+    (out_dir / 'retrieval.md').write_text(markdown_table(results), 'utf-8')

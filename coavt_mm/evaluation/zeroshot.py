@@ -1,6 +1,6 @@
 """Zero-shot classification by prompts as an mmengine metric."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import Tensor
 from ..errors import CoAVTError, ConfigError
 from ..registry import METRICS
 from ..visualization import label_sets_figure, save_figure
-from .class_report import TITLES, cell, mean_numbers
+from .class_report import TITLES, cell, mean_numbers, save_best_classes
 from .class_scores import TASKS, ceiling, class_scores
 from .classification import class_mask, class_names_of, label_matrix
 from .clips import check_samples, describe_clips
+from .modality_confusion import best_classes
 from .prompts import (
     check_joint_template,
     check_templates,
@@ -122,6 +123,9 @@ class ZeroShotMetric(BaseMetric):
         print_log('\n' + zeroshot_table(report), logger='current')
         if self.out_dir:
             save_zeroshot(report, self.out_dir)
+            if self.task == 'single_label' and not self.label_sets:
+                best = best_classes(_by_stream(streams), self._sets()['all'])
+                save_best_classes(report, best, self.out_dir)
         return flat_zeroshot(report)
 
     def _sets(self) -> dict[str, list[str]]:
@@ -239,6 +243,13 @@ class ZeroShotMetric(BaseMetric):
         return result
 
 
+def _by_stream(streams: Mapping[str, Sequence[dict]]) -> Iterator[dict]:
+    """Records with the scores of one stream each, where all classes compete."""
+    for stream, records in streams.items():
+        for record in records:
+            yield dict(record, stream=stream, scores=record['scores'][stream]['all'])
+
+
 def _check(templates, label_sets: list[str]) -> None:
     """Refuse sentences that have no place for what they should name."""
     if isinstance(templates, str):
@@ -293,7 +304,7 @@ def save_zeroshot(report: dict, out_dir: str | Path) -> None:
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     dump(report, out_dir / 'zeroshot.json', indent=2)
-    (out_dir / 'zeroshot.md').write_text(zeroshot_table(report))
+    (out_dir / 'zeroshot.md').write_text(zeroshot_table(report), 'utf-8')
     main = MAIN[report['task']]
 
     def drawn(key: str) -> dict:

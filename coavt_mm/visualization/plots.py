@@ -200,7 +200,7 @@ def read_scalars(path: str | Path) -> dict[str, tuple[list[float], list[float]]]
         name -> (steps, values).
     """
     series: dict[str, tuple[list[float], list[float]]] = {}
-    for line in Path(path).read_text().splitlines():
+    for line in Path(path).read_text('utf-8').splitlines():
         row = json.loads(line)
         step = row.pop('step', row.get('iter'))
         for name, value in row.items():

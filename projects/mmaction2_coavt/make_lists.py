@@ -53,7 +53,7 @@ def write_lists(
             audio.append(f'{name} {round(info.audio_end * 100)} {label}\n')
         silent += not (info.has_video and info.has_audio)
     for kind, lines in (('video', video), ('audio', audio)):
-        (out / f'{manifest.stem}_{kind}.txt').write_text(''.join(lines))
+        (out / f'{manifest.stem}_{kind}.txt').write_text(''.join(lines), 'utf-8')
     print(f'{manifest}: {len(video)} films, {len(audio)} sounds, {len(classes)} '
           f'classes; {silent} clips lack one of the two')  # fmt: skip
     return classes
@@ -72,7 +72,7 @@ def main() -> None:
         classes = write_lists(
             find_manifest(manifest), args.data_root, out, args.classes
         )
-    (out / 'classes.txt').write_text('\n'.join(classes) + '\n')
+    (out / 'classes.txt').write_text('\n'.join(classes) + '\n', 'utf-8')
 
 
 if __name__ == '__main__':

@@ -1,12 +1,20 @@
 import json
+import re
 
 import pytest
 from media_files import write_rows
 
-from coavt_mm.datasets import AVTDataset
+from coavt_mm.datasets import AVTDataset, protocols
 from coavt_mm.datasets.labels import class_names
 from coavt_mm.datasets.manifest import content_hash, read_sidecar
-from coavt_mm.datasets.protocols import make_protocol, read_ids, recording
+from coavt_mm.datasets.protocols import (
+    VGGSOUNDER_RELEASES,
+    make_protocol,
+    read_ids,
+    read_vggsounder,
+    recording,
+    release_of,
+)
 from coavt_mm.errors import ConfigError, ManifestError
 
 VGG = class_names('vggsound')
@@ -170,6 +178,82 @@ def test_relabels(vggsound, tmp_path, name, labels, missing):
     assert sidecar['missing'] == missing
 
 
+ROWS = [
+    ['a_000001', VGG[0], 'AV'],
+    ['b_000001', VGG[1], 'A'],
+    ['a_000001', VGG[2], 'V'],
+]
+
+
+def vggsounder(
+    path, rows=ROWS, newline='\n', head='video_id,label,modality,voice_over'
+):
+    text = newline.join([head, *(f'{a},"{b}",{c},False' for a, b, c in rows), ''])
+    path.write_text(text, encoding='utf-8', newline='')
+    return path
+
+
+def test_a_release_is_told_by_its_content(tmp_path, monkeypatch):
+    first = release_of(read_vggsounder(vggsounder(tmp_path / 'v.csv')))
+    assert re.fullmatch('unknown-[0-9a-f]{12}', first)
+    written = vggsounder(
+        tmp_path / 'w.csv', ROWS[::-1], '\r\n', '\ufeffVIDEO_ID,label,modality,more'
+    )
+    assert release_of(read_vggsounder(written)) == first
+    for changed in (ROWS[:2], [*ROWS[:2], [*ROWS[2][:2], 'A']]):
+        other = read_vggsounder(vggsounder(tmp_path / 'x.csv', changed))
+        assert release_of(other) not in (first, *VGGSOUNDER_RELEASES.values())
+    monkeypatch.setitem(VGGSOUNDER_RELEASES, first.removeprefix('unknown-'), '1.0')
+    assert release_of(read_vggsounder(written)) == '1.0'
+
+
+def test_the_releases_of_the_package():
+    assert VGGSOUNDER_RELEASES['cbfde11919a1'] == '1.0'
+    assert VGGSOUNDER_RELEASES['d914af47e5a7'] == '0.1.6'
+
+
+@pytest.mark.parametrize('release', ['1.0', '0.1.6', None])
+def test_every_result_carries_the_release(tmp_path, monkeypatch, capsys, release):
+    table = vggsounder(tmp_path / 'vggsounder.csv')
+    digest = release_of(read_vggsounder(table))
+    if release:
+        known = {digest.removeprefix('unknown-'): release}
+        monkeypatch.setattr(protocols, 'VGGSOUNDER_RELEASES', known)
+    said = []
+    monkeypatch.setattr(protocols, 'print_log', lambda text, **_: said.append(text))
+    rows = [{'id': 'a_000001', 'clip': 'x.mp4'}, {'id': 'b_000001', 'clip': 'y.mp4'}]
+    manifest = write_rows(tmp_path / 'test.jsonl', rows)
+    sidecar = make_protocol('vggsounder-a', manifest, relabels=table)
+    assert sidecar['protocol'] == f'vggsounder-a-{release or digest}'
+    path = tmp_path / 'vggsounder-a.jsonl'
+    assert AVTDataset(str(path)).metainfo['protocol'] == sidecar['protocol']
+    assert bool(said) == (release is None)
+    assert all(digest in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('video_id,label\na,b\n', ':1: no columns video_id, label, modality'),
+        ('video_id;label;modality\na;b;A\n', ':1: .*semicolons'),
+        ('video_id,label,modality\na,b,a\n', ":2: modality 'a' is none of A, V, AV"),
+        ('video_id,label,modality\na,b\n', ':2: 3 columns expected, 2 found'),
+    ],
+)
+def test_relabels_that_are_none(tmp_path, text, reason):
+    (tmp_path / 'v.csv').write_text(text)
+    with pytest.raises(ManifestError, match=f'v.csv{reason}'):
+        read_vggsounder(tmp_path / 'v.csv')
+
+
+def test_files_that_a_protocol_makes_no_use_of(audiocaps, tmp_path):
+    table = vggsounder(tmp_path / 'v.csv')
+    with pytest.raises(ConfigError, match='makes no use of a VGGSounder file'):
+        make_protocol('audiocaps-available', audiocaps, relabels=table)
+    with pytest.raises(ConfigError, match='makes no use of a list of ids'):
+        make_protocol('vggsounder', audiocaps, ids=table, relabels=table)
+
+
 @pytest.mark.parametrize(
     ('name', 'ids_', 'message'),
     [
@@ -199,8 +283,38 @@ def test_too_many_clips_and_overwriting(tmp_path):
     assert read_sidecar(manifest) == {}
 
 
+@pytest.mark.parametrize(
+    ('content', 'found'),
+    [
+        ('\ufeffid,youtube_id\n1,a\n2,b\n3,a\n', ['a', 'b']),  # not the number
+        ('Video_ID,x\r\n a ,1\r\n,\r\n#b,2\r\n', ['a', '#b']),
+        ('id,,\na,,\n', ['a']),
+    ],
+)
+def test_csv_of_ids(tmp_path, content, found):
+    (tmp_path / 'x.csv').write_text(content, encoding='utf-8', newline='')
+    assert read_ids(tmp_path / 'x.csv') == found
+
+
 def test_csv_without_ids(tmp_path):
     path = tmp_path / 'x.csv'
-    path.write_text('name\na\n')
-    with pytest.raises(ManifestError, match='x.csv:1: no column youtube_id'):
-        read_ids(path)
+    for text, reason in (
+        ('name\na\n', '1: no column youtube_id, video_id or id'),
+        ('', '1: no column youtube_id'),
+        ('id,x\na,1\n,2\n', '3: the id is empty'),
+        ('id;x\na;1\n', '1: .*semicolons'),
+    ):
+        path.write_text(text)
+        with pytest.raises(ManifestError, match=f'x.csv:{reason}'):
+            read_ids(path)
+
+
+def test_spans_of_one_start_keep_their_ids(tmp_path):
+    rows = [{'clip': 'a.mp4', 'start': 30, 'end': end} for end in (40, 50)]
+    manifest = write_rows(tmp_path / 'm.jsonl', rows)
+    (tmp_path / 'ids.txt').write_text('a_30_50\n')
+    out = tmp_path / 'out.jsonl'
+    make_protocol('audiocaps-available', manifest, out, tmp_path / 'ids.txt')
+    assert [json.loads(x) for x in out.read_text().splitlines()] == [
+        dict(rows[1], id='a_30_50')
+    ]

@@ -59,6 +59,22 @@ def test_files_that_name_their_metric_are_found(folder):
     }
 
 
+def test_files_of_other_kinds_are_left_out(folder):
+    bad = [
+        b'{"metric": "\xfc"}',
+        b'[' * 200_000,
+        b'{"metric": ["x"]}',
+        b'{"metric": 5}',
+    ]
+    for number, content in enumerate(bad):
+        (folder / f'two/bad{number}.json').write_bytes(content)
+    marked = b'\xef\xbb\xbf' + json.dumps(RETRIEVAL).encode()
+    (folder / 'two/marked.json').write_bytes(marked)
+    found, others = find_results([folder / 'two'])
+    assert [path.name for path in found] == ['classification.json', 'marked.json']
+    assert len(others) == 2 + len(bad)
+
+
 def test_numbers_side_by_side_make_a_row(folder):
     rows = read_rows(folder / 'one/retrieval.json')
     assert [(row.part, row.numbers) for row in rows] == [

@@ -73,15 +73,16 @@ def run(config: Path, folder: Path, seed: int, options: list[str]) -> None:
         ConfigError: If it was done, or begun, with other options.
     """
     made_with = folder / 'options.json'
-    if made_with.is_file() and json.loads(made_with.read_text()) != options:
+    made = made_with.read_text('utf-8') if made_with.is_file() else ''
+    if made and json.loads(made) != options:
         raise ConfigError(
-            f'{folder} was made with the options {made_with.read_text()}, not with '
+            f'{folder} was made with the options {made}, not with '
             f'{json.dumps(options)}; name another --work-dir'
         )
     if (folder / 'retrieval.json').is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    made_with.write_text(json.dumps(options))
+    made_with.write_text(json.dumps(options), 'utf-8')
     common = ('--work-dir', folder)
     call('train.py', config, '--resume', '--seed', str(seed), *common, options=options)
     last = last_checkpoint(folder)
@@ -100,7 +101,7 @@ def results(work_dir: Path, name: str, seeds: list[int]) -> dict[str, list[float
         path = work_dir / name / f'seed_{seed}' / 'retrieval.json'
         if not path.is_file():
             continue
-        report = json.loads(path.read_text())
+        report = json.loads(path.read_text('utf-8'))
         for column, (direction, stream) in COLUMNS.items():
             if stream in report[direction]:
                 value = report[direction][stream]['R@1']
@@ -125,7 +126,9 @@ def table(measured: dict[str, dict], configs: dict[str, Path]) -> str:
         '|' + '---|' * (len(columns) + 2),
     ]
     for name, values in measured.items():
-        what = ast.get_docstring(ast.parse(configs[name].read_text())).splitlines()[0]
+        what = ast.get_docstring(
+            ast.parse(configs[name].read_text('utf-8'))
+        ).splitlines()[0]
         what = what.removeprefix('Ablation in miniature: ') if name != 'full' else '-'
         cells = [cell(values.get(column, [])) for column in columns]
         lines.append(f'| {name} | {" | ".join(cells)} | {what} |')
@@ -159,7 +162,7 @@ def write(args: Namespace, configs: dict[str, Path]) -> None:
         return
     args.out.parent.mkdir(parents=True, exist_ok=True)
     begin, end = '<!-- table: begin -->', '<!-- table: end -->'
-    text = args.out.read_text() if args.out.is_file() else ''
+    text = args.out.read_text('utf-8') if args.out.is_file() else ''
     if begin not in text:
         text = f'# Ablations on the demo data\n\n{begin}\n{end}\n'
     picture = args.out.with_suffix('.png')
@@ -170,7 +173,7 @@ def write(args: Namespace, configs: dict[str, Path]) -> None:
         f'{table(measured, configs)}\n\n![R@1 of every ablation]({picture.name})'
     )
     head, tail = text.split(begin)[0], text.split(end)[1]
-    args.out.write_text(f'{head}{begin}\n{made}\n{end}{tail}')
+    args.out.write_text(f'{head}{begin}\n{made}\n{end}{tail}', 'utf-8')
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def main() -> None:
         write_csv(rows, args.csv)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(f'# Results\n\n{markdown_tables(rows)}')
+        args.out.write_text(f'# Results\n\n{markdown_tables(rows)}', 'utf-8')
     else:
         print(markdown_tables(rows))
     print(

@@ -32,6 +32,9 @@ def main() -> None:
         print(f'  {name} = {other}')
     if args.out:
         write_exclusion_list(args.out, leaks, args.train, args.test)
+    if args.out and not leaks:
+        print(f'{args.out} has no ids and leaves nothing out')
+    elif args.out:
         print(f"exclude='{args.out}' in the data set's config leaves them out")
 
 

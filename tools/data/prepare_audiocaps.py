@@ -4,10 +4,8 @@ Example: python tools/data/prepare_audiocaps.py train.csv val.csv test.csv \
     --clips /data/audiocaps
 """
 
-from pathlib import Path
-
 from coavt_mm.datasets.preparation import read_audiocaps
-from coavt_mm.datasets.preparation.command import make_parser, run
+from coavt_mm.datasets.preparation.command import make_parser, read_lists, run
 from coavt_mm.engine.launch import run_tool
 
 
@@ -23,7 +21,7 @@ def main() -> None:
         help='match the captions with sound and picture, or with the sound alone',
     )
     args = parser.parse_args()
-    splits = {Path(path).stem: read_audiocaps(path, args.field) for path in args.csv}
+    splits = read_lists(args.csv, lambda path: read_audiocaps(path, args.field))
     run(args, splits, 'audiocaps')
 
 

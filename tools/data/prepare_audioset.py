@@ -4,11 +4,9 @@ Example: python tools/data/prepare_audioset.py balanced_train_segments.csv \
     eval_segments.csv --clips /data/audioset
 """
 
-from pathlib import Path
-
 from coavt_mm.datasets.labels import class_names
 from coavt_mm.datasets.preparation import read_audioset
-from coavt_mm.datasets.preparation.command import make_parser, run
+from coavt_mm.datasets.preparation.command import make_parser, read_lists, run
 from coavt_mm.engine.launch import run_tool
 
 
@@ -21,8 +19,7 @@ def main() -> None:
         'eval_segments.csv; each gives a manifest, such as balanced_train.jsonl',
     )
     args = parser.parse_args()
-    names = [Path(path).stem.removesuffix('_segments') for path in args.csv]
-    splits = dict(zip(names, map(read_audioset, args.csv), strict=True))
+    splits = read_lists(args.csv, read_audioset, suffix='_segments')
     run(args, splits, 'audioset', class_names('audioset'))
 
 

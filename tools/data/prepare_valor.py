@@ -4,10 +4,8 @@ Example: python tools/data/prepare_valor.py desc_train.json desc_val.json \
     desc_test.json --clips /data/valor
 """
 
-from pathlib import Path
-
 from coavt_mm.datasets.preparation import read_valor
-from coavt_mm.datasets.preparation.command import make_parser, run
+from coavt_mm.datasets.preparation.command import make_parser, read_lists, run
 from coavt_mm.engine.launch import run_tool
 
 
@@ -20,8 +18,7 @@ def main() -> None:
         'such as train.jsonl',
     )
     args = parser.parse_args()
-    names = [Path(path).stem.removeprefix('desc_') for path in args.json]
-    run(args, dict(zip(names, map(read_valor, args.json), strict=True)), 'valor')
+    run(args, read_lists(args.json, read_valor, prefix='desc_'), 'valor')
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ def class_ids(name: str) -> dict[str, str]:
     if name not in LISTS:
         raise ConfigError(f"class list '{name}' is none of {', '.join(LISTS)}")
     path = Path(__file__).with_name(f'{name}.csv')
-    with open(path, encoding='utf-8', newline='') as file:
+    with open(path, encoding='utf-8-sig', newline='') as file:
         return {row['mid']: row['display_name'] for row in csv.DictReader(file)}
 
 

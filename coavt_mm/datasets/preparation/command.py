@@ -2,12 +2,15 @@
 
 import os
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from coavt_mm.datasets.preparation.checking import PROBLEMS, UNUSABLE
 from coavt_mm.datasets.preparation.layouts import ClipIndex, FolderIndex
 from coavt_mm.datasets.preparation.preparing import Splits, prepare
 from coavt_mm.datasets.preparation.report import one_line_per_split
+from coavt_mm.datasets.preparation.sources import ListedClip
+from coavt_mm.errors import ConfigError
 
 
 def make_parser(doc: str, out_dir: str) -> ArgumentParser:
@@ -51,6 +54,31 @@ def make_parser(doc: str, out_dir: str) -> ArgumentParser:
         help='do not decode: faster, but finds neither damage nor silence',
     )
     return parser
+
+
+def read_lists(
+    paths: Sequence[str],
+    read: Callable[[str], list[ListedClip]],
+    prefix: str = '',
+    suffix: str = '',
+) -> Splits:
+    """Reads lists, each of a split that bears the file's name.
+
+    Args:
+        paths (Sequence[str]): The files.
+        read (Callable): Reads one.
+        prefix, suffix (str): Parts of the names to leave out.
+
+    Raises:
+        ConfigError: Two have the same name.
+    """
+    splits: dict[str, list[ListedClip]] = {}
+    for path in paths:
+        name = Path(path).stem.removeprefix(prefix).removesuffix(suffix)
+        if name in splits:
+            raise ConfigError(f"two of the lists are of a split '{name}'; rename one")
+        splits[name] = read(path)
+    return splits
 
 
 def run(

@@ -36,10 +36,11 @@ PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A media file and the start that its name tells, in the name's own unit."""
+    """A media file, and the start and end that its name tells, in its own unit."""
 
     path: str
     start: float | None
+    end: float | None = None
 
 
 class Found(NamedTuple):
@@ -128,20 +129,20 @@ def _is_text(name: str) -> bool:
     return not any('\udc80' <= letter <= '\udcff' for letter in name)
 
 
-def _readings(stem: str) -> Iterator[tuple[str, float | None]]:
-    """What a name may mean, (id, start), the most literal reading first.
+def _readings(stem: str) -> Iterator[tuple[str, float | None, float | None]]:
+    """What a name may mean, (id, start, end), the most literal reading first.
 
     Ids contain underscores and digits themselves, so 'ab_12' has several readings;
     the list of wanted ids decides.
     """
     for name in (stem, stem[1:]) if stem.startswith('Y') else (stem,):
-        yield name, None
+        yield name, None, None
         head, _, last = name.rpartition('_')
         if head and re.fullmatch(r'\d+(?:\.\d+)?', last):
-            yield head, float(last)
+            yield head, float(last), None
             front, _, first = head.rpartition('_')
             if front and re.fullmatch(r'\d+(?:\.\d+)?', first):
-                yield front, float(first)
+                yield front, float(first), float(last)
 
 
 class ClipIndex:
@@ -160,9 +161,9 @@ class ClipIndex:
             for path in _named_files(folder):
                 stem, suffix = os.path.splitext(os.path.basename(path))
                 kind = self.videos if suffix.lower() in VIDEO_SUFFIXES else self.sounds
-                for source, start in _readings(stem):
+                for source, *span in _readings(stem):
                     if source in wanted:
-                        kind[source].append(FoundFile(path, start))
+                        kind[source].append(FoundFile(path, *span))
                         break
 
     def find(self, clip: ListedClip) -> Found | None:
@@ -170,7 +171,8 @@ class ClipIndex:
         video, sound = (
             min(
                 (file for file in files.get(clip.source, ()) if _fits(file, clip)),
-                key=lambda file: file.start is None,  # a name with the start is surer
+                # a name with the start is surer, and one with the end too
+                key=lambda file: (file.start is None, not _ends_with(file, clip)),
                 default=None,
             )
             for files in (self.videos, self.sounds)
@@ -265,6 +267,17 @@ def _preferred(paths: Sequence[str], suffix: str) -> str | None:
 def _fits(file: FoundFile, clip: ListedClip) -> bool:
     if file.start is None or clip.start is None:
         return file.start is None
+    if clip.names_end and file.end is not None and not _ends_with(file, clip):
+        return False  # it is the other clip with this start
+    return _same_time(file.start, clip.start)
+
+
+def _ends_with(file: FoundFile, clip: ListedClip) -> bool:
+    ends = (file.end, clip.end)
+    return None not in ends and _same_time(*ends)
+
+
+def _same_time(named: float, seconds: float) -> bool:
     # whole seconds are often cut off; and 30 may be written as 30000 ms
-    starts = (clip.start, int(clip.start), round(clip.start * 1000))
-    return any(abs(file.start - start) < 1e-3 for start in starts)
+    times = (seconds, int(seconds), round(seconds * 1000))
+    return any(abs(named - time) < 1e-3 for time in times)

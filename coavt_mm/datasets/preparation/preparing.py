@@ -2,49 +2,33 @@
 
 import json
 import os
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
 
+from coavt_mm.datasets.captions import shared_captions
 from coavt_mm.datasets.manifest import write_manifest
 from coavt_mm.datasets.preparation.checking import UNUSABLE, Task, check_clip
+from coavt_mm.datasets.preparation.journal import read_journal
 from coavt_mm.datasets.preparation.layouts import ClipIndex, FolderIndex
+from coavt_mm.datasets.preparation.processes import Died, run_each
 from coavt_mm.datasets.preparation.report import write_report
 from coavt_mm.datasets.preparation.sources import ListedClip
-from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError
+from coavt_mm.datasets.reading import printable
+from coavt_mm.errors import ConfigError, DatasetMissingError
 
 Splits = Mapping[str, Sequence[ListedClip]]
 
-
-def read_journal(path: Path) -> dict[str, dict]:
-    """Results of an earlier run; a last line that was cut off is left out."""
-    results: dict[str, dict] = {}
-    if path.is_file():
-        for line in path.read_text(encoding='utf-8').splitlines():
-            try:
-                key, result = json.loads(line)
-            except ValueError:
-                continue
-            results[key] = result
-    return results
+JOURNAL = 'journal.jsonl'
 
 
-def _checked(tasks: Sequence[Task], workers: int) -> Generator[dict, None, None]:
-    if workers <= 1:
-        yield from map(check_clip, tasks)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        try:
-            yield from pool.map(check_clip, tasks, chunksize=8)
-        except BrokenProcessPool as error:
-            raise ClipError(
-                'a process that checked clips was killed (out of memory, or a decoder '
-                'that crashed); start the command again, what was done is kept'
-            ) from error
+def _check(task: Task) -> dict:
+    try:
+        return check_clip(task)
+    except MemoryError:
+        return dict(problems=['unreadable'], reason='out of memory')
 
 
 def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, dict]:
@@ -54,7 +38,8 @@ def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, d
     Args:
         tasks (Sequence[Task]): The clips.
         journal (Path): JSON lines [key, result].
-        workers (int): Processes.
+        workers (int): Processes; a clip over which one dies is unreadable. 0: none,
+            a decoder that crashes takes this one along.
 
     Returns:
         dict: Key of a task -> result of `check_clip`.
@@ -64,14 +49,17 @@ def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, d
     todo = {key: task for key, task in todo.items() if key not in results}
     # closing: an interruption must not wait for what the pool still has to do
     with (
-        closing(_checked(list(todo.values()), workers)) as done,
+        closing(run_each(_check, todo, workers)) as done,
         open(journal, 'a', encoding='utf-8') as file,
     ):
         if file.tell():
             file.write('\n')  # ends a line that was cut off
         bar = tqdm(total=len(todo), desc='checking clips', unit='clip', mininterval=1.0)
         with bar:
-            for key, result in zip(todo, done, strict=True):
+            for key, result in done:
+                if isinstance(result, Died):
+                    reason = f'the process that read it died ({result})'
+                    result = dict(problems=['unreadable'], reason=reason)
                 file.write(json.dumps([key, result]) + '\n')
                 file.flush()
                 results[key] = result
@@ -118,9 +106,13 @@ def _find(
 ) -> dict[str, list[Task | None]]:
     """What to check of each clip of each split; None where there's no file."""
     tasks: dict[str, list[Task | None]] = {}
+    if not splits:
+        raise ConfigError(f'{dataset}: the list has no clips')
     for split, group in splits.items():
         if not group:
             raise ConfigError(f'the list of {split} has no clips')
+        if not split or Path(split).name != split or split.lower() == 'journal':
+            raise ConfigError(f"a split can't be named '{split}'; rename it")
         tasks[split] = [
             found and Task(*found, clip.start, clip.end, **settings)
             for clip, found in zip(group, map(index.find, group), strict=True)
@@ -157,7 +149,7 @@ def prepare(
     dataset: str,
     classes: Sequence[str] | None = None,
     drop: Sequence[str] = (),
-    workers: int = 1,
+    workers: int = 0,
     **settings,
 ) -> dict:
     """Writes ``<split>.jsonl`` with a sidecar for each split, ``report.json`` and
@@ -173,21 +165,21 @@ def prepare(
         dataset (str): Name for the report and the protocols.
         classes (Sequence[str], optional): Class names, for the sidecars.
         drop (Sequence[str]): More of `PROBLEMS` that leave a clip out.
-        workers (int): Processes.
+        workers (int): Processes, see `check_all`.
         **settings: Those of `Task`: min_seconds, silence_dbfs, decode, timeout.
 
     Returns:
         dict: The report.
 
     Raises:
-        ConfigError: A list is empty.
+        ConfigError: A list is empty, or a split's name is no file's name.
         DatasetMissingError: Not one clip was found.
     """
     tasks = _find(splits, index, dataset, settings)
     out_dir = Path(os.path.abspath(os.path.expanduser(out_dir)))
     out_dir.mkdir(parents=True, exist_ok=True)
     there = [task for group in tasks.values() for task in group if task]
-    results = check_all(there, out_dir / 'journal.jsonl', workers)
+    results = check_all(there, out_dir / JOURNAL, workers)
     unwanted = {*UNUSABLE, *drop}
     report = dict(dataset=dataset, splits={})
     for split, group in splits.items():
@@ -211,15 +203,18 @@ def summarise(found: Sequence[dict], rows: Sequence[dict], digest: str) -> dict:
     problems: dict[str, dict[str, str]] = {}
     for result in found:
         for problem in result['problems']:
-            reason = result.get('reason', '')
+            reason = printable(result.get('reason', ''))
             if problem == 'duplicate':
                 reason = f'same as {result["duplicate_of"]}'
             problems.setdefault(problem, {})[result['id']] = reason
     missing = len(problems.get('missing', ()))
+    texts, clips = shared_captions(rows)
     return dict(
         listed=len(found),
         found=len(found) - missing,
         written=len(rows),
         hash=digest,
+        shared_captions=texts,
+        clips_with_shared_captions=clips,
         problems=problems,
     )

@@ -20,6 +20,8 @@ def _markdown(report: dict) -> str:
         lines.append(f'| {" | ".join(map(str, cells))} | {part["hash"]} |')
     lines += ['', f'Left out for want of a usable file: {", ".join(UNUSABLE)}.']
     for split, part in report['splits'].items():
+        if part['shared_captions']:
+            lines += ['', f'{split}: {_shared(part)}.']
         for name, ids in part['problems'].items():
             lines += ['', f'## {split}: {name.replace("_", " ")} ({len(ids)})', '']
             for clip, reason in list(ids.items())[:NAMED]:
@@ -27,6 +29,11 @@ def _markdown(report: dict) -> str:
             if len(ids) > NAMED:
                 lines.append(f'- and {len(ids) - NAMED} more, see report.json')
     return '\n'.join(lines) + '\n'
+
+
+def _shared(part: dict) -> str:
+    texts, clips = part['shared_captions'], part['clips_with_shared_captions']
+    return f'{texts} captions are shared by several clips, {clips} in all'
 
 
 def one_line_per_split(report: dict) -> str:
@@ -39,7 +46,9 @@ def one_line_per_split(report: dict) -> str:
             if name in part['problems']
         )
         found = f'{part["written"]} of {part["listed"]} clips written'
-        lines.append(f'{split}: {found}' + (f' ({counts})' if counts else ''))
+        found += f' ({counts})' if counts else ''
+        found += f'; {_shared(part)}' if part['shared_captions'] else ''
+        lines.append(f'{split}: {found}')
     return '\n'.join(lines)
 
 
@@ -48,7 +57,8 @@ def write_report(report: dict, folder: Path) -> None:
 
     Args:
         report (dict): dataset, and for each of `splits` listed, found,
-            written, hash and problems (name -> {id: reason}).
+            written, hash, shared_captions, clips_with_shared_captions (see
+            `shared_captions`) and problems (name -> {id: reason}).
         folder (Path): Where to.
     """
     text = json.dumps(report, indent=1, ensure_ascii=False)

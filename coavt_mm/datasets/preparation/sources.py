@@ -1,18 +1,29 @@
 """Readers of the official lists: csv and json in, listed clips out."""
 
-import csv
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from coavt_mm.datasets.labels import class_ids, class_names
-from coavt_mm.datasets.manifest import nearest
-from coavt_mm.errors import DatasetMissingError, ManifestError
+from coavt_mm.datasets.manifest import check_seconds, nearest
+from coavt_mm.datasets.reading import (
+    columns,
+    existing,
+    is_plain,
+    iter_csv,
+    iter_table,
+    located,
+    read_json,
+)
+from coavt_mm.errors import ManifestError
 
 # VALOR names a clip '<id>_<start>_<end>', times in s.
 SPAN = re.compile(r'(.+)_(\d+(?:\.\d+)?)_(\d+(?:\.\d+)?)')
+
+# A split gives its name to files.
+SPLIT = re.compile(r'(?!\.{1,2}$)[\w.-]{1,100}')
 
 
 @dataclass
@@ -24,6 +35,8 @@ class ListedClip:
         start, end (float, optional): Span of the recording in s; None is the whole.
         labels (list[str]): Class names.
         captions, audio_captions, visual_captions (list[str]): As in a manifest.
+        names_end (bool): Whether the id has the end too, since another clip of the
+            list begins at the same time.
     """
 
     source: str
@@ -33,19 +46,34 @@ class ListedClip:
     captions: list[str] = field(default_factory=list)
     audio_captions: list[str] = field(default_factory=list)
     visual_captions: list[str] = field(default_factory=list)
+    names_end: bool = False
 
     @property
     def clip_id(self) -> str:
-        """``<source>_<start in s, 6 digits>``, or the source alone."""
-        if self.start is None:
-            return self.source
-        whole, rest = divmod(round(self.start * 1000), 1000)
-        return f'{self.source}_{whole:06d}' + (f'.{rest:03d}' if rest else '')
+        """``<source>_<start in s, 6 digits>``, or the source alone; with
+        ``_<end>`` behind it where `names_end` is set."""
+        times = (self.start, self.end if self.names_end else None)
+        return '_'.join(
+            [self.source, *(_six_digits(t) for t in times if t is not None)]
+        )
+
+    @property
+    def span(self) -> tuple[str, int | None, int | None]:
+        """What tells clips apart: source, start and end in ms."""
+        times = (self.start, self.end)
+        return (self.source, *(t if t is None else round(t * 1000) for t in times))
+
+
+def _six_digits(seconds: float) -> str:
+    whole, rest = divmod(round(seconds * 1000), 1000)
+    return f'{whole:06d}' + (f'.{rest:03d}' if rest else '')
 
 
 def _filled(text: str | None, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f'the {what} is empty')
+    if not is_plain(text):
+        raise ValueError(f'the {what} holds NUL or half a character: {text!r}')
     return text.strip()
 
 
@@ -54,9 +82,7 @@ def _seconds(text: str, what: str) -> float:
         value = float(text)
     except (TypeError, ValueError):
         raise ValueError(f'{what} {text!r} is no number of seconds') from None
-    if not 0 <= value < float('inf'):
-        raise ValueError(f'{what} {text!r} is not a time of 0 s or later')
-    return value
+    return check_seconds(value, what)
 
 
 def _known_label(label: str, names: list[str]) -> str:
@@ -68,51 +94,29 @@ def _known_label(label: str, names: list[str]) -> str:
     return label
 
 
-def iter_csv(
-    path: str | Path, parse: Callable[[list[str]], ListedClip | None], **dialect
-) -> Iterator[ListedClip]:
-    """Parses the rows of a csv file; empty rows and those that begin with # are
-    skipped, as are those for which `parse` gives None.
+def gather(clips: Iterable[ListedClip]) -> list[ListedClip]:
+    """Joins the captions and labels of rows about the same span, in order.
 
     Raises:
-        ManifestError: A row can't be parsed; the message names file and line.
-        DatasetMissingError: The file isn't there.
+        ManifestError: Two clips would have one id.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise DatasetMissingError(f'list {path.name} is missing; looked for {path}')
-    with open(path, encoding='utf-8-sig', newline='') as file:
-        reader = csv.reader(file, strict=True, **dialect)
-        while True:
-            first = reader.line_num + 1
-            try:
-                row = next(reader, None)
-                if row is None:
-                    return
-                if not row or row[0].startswith('#'):
-                    continue
-                clip = parse(row)
-            except (ValueError, csv.Error) as error:
-                raise ManifestError(f'{path}:{first}: {error}') from error
-            if clip is not None:
-                yield clip
-
-
-def _columns(row: list[str], count: int) -> list[str]:
-    if len(row) != count:
-        raise ValueError(f'{count} columns expected, {len(row)} found')
-    return row
-
-
-def gather(clips: Iterable[ListedClip]) -> list[ListedClip]:
-    """Joins the captions and labels of rows about the same clip, in order."""
-    joined: dict[str, ListedClip] = {}
+    joined: dict[tuple, ListedClip] = {}
     for clip in clips:
-        first = joined.setdefault(clip.clip_id, clip)
+        first = joined.setdefault(clip.span, clip)
         if first is not clip:
             for key in ('captions', 'audio_captions', 'visual_captions'):
                 getattr(first, key).extend(getattr(clip, key))
             first.labels.extend(x for x in clip.labels if x not in first.labels)
+    starts = Counter(clip.clip_id for clip in joined.values())
+    of_id: dict[str, ListedClip] = {}
+    for clip in joined.values():
+        clip.names_end = starts[clip.clip_id] > 1
+        other = of_id.setdefault(clip.clip_id, clip)
+        if other is not clip:
+            raise ManifestError(
+                f"two clips would have the id '{clip.clip_id}': {other.span} and "
+                f'{clip.span} (source, start and end in ms); rename one'
+            )
     return list(joined.values())
 
 
@@ -128,18 +132,15 @@ def read_vggsound(path: str | Path) -> dict[str, list[ListedClip]]:
     names = class_names('vggsound')
     splits: dict[str, list[ListedClip]] = dict(train=[], test=[])
 
-    def parse(row: list[str]) -> ListedClip:
-        source, start, label, split = _columns(row, 4)
-        if split not in splits:
-            raise ValueError(f"split '{split}' is neither train nor test")
-        begin = _seconds(start, 'start')
-        label = _known_label(label, names)
-        clip = ListedClip(_filled(source, 'id'), begin, begin + 10, [label])
-        splits[split].append(clip)
-        return clip
-
-    for _ in iter_csv(path, parse):
-        pass
+    for place, row in iter_csv(path):
+        with located(place):
+            source, start, label, split = columns(row, 4)
+            if split not in splits:
+                raise ValueError(f"split '{split}' is neither train nor test")
+            begin = _seconds(start, 'start')
+            label = _known_label(label, names)
+            clip = ListedClip(_filled(source, 'id'), begin, begin + 10, [label])
+            splits[split].append(clip)
     return {split: gather(clips) for split, clips in splits.items()}
 
 
@@ -151,20 +152,22 @@ def read_audioset(path: str | Path) -> list[ListedClip]:
         path (str | Path): Such as eval_segments.csv.
     """
     names = class_ids('audioset')
-
-    def parse(row: list[str]) -> ListedClip:
-        source, start, end, mids = _columns(row, 4)
-        labels = []
-        for mid in mids.split(','):
-            if mid not in names:
-                raise ValueError(f"label '{mid}' is none of the {len(names)} classes")
-            labels.append(names[mid])
-        begin, stop = _seconds(start, 'start'), _seconds(end, 'end')
-        if stop <= begin:
-            raise ValueError(f'end {end} s does not lie behind start {start} s')
-        return ListedClip(_filled(source, 'id'), begin, stop, labels)
-
-    return gather(iter_csv(path, parse, skipinitialspace=True))
+    clips = []
+    for place, row in iter_csv(path, comments=True, skipinitialspace=True):
+        with located(place):
+            source, start, end, mids = columns(row, 4)
+            mids = mids.split(',')
+            unknown = [mid for mid in mids if mid not in names]
+            if unknown:
+                raise ValueError(
+                    f"label '{unknown[0]}' is none of the {len(names)} classes"
+                )
+            begin, stop = _seconds(start, 'start'), _seconds(end, 'end')
+            if stop <= begin:
+                raise ValueError(f'end {end} s does not lie behind start {start} s')
+            labels = [names[mid] for mid in mids]
+            clips.append(ListedClip(_filled(source, 'id'), begin, stop, labels))
+    return gather(clips)
 
 
 def read_audiocaps(path: str | Path, field_name: str = 'captions') -> list[ListedClip]:
@@ -176,23 +179,21 @@ def read_audiocaps(path: str | Path, field_name: str = 'captions') -> list[Liste
         field_name (str): Where the captions go: 'captions' (they are matched with
             sound and picture) or 'audio_captions' (with the sound alone).
     """
-    header = ['audiocap_id', 'youtube_id', 'start_time', 'caption']
-    seen_header = False
+    names = ['audiocap_id', 'youtube_id', 'start_time', 'caption']
 
-    def parse(row: list[str]) -> ListedClip | None:
-        nonlocal seen_header
-        if not seen_header:
-            if row != header:
-                raise ValueError(f'the header must be {",".join(header)}, not {row}')
-            seen_header = True
-            return None
-        _, source, start, caption = _columns(row, 4)
-        begin = _seconds(start, 'start_time')
-        clip = ListedClip(_filled(source, 'youtube_id'), begin, begin + 10)
-        getattr(clip, field_name).append(_filled(caption, 'caption'))
-        return clip
+    def check(found: list[str]) -> None:
+        if found != names:
+            raise ValueError(f'the header must be {",".join(names)}, not {found}')
 
-    return gather(iter_csv(path, parse))
+    clips = []
+    for place, cells in iter_table(path, check):
+        with located(place):
+            begin = _seconds(cells['start_time'], 'start_time')
+            source = _filled(cells['youtube_id'], 'youtube_id')
+            caption = _filled(cells['caption'], 'caption')
+            clips.append(ListedClip(source, begin, begin + 10))
+            getattr(clips[-1], field_name).append(caption)
+    return gather(clips)
 
 
 def _valor_clip(entry: dict) -> ListedClip:
@@ -205,7 +206,10 @@ def _valor_clip(entry: dict) -> ListedClip:
     span = SPAN.fullmatch(name)
     if not span:
         return ListedClip(name, captions=captions)
-    return ListedClip(span[1], float(span[2]), float(span[3]), captions=captions)
+    start, end = _seconds(span[2], 'start'), _seconds(span[3], 'end')
+    if end <= start:  # 'clip_9_3': a name like any other
+        return ListedClip(name, captions=captions)
+    return ListedClip(span[1], start, end, captions=captions)
 
 
 def read_valor(path: str | Path) -> list[ListedClip]:
@@ -215,21 +219,13 @@ def read_valor(path: str | Path) -> list[ListedClip]:
     Raises:
         ManifestError: An entry can't be read; the message names its number.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise DatasetMissingError(f'list {path.name} is missing; looked for {path}')
-    try:
-        entries = json.loads(path.read_text(encoding='utf-8'))
-        if not isinstance(entries, list):
-            raise ValueError('a list of entries is expected')
-    except ValueError as error:
-        raise ManifestError(f'{path}: {error}') from error
+    entries = read_json(existing(path))
+    if not isinstance(entries, list):
+        raise ManifestError(f'{path}: a list of entries is expected')
     clips = []
     for number, entry in enumerate(entries, start=1):
-        try:
+        with located(f'{path}: entry {number}'):
             clips.append(_valor_clip(entry))
-        except ValueError as error:
-            raise ManifestError(f'{path}: entry {number}: {error}') from error
     return gather(clips)
 
 
@@ -239,16 +235,16 @@ FOLDER_COLUMNS = (
 )  # fmt: skip
 
 
-def _check_header(header: list[str]) -> None:
-    for name in header:
+def _check_header(names: list[str]) -> None:
+    for name in filter(None, names):
         if name not in FOLDER_COLUMNS:
             raise ValueError(f"unknown column '{name}'{nearest(name, FOLDER_COLUMNS)}")
-    if 'clip' not in header:
+    if 'clip' not in names:
         raise ValueError("there is no column 'clip'")
 
 
 def _own_clip(values: dict[str, str]) -> ListedClip:
-    start, end = values.get('start'), values.get('end')
+    start, end = values.get('start', '').strip(), values.get('end', '').strip()
     begin = _seconds(start, 'start') if start else None
     stop = _seconds(end, 'end') if end else None
     if stop is not None and stop <= (begin or 0):
@@ -256,7 +252,7 @@ def _own_clip(values: dict[str, str]) -> ListedClip:
     if stop is not None and begin is None:
         begin = 0.0
     texts = {
-        f'{key}s': [values[key].strip()]
+        f'{key}s': [_filled(values[key], key)]
         for key in ('caption', 'audio_caption', 'visual_caption', 'label')
         if values.get(key, '').strip()
     }
@@ -272,21 +268,16 @@ def read_folder_csv(path: str | Path) -> dict[str, list[ListedClip]]:
     Returns:
         dict: Name of a split ('all' where none is given) -> its clips.
     """
-    header: list[str] = []
     splits: dict[str, list[ListedClip]] = {}
-
-    def parse(row: list[str]) -> ListedClip | None:
-        if not header:
-            _check_header(row)
-            header.extend(row)
-            return None
-        values = dict(zip(header, _columns(row, len(header)), strict=True))
-        clip = _own_clip(values)
-        splits.setdefault(values.get('split') or 'all', []).append(clip)
-        return clip
-
-    for _ in iter_csv(path, parse):
-        pass
+    for place, cells in iter_table(path, _check_header):
+        with located(place):
+            split = cells.get('split', '').strip() or 'all'
+            if not SPLIT.fullmatch(split):
+                raise ValueError(
+                    f'split {split!r} must consist of letters, digits, _, - and .: it '
+                    'becomes the name of a file'
+                )
+            splits.setdefault(split, []).append(_own_clip(cells))
     if not splits:
         raise ManifestError(f'{path}: no rows')
     return {split: gather(clips) for split, clips in splits.items()}

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from coavt_mm.errors import ConfigError
+from coavt_mm.datasets.reading import read_json
+from coavt_mm.errors import ConfigError, ManifestError
 
 from . import grammar
 from .ceilings import retrieval_ceilings
@@ -195,7 +196,9 @@ def _check_settings(out_dir: Path, settings: Settings) -> None:
     if not path.exists():
         _write_text(path, json.dumps(wanted, indent=1) + '\n')
         return
-    stored = json.loads(path.read_text(encoding='utf-8'))
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise ManifestError(f'{path}: an object is expected')
     changed = [
         f'{key} was {stored.get(key)}, now {wanted.get(key)}'
         for key in sorted({*stored, *wanted})

@@ -59,6 +59,18 @@ def test_a_cut_out_sound_is_not_put_to_a_whole_video(tmp_path):
     assert index.find(CLIP) == (str(tmp_path / 'abc_def-g_1.mp4'), None, None)
 
 
+def test_the_end_in_a_name_tells_two_clips_apart(tmp_path):
+    touch(tmp_path, 'abc_30_40.mp4', 'abc_30000_50000.mp4')
+    spans = [ListedClip('abc', 30.0, end, names_end=True) for end in (40.0, 50.0, 60.0)]
+    index = ClipIndex([tmp_path], ['abc'])
+    found = [index.find(span) for span in spans]
+    assert [x and x.clip for x in found] == [
+        str(tmp_path / 'abc_30_40.mp4'), str(tmp_path / 'abc_30000_50000.mp4'), None
+    ]  # fmt: skip
+    # the only clip with this start has some other end: cut a little shorter
+    assert index.find(ListedClip('abc', 30.0, 39.5)) is not None
+
+
 def test_sound_alone(tmp_path):
     index = ClipIndex([touch(tmp_path, 'a.wav')], ['a'])
     assert index.find(ListedClip('a')) == (None, str(tmp_path / 'a.wav'), None)

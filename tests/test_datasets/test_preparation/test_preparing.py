@@ -1,11 +1,21 @@
 import json
+import os
 import shutil
+import signal
 
 import pytest
 
 from coavt_mm.datasets import AVTDataset
 from coavt_mm.datasets.manifest import content_hash
-from coavt_mm.datasets.preparation import FolderIndex, ListedClip, prepare, preparing
+from coavt_mm.datasets.preparation import (
+    FolderIndex,
+    ListedClip,
+    check_clip,
+    prepare,
+    preparing,
+)
+from coavt_mm.datasets.preparation.journal import read_journal
+from coavt_mm.datasets.preparation.report import one_line_per_split
 from coavt_mm.errors import ConfigError, DatasetMissingError
 
 
@@ -86,9 +96,101 @@ def test_resumes_after_an_interruption(corpus, tmp_path, monkeypatch):
     assert set(changed['splits']['all']['problems']['unreadable']) == {'c', 'd'}
 
 
+def check_or_die(task):
+    """The clips b and d take their process along."""
+    if task.clip.endswith(('b.mp4', 'd.mp4')):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return check_clip(task)
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_a_clip_that_kills_its_process(corpus, tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(preparing, 'check_clip', check_or_die)
+    problems = run(corpus, tmp_path, workers=workers)['splits']['all']['problems']
+    assert problems['unreadable'] == dict.fromkeys(
+        'bd', 'the process that read it died (SIGSEGV)'
+    )
+    assert ids(tmp_path / 'all.jsonl') == ['a', 'c']
+    assert '- `b`: the process' in (tmp_path / 'report.md').read_text()
+    journal = (tmp_path / 'journal.jsonl').read_text()
+    assert run(corpus, tmp_path, workers=0)['splits']['all']['problems'] == problems
+    assert (tmp_path / 'journal.jsonl').read_text().strip() == journal.strip()
+
+
+def test_a_clip_that_takes_all_memory(corpus, tmp_path, monkeypatch):
+    def check(task):
+        if task.clip.endswith('a.mp4'):
+            raise MemoryError
+        return check_clip(task)
+
+    monkeypatch.setattr(preparing, 'check_clip', check)
+    for workers in (0, 2):
+        report = run(corpus, tmp_path / str(workers), workers=workers)
+        unreadable = report['splits']['all']['problems']['unreadable']
+        assert unreadable['a'] == 'out of memory'
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda key, result: 5,
+        lambda key, result: [key],
+        lambda key, result: [[key], result],
+        lambda key, result: {key: result},
+        lambda key, result: [key, {}],
+        lambda key, result: [key, 'x'],
+        lambda key, result: [key, dict(result, problems='silent')],
+        lambda key, result: [key, dict(result, problems=['loud'])],
+        lambda key, result: [key, dict(result, problems=[[]])],
+        lambda key, result: [key, dict(result, start='x')],
+        lambda key, result: [key, dict(result, start=True)],
+        lambda key, result: [key, dict(result, start=-1)],
+        lambda key, result: [key, dict(result, start=5, end=3)],
+        lambda key, result: [key, dict(result, end='x')],
+        lambda key, result: [key, dict(result, end=1e300)],
+        lambda key, result: [key, dict(result, hash=5)],
+        lambda key, result: [key, dict(problems=[])],
+        lambda key, result: [key, dict(problems=['unreadable'], reason=5)],
+    ],
+)
+def test_a_damaged_journal_is_done_again(tmp_path, damage):
+    good = ['key', dict(problems=['silent'], start=0.0, end=None, hash='ab')]
+    path = tmp_path / 'journal.jsonl'
+    lines = [json.dumps(damage(*good)), '[' * 200_000, json.dumps(['other', good[1]])]
+    path.write_bytes('\n'.join(lines).encode() + b'\n["\xff", {}]\n["half')
+    assert read_journal(path) == dict([['other', good[1]]])
+    path.write_text('\ufeff' + json.dumps(good))
+    assert read_journal(path) == dict([good])
+
+
+@pytest.mark.parametrize('name', ['journal', 'Journal', 'a/b', '/abs', '../x', ''])
+def test_a_split_that_would_be_another_file(corpus, tmp_path, name):
+    splits = {name: [ListedClip('a')]}
+    with pytest.raises(ConfigError, match="a split can't be named"):
+        prepare(splits, FolderIndex([corpus]), tmp_path / 'out', dataset='own')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_captions_that_several_clips_share_are_counted(corpus, tmp_path):
+    captions = dict(a=['A dog.', 'It rains'], b=['a  dog. '], c=['x', 'X'], e=['x'])
+    clips = [ListedClip(name, captions=texts) for name, texts in captions.items()]
+    clips[2].audio_captions.append('a dog.')
+    report = prepare(
+        dict(all=clips), FolderIndex([corpus]), tmp_path, dataset='own', drop=[]
+    )
+    part = report['splits']['all']
+    assert (part['shared_captions'], part['clips_with_shared_captions']) == (1, 2)
+    words = '1 captions are shared by several clips, 2 in all'
+    assert f'all: {words}.' in (tmp_path / 'report.md').read_text()
+    assert one_line_per_split(report).endswith(f'; {words}')
+    assert 'shared' not in one_line_per_split(run(corpus, tmp_path))
+
+
 def test_an_empty_list(corpus, tmp_path):
     with pytest.raises(ConfigError, match='all has no clips'):
         run(corpus, tmp_path, names='')
+    with pytest.raises(ConfigError, match='own: the list has no clips'):
+        prepare({}, FolderIndex([corpus]), tmp_path, dataset='own')
 
 
 def test_nothing_found(corpus, tmp_path):

@@ -76,6 +76,9 @@ def test_vggsound(tmp_path):
         ('abc,30,basketball bounce', '4 columns expected, 3 found'),
         ('abc,x,basketball bounce,train', "'x' is no number"),
         ('abc,-1,basketball bounce,train', '0 s or later'),
+        ('abc,1e12,basketball bounce,train', 'below 1e.09 s'),
+        ('# abc,1,basketball bonce,train', "did you mean 'basketball bounce'"),
+        ('abc;1;basketball bounce;train', '1 found; .* separated by semicolons'),
         ('abc,1,basketball bonce,train', "did you mean 'basketball bounce'"),
         ('abc,1,basketball bounce,dev', 'neither train nor test'),
         (' ,1,basketball bounce,train', 'the id is empty'),
@@ -138,6 +141,107 @@ def test_own_csv(tmp_path):
     assert splits['test'] == [ListedClip('b', 1.0, 2.5)]
     with pytest.raises(ManifestError, match=":1: .*'lable'; did you mean 'label'"):
         read_folder_csv(write(path, 'clip,lable\na,b\n'))
+
+
+def test_a_hash_begins_a_comment_in_the_head_of_audioset_alone(tmp_path):
+    path = write(tmp_path / 'own.csv', 'clip,caption\n#1.mp4,a\n# b,c\n#,d\n')
+    assert [clip.source for clip in read_folder_csv(path)['all']] == [
+        '#1.mp4', '# b', '#'
+    ]  # fmt: skip
+    path = write(tmp_path / 'vgg.csv', '#bcdefghijk,1,ambulance siren,test\n')
+    assert read_vggsound(path)['test'][0].source == '#bcdefghijk'
+    path = write(tmp_path / 'val.csv', f'{AUDIOCAPS}14,#aaaaaaaaa1,0,#x\n')
+    assert read_audiocaps(path)[-1].captions == ['#x']
+    path = write(tmp_path / 'a.csv', f'{AUDIOSET}#bc, 1, 2, "/m/09x0r"\n')
+    assert [clip.source for clip in read_audioset(path)] == [
+        '--aaaaaaaa0', 'Yaaaaaaaaa1', '#bc'
+    ]  # fmt: skip
+
+
+def test_spans_with_one_start_and_other_ends(tmp_path):
+    path = write(
+        tmp_path / 'own.csv',
+        'clip,start,end,caption\nb,30,40,other file\n'
+        'a,30,40,one\na,30,45.5,two\na,30,40,three\na,30,,four\na,50,60,five\n'
+        'a,50.0001,60,six\n',
+    )
+    assert {clip.clip_id: clip.captions for clip in read_folder_csv(path)['all']} == {
+        'b_000030': ['other file'],
+        'a_000030_000040': ['one', 'three'],
+        'a_000030_000045.500': ['two'],
+        'a_000030': ['four'],
+        'a_000050': ['five', 'six'],
+    }
+    entries = [
+        dict(video_id='a_30_40', desc='one'), dict(video_id='a_30_50', desc='two')
+    ]  # fmt: skip
+    clips = read_valor(write(tmp_path / 'v.json', json.dumps(entries)))
+    assert [(c.clip_id, c.captions) for c in clips] == [
+        ('a_000030_000040', ['one']), ('a_000030_000050', ['two'])
+    ]  # fmt: skip
+    write(path, 'clip,start\na_000030,\na,30\n')
+    with pytest.raises(ManifestError, match="two clips would have the id 'a_000030'"):
+        read_folder_csv(path)
+
+
+@pytest.mark.parametrize('name', ['train', 'val-2.1_b', 'été', '.hidden', '...'])
+def test_names_of_splits(tmp_path, name):
+    path = write(tmp_path / 'own.csv', f'clip,split\na, {name} \n')
+    assert list(read_folder_csv(path)) == [name]
+
+
+@pytest.mark.parametrize(
+    'name', ['/abs/x', '../../x', 'a/b', '.', '..', 'a b', 'x' * 101, '"a\nb"', 'a\\b']
+)
+def test_a_split_is_no_path(tmp_path, name):
+    path = write(tmp_path / 'own.csv', f'clip,split\na,train\nb,{name}\n')
+    with pytest.raises(ManifestError, match='own.csv:3: split '):
+        read_folder_csv(path)
+
+
+def test_lists_as_spreadsheets_save_them(tmp_path):
+    path = write(
+        tmp_path / 'own.csv',
+        '\ufeffClip, Audio Caption ,START,End,,\r\n'
+        '"a.mp4", barks , 1,2 ,,\r\n,,,,,\r\n',
+    )
+    assert read_folder_csv(path) == dict(
+        all=[ListedClip('a.mp4', 1.0, 2.0, audio_captions=['barks'])]
+    )
+    saved = ''.join(f'{line},,\r\n' for line in AUDIOCAPS.splitlines())
+    path = write(tmp_path / 'val.csv', f'\ufeff{saved}')
+    assert len(read_audiocaps(path)) == 2
+    path = write(tmp_path / 'vgg.csv', '\ufeffabc,1,ambulance siren,test,\r\n')
+    assert read_vggsound(path)['test'][0].source == 'abc'
+    path = write(tmp_path / 'v.json', '\ufeff[{"video_id": "a", "desc": "ü"}]')
+    assert read_valor(path) == [ListedClip('a', captions=['ü'])]
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        ('5', 'a list of entries is expected'),
+        ('{"a": 1}', 'a list of entries is expected'),
+        ('[5]', 'entry 1: an object is expected'),
+        ('[{"video_id": 5, "desc": "x"}]', "entry 1: the 'video_id' is empty"),
+        ('[{"video_id": "a", "desc": [["x"]]}]', "entry 1: the 'desc' is empty"),
+        ('[{"video_id": "a", "desc": "\\ud800"}]', "'desc' holds NUL or half"),
+        ('[{"video_id": "a\\u0000", "desc": "x"}]', "'video_id' holds NUL or half"),
+        ('[{"video_id": "a_1_1' + '0' * 400 + '", "desc": "x"}]', 'end must be 0 s'),
+        ('[' * 200_000, 'nested too deep'),
+        ('[{', 'line 1'),
+    ],
+)
+def test_valor_of_other_kinds(tmp_path, content, reason):
+    path = write(tmp_path / 'v.json', content)
+    with pytest.raises(ManifestError, match=f'v.json: .*{reason}'):
+        read_valor(path)
+
+
+def test_a_name_of_valor_that_is_no_span(tmp_path):
+    entries = [dict(video_id='clip_9_3', desc='x')]
+    clips = read_valor(write(tmp_path / 'v.json', json.dumps(entries)))
+    assert clips == [ListedClip('clip_9_3', captions=['x'])]
 
 
 def test_missing_list(tmp_path):
