@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import av
 
-from coavt_mm.errors import ClipError
+from coavt_mm.errors import ClipError, shown
 
 Result = TypeVar('Result')
 
@@ -35,12 +35,7 @@ def source_name(source) -> str:
     """The name that messages give to a source; what can't be printed is escaped."""
     if isinstance(source, bytes):
         return '<bytes>'
-    if not isinstance(source, str | os.PathLike):
-        return source.name
-    return ''.join(
-        c if c.isprintable() else c.encode('unicode_escape').decode()
-        for c in str(source)
-    )
+    return shown(str(source))
 
 
 def check_regular_file(source) -> None:

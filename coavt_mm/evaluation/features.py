@@ -11,15 +11,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..datasets.captions import normalise
 from ..errors import CoAVTError
 
 MIXED_SHAPES = 'the clips of stream {} differ in frames, queries or width: {}'
-
-
-def normalise(text: str) -> str:
-    """Captions that differ in case or spaces only are the same caption, as in training
-    (``caption_key`` of the preprocessor)."""
-    return ' '.join(text.lower().split())
 
 
 def text_groups(texts: Sequence[str]) -> Tensor:
