@@ -238,6 +238,7 @@ class Media:
     def _demuxed_ends(self) -> dict[int, float]:
         """Ends in s by the packets from here on, as far as they can be read."""
         ends: dict[int, float] = {}
+        bases = {s.index: float(s.time_base or 0) for s in self.container.streams}
         self._fresh = False
         packets = self.container.demux()
         while True:
@@ -253,7 +254,7 @@ class Media:
             stamp = packet.dts if stamp is None else stamp
             time = ends.get(index, 0.0)  # of a raw stream
             if stamp is not None:
-                time = float(stamp * packet.time_base)
+                time = stamp * bases[index]
             end = time + _packet_length(packet)
             ends[index] = max(ends.get(index, end), end)
 
@@ -321,8 +322,9 @@ class Media:
 def _packet_length(packet) -> float:
     """How long a packet lasts, in s; a picture that does not say so by the rate of its
     stream."""
-    if packet.duration or packet.stream.type != 'video':
-        return float((packet.duration or 0) * packet.time_base)
+    length = packet.duration or 0
+    if length or packet.stream.type != 'video':
+        return length * packet.time_base.numerator / packet.time_base.denominator
     return 1 / float(packet.stream.average_rate or 25)
 
 
@@ -332,28 +334,26 @@ def _timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, obje
     AVI knows no time but that of decoding, and raw streams know none: there the k-th
     picture gets the time of the k-th packet.
     """
-    ordered = stream.container.format.name == 'avi'
+    ordered, base = stream.container.format.name == 'avi', float(stream.time_base)
     waiting, clock = deque(), begin
     for packet, frames in packets:
         if packet.size:
-            clock = (
-                clock if packet.dts is None else float(packet.dts * stream.time_base)
-            )
+            clock = clock if packet.dts is None else packet.dts * base
             waiting.append(clock)
             clock += _packet_length(packet)
         for frame in frames:
             time = waiting.popleft() if waiting else clock
             if frame.pts is not None and not ordered:
-                time = float(frame.pts * stream.time_base)
+                time = frame.pts * base
             yield time, frame
 
 
 def _timed_sounds(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
     """Times of the pieces of sound; one without a time follows on the last."""
-    clock = begin
+    clock, base = begin, float(stream.time_base)
     for _, frames in packets:
         for frame in frames:
-            time = clock if frame.pts is None else float(frame.pts * stream.time_base)
+            time = clock if frame.pts is None else frame.pts * base
             yield time, frame
             clock = time + frame.samples / frame.sample_rate
 

@@ -34,29 +34,41 @@ class _Mixer:
         self.rate = rate
         self.kind = self.resampler = None
         self.channels = 0
+        self.packed: list[np.ndarray] = []  # of this kind, channels side by side
+        self.mono = [np.zeros(0, np.float32)]
 
-    def add(self, frame: av.AudioFrame) -> list[np.ndarray]:
-        """Mono pieces (S,) float32 that are ready once this frame has come."""
+    def add(self, frame: av.AudioFrame) -> None:
+        """Takes a frame; one of another kind begins anew."""
         kind = frame.sample_rate, frame.layout.name, frame.format.name
-        ready = []
         if kind != self.kind:
-            ready = self.flush()
+            self._mix()
             # packed: PyAV miscounts the planes of 8 and more channels
             self.resampler = av.AudioResampler(format='flt', rate=self.rate)
             self.kind, self.channels = kind, frame.layout.nb_channels
-        return ready + self._mixed(self.resampler.resample(frame))
+        self._take(self.resampler.resample(frame))
 
-    def flush(self) -> list[np.ndarray]:
-        """What is still on its way; the next frame begins anew."""
-        waiting = self.resampler.resample(None) if self.resampler else []
-        self.kind = self.resampler = None
-        return self._mixed(waiting)
+    def pause(self, seconds: float) -> None:
+        """Puts silence behind what has come."""
+        self._mix()
+        self.mono.append(np.zeros(round(seconds * self.rate), np.float32))
 
-    def _mixed(self, frames: list[av.AudioFrame]) -> list[np.ndarray]:
-        # every channel counts the same, as in the mean that users of torchaudio take
-        return [
-            f.to_ndarray().reshape(-1, self.channels).T.mean(axis=0) for f in frames
-        ]
+    def finish(self) -> np.ndarray:
+        """All of it, (S,) float32."""
+        self._mix()
+        return np.concatenate(self.mono)
+
+    def _take(self, frames: list[av.AudioFrame]) -> None:
+        self.packed += [frame.to_ndarray()[0] for frame in frames]
+
+    def _mix(self) -> None:
+        if self.resampler is None:
+            return
+        self._take(self.resampler.resample(None))  # what was still on its way
+        if self.packed:
+            # every channel counts the same, as in the mean that torchaudio's users take
+            samples = np.concatenate(self.packed).reshape(-1, self.channels)
+            self.mono.append(samples.T.mean(axis=0))
+        self.packed, self.kind, self.resampler = [], None, None
 
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -73,13 +85,13 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     Raises:
         av.FFmpegError: The rates are too far apart.
     """
-    mixer, pieces = _Mixer(new_rate), []
+    mixer = _Mixer(new_rate)
     for begin in range(0, len(waveform), BLOCK):
         part = np.ascontiguousarray(waveform[None, begin : begin + BLOCK], np.float32)
         frame = av.AudioFrame.from_ndarray(part, 'flt', 'mono')
         frame.sample_rate = rate
-        pieces += mixer.add(frame)
-    return np.concatenate([np.zeros(0, np.float32), *pieces, *mixer.flush()])
+        mixer.add(frame)
+    return mixer.finish()
 
 
 def _decode_sound(media: Media, start: float, end: float, rate: int):
@@ -92,22 +104,20 @@ def _decode_sound(media: Media, start: float, end: float, rate: int):
         time in s at which decoding ended; no samples when no packet lies in the span.
     """
     counted = media.container.format.name in UNSTAMPED
-    mixer, pieces, first, reached = _Mixer(rate), [], None, 0.0
+    mixer, first, reached = _Mixer(rate), None, 0.0
     for time, frame in media.frames_from(media.audio, start - SETTLING):
         if first is None:
             first = reached = time
         elif not counted and time - reached > SOUND_GAP:
-            pieces += mixer.flush()
-            pieces.append(np.zeros(round((time - reached) * rate), np.float32))
+            mixer.pause(time - reached)
             reached = time
         reached += frame.samples / frame.sample_rate
-        pieces += mixer.add(frame)
+        mixer.add(frame)
         if reached >= end:
             break
     if first is None:
-        return np.zeros(0, np.float32), start, reached
-    pieces += mixer.flush()
-    return np.concatenate([np.zeros(0, np.float32), *pieces]), first, reached
+        return mixer.finish(), start, start
+    return mixer.finish(), first, reached
 
 
 def _whole_sound(media: Media, rate: int) -> np.ndarray:
@@ -134,38 +144,50 @@ def _check_sound(samples: np.ndarray) -> None:
         raise ValueError(f'the sound has a peak of {peak:.3g}, where 1 is full scale')
 
 
-def _check_sound_reached(media: Media, reached: float, start: float, end: float):
-    """Refuses a track that ends (`reached`) before its header says, where the file is
-    damaged. Times in s from the start."""
+def _track_end(media: Media, reached: float, start: float, end: float) -> float:
+    """Where the sound ends, of which [start, end) was decoded until `reached`. Times in
+    s of the file's clock.
+
+    Raises:
+        ValueError: It ends before its header says: the file is damaged.
+    """
     stated = media.stated_end(media.audio)
-    if stated is None and not media.is_whole:
-        stated = media.file_end
-    if stated is None:
-        return
-    stated -= media.start
-    if max(reached, start) < min(end, stated) - LENGTH_TOLERANCE:
+    bound = stated
+    if stated is None and reached < end and not media.is_whole:
+        bound = media.file_end
+    if bound is not None and max(reached, start) < min(end, bound) - LENGTH_TOLERANCE:
         raise ValueError(
-            f'the sound breaks off at {reached:.2f} s, its container says '
-            f'{stated:.2f} s'
+            f'the sound breaks off at {reached - media.start:.2f} s, its container '
+            f'says {bound - media.start:.2f} s'
         )
+    # decoders fill the last packet up behind the stated end; a header may be wrong
+    filled = stated is not None and reached <= stated + LENGTH_TOLERANCE
+    return stated if filled else math.inf
 
 
-def read_sound(source: Source, start: float, end: float, rate: int):
+def read_sound(
+    source: Source, start: float, end: float, rate: int
+) -> np.ndarray | None:
+    """The sound in [start, end), s from the start of the file: (S,) float32 at `rate`,
+    or None where there is none.
+
+    Raises:
+        ValueError, av.FFmpegError: It can't be decoded, or holds no sound.
+    """
     if not isinstance(source, Media) and is_still(head(source)):
         return None
     with opened(source) as media:
-        info = media.info
-        if not info.has_audio or max(start, info.audio_start) >= end:
+        if media.audio is None:
             return None
+        begin, stop = media.start + start, media.start + end
         if media.is_untimed:
-            samples, first = _whole_sound(media, rate), 0.0
+            samples, first = _whole_sound(media, rate), media.start
         else:
-            samples, first, reached = _decode_sound(
-                media, media.start + start, media.start + end, rate
-            )
-            first, reached = first - media.start, reached - media.start
-            _check_sound_reached(media, reached, start, end)
-    # decoders fill the last packet up behind the stated end
-    mono = _cut(samples, first, start, min(end, info.audio_end), rate)
+            samples, first, reached = _decode_sound(media, begin, stop, rate)
+            if first < stop:
+                stop = min(stop, _track_end(media, reached, begin, stop))
+        if first >= stop or not samples.size:
+            return None
+        mono = _cut(samples, first, begin, stop, rate)
     _check_sound(mono)
     return mono.astype(np.float32) if mono.size else None

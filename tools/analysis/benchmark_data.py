@@ -22,8 +22,8 @@ TASKS = ('one frame', 'ten frames', 'sound')
 
 
 def print_reading(name: str, rates: dict[str, dict[str, float]]) -> None:
-    base = rates['raw, decord']
-    print(f'\n{name}: clips/s on one core (times raw, decord)\n')
+    base = rates['raw, pyav']
+    print(f'\n{name}: clips/s on one core (times raw, pyav)\n')
     print('| | one random frame + sound | ten frames + sound | sound |')
     print('|---|---|---|---|')
     for source, row in rates.items():
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument('--device', default='cpu', help="LogMel's")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    backends = backend_order('decord')
+    backends = backend_order('pyav')
     worst = float('inf')
     with tempfile.TemporaryDirectory() as folder:
         for name, size in SIZES.items():
