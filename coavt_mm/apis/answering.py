@@ -107,7 +107,8 @@ def _add_captions(
 ) -> None:
     """Captions from the middle frame of the fullest stream, a stream at a time."""
     for stream in STREAMS:
-        rows = [i for i, w in enumerate(found) if w['streams'][0] == stream]
+        good = (i for i, window in enumerate(found) if 'error' not in window)
+        rows = [i for i in good if found[i]['streams'][0] == stream]
         if rows:
             middle = tokens[stream][rows, tokens[stream].shape[1] // 2]
             texts = model.generate(middle, [keys[row] for row in rows], **options)
