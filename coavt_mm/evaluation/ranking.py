@@ -21,6 +21,8 @@ from .features import StreamFeatures
 # about 1e-7 from one chunk to the next. Similarities this close count as ties.
 TIE_TOLERANCE = 1e-6
 CHUNK_BYTES = 64 * 2**20
+# Right answers are few and lie anywhere: few captions ask for those of a small chunk.
+CLIPS_OF_BARS = 64
 
 
 @contextmanager
@@ -203,7 +205,9 @@ def _bars(
     dtype = score(clip_terms[:1], clip_terms[:1]).dtype
     forward = torch.full_like(caption_terms, -torch.inf, dtype=dtype)
     backward = torch.full_like(clip_terms, -torch.inf, dtype=dtype)
-    caption_step, clip_step = _sizes(features)
+    most_captions, most_clips = _sizes(features)
+    clip_step = min(most_clips, CLIPS_OF_BARS)
+    caption_step = most_captions * most_clips // clip_step
     for clips in slices(len(features.clips), clip_step):
         chunk, asking = features.clip_chunk(clips), features.asking(clips)
         for part in slices(len(asking), caption_step):

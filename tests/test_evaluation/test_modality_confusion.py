@@ -10,6 +10,7 @@ from media_files import write_rows
 
 from coavt_mm.errors import ConfigError, ManifestError
 from coavt_mm.evaluation import ZeroShotMetric
+from coavt_mm.evaluation.class_scores import label_ranks
 from coavt_mm.evaluation.modality_confusion import (
     best_classes,
     confusion_shares,
@@ -90,6 +91,14 @@ def test_shares_are_of_all_clips():
 def test_classes_that_tie_are_all_kept():
     record = dict(sample_id='x', stream='A', scores=np.array([0.5, 0.1, 0.5]))
     assert best_classes([record], 'abc') == {'A': {'x': ['a', 'c']}}
+
+
+@pytest.mark.parametrize('scores', [(1e-9, 1e-9 - 1e-17, 0), (-1, -1 - 1e-9, -1.1)])
+def test_near_ties_are_ties_as_in_the_accuracy(scores):
+    scores = np.array([scores])
+    record = dict(sample_id='x', stream='A', scores=scores[0])
+    assert best_classes([record], 'abc') == {'A': {'x': ['a', 'b']}}
+    assert label_ranks(scores, np.array([[True, False, False]])) == 2
 
 
 def test_what_is_wrong_is_said(tmp_path):

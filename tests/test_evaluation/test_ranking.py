@@ -221,6 +221,24 @@ def test_top_lists_put_the_own_item_last_among_ties(k, monkeypatch):
             assert scores.tolist() == [rows[query, i].item() for i in order]
 
 
+def test_few_captions_are_asked_before_the_table_is_walked(monkeypatch):
+    n, pairs = 300, []
+
+    def counted(captions, clips):
+        pairs.append(len(captions) * len(clips))
+        return similarity(captions, clips)
+
+    monkeypatch.setattr(ranking, 'similarity', counted)
+    rng = torch.Generator().manual_seed(0)
+    clips = torch.randn(n, 1, 2, 4, generator=rng)
+    every = torch.arange(n)
+    features = StreamFeatures(
+        list(clips), clips[:, 0, 0], every, every, every.tolist(), [0] * n
+    )
+    count_ranks(features)
+    assert sum(pairs) <= 1.25 * n * n
+
+
 def test_summary_and_curve():
     ranks = torch.tensor([1, 2, 6, 11])
     summary = recall_summary(ranks)

@@ -50,7 +50,7 @@ class Settings:
     """
 
     num_frames: int = field(default=10, metadata=dict(help='frames of a clip'))
-    short_side: int = field(default=256, metadata=dict(help='of the frames, pixels'))
+    short_side: int = field(default=320, metadata=dict(help='of the frames, pixels'))
     quality: int = field(default=90, metadata=dict(help='of the JPEGs, 1 to 100'))
     codec: str = field(default='flac', metadata=dict(help='of the sound: flac, opus'))
     sample_rate: int = field(default=16000, metadata=dict(help='of the sound, Hz'))

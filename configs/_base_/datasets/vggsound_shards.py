@@ -1,6 +1,6 @@
 # VGGSound from shards. For each manifest of vggsound.py:
 #   python tools/data/make_shards.py data/vggsound/train.jsonl \
-#       data/vggsound_shards/train --data-root data/vggsound --short-side 256
+#       data/vggsound_shards/train --data-root data/vggsound
 _base_ = './vggsound.py'
 
 data_root = 'data/vggsound_shards'

@@ -3,6 +3,8 @@ import tarfile
 import cv2
 import numpy as np
 import pytest
+from pictures import natural_picture
+from sklearn.datasets import load_sample_image
 
 from coavt_mm.datasets.resizing import fitted_size
 from coavt_mm.datasets.shards.archive import (
@@ -13,6 +15,8 @@ from coavt_mm.datasets.shards.archive import (
     shrink,
     unpack_piece,
 )
+from coavt_mm.datasets.shards.making import Settings
+from coavt_mm.datasets.transforms.resize import CenterCrop, Resize
 from coavt_mm.errors import ClipError
 
 
@@ -32,6 +36,22 @@ def test_what_was_shrunk_is_scaled_on_to_the_size_of_the_original(short_side):
         assert min(shrunk.shape[:2]) == short_side
         there = fitted_size(*shrunk.shape[:2], 224)
         assert there == fitted_size(height, width, 224)
+
+
+@pytest.mark.parametrize('name', ['china.jpg', 'flower.jpg', None])
+@pytest.mark.parametrize('turned', [False, True])
+def test_through_a_shard_a_picture_stays_within_two_levels(name, turned):
+    image = load_sample_image(name) if name else natural_picture(720, 1280)
+    image = np.ascontiguousarray(image.transpose(1, 0, 2)) if turned else image
+    made = Settings()
+    assert made.quality == 90
+    kept = decode_jpeg(encode_jpeg(shrink(image, made.short_side), made.quality))
+    seen = [
+        CenterCrop(224).transform(Resize((-1, 224)).transform(dict(imgs=[picture])))
+        for picture in (image, kept)
+    ]
+    one, other = (found['imgs'][0].astype(int) for found in seen)
+    assert np.abs(one - other).mean() < 2
 
 
 def test_jpeg_keeps_the_colours_in_place():
