@@ -71,6 +71,17 @@ def test_a_folder_in_depth_with_a_bad_clip(here, run, task):
     assert not any('b.mp4' in line for line in errors)
 
 
+def test_a_log_is_no_answer(here, run, monkeypatch):
+    def load(*args):
+        print('a log')
+        return load_model(*args)
+
+    monkeypatch.setattr('coavt_mm.apis.command.load_model', load)
+    out, errors, _ = run('caption', 'clips/a.mp4')
+    assert len(out) == 1 and out[0].startswith('clips/a.mp4 [')
+    assert 'a log' in errors
+
+
 def test_the_status_and_the_last_line(here, checkpoint, monkeypatch, capsys):
     words = ['caption', str(checkpoint), 'clips', '--device', 'cpu']
     monkeypatch.setattr(sys, 'argv', ['infer.py', *words])
