@@ -190,7 +190,7 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
         print(f'{work_dir}: no last_checkpoint to go on from, a new run begins')
         return None
     try:
-        named = note.read_text().strip()
+        named = note.read_text('utf-8').strip()
     except UnicodeDecodeError:
         named = ''
     for path in (Path(named), work_dir / Path(named).name):
