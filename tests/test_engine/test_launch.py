@@ -285,6 +285,17 @@ def test_run_tool_prints_one_line(capsys, monkeypatch, rank, start):
     assert re.fullmatch(start + 'Error: a.pth: damaged.\n', capsys.readouterr().err)
 
 
+def test_a_folder_that_can_not_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit):
+        launch.run_tool((tmp_path / 'file' / 'folder').mkdir)
+    said = capsys.readouterr().err
+    assert said == f'Error: {tmp_path}/file/folder: Not a directory\n'
+    for fault in (OSError('no file in it'), KeyError('a fault of ours')):
+        with pytest.raises(type(fault)):
+            launch.run_tool(lambda fault=fault: (_ for _ in ()).throw(fault))
+
+
 @pytest.mark.parametrize('error', [None, CheckpointError('a.pth: damaged.')])
 def test_run_tool_closes_the_process_group(tmp_path, error):
     """Only after success: another rank may still wait in a collective."""
