@@ -91,6 +91,11 @@ def test_resume_from_weights_alone_is_refused(toy_config, tmp_path, monkeypatch)
         torch.save(weights, tmp_path / 'weights.pth')
         with pytest.raises(CheckpointError, match='no run to resume'):
             launch.train([*resume, str(tmp_path / 'weights.pth')])
+    for seed in ('abc', -1, 1.5):
+        meta = dict(content['meta'], seed=seed)
+        torch.save(dict(content, meta=meta), tmp_path / 'weights.pth')
+        with pytest.raises(CheckpointError, match=r'its seed is'):
+            launch.train([*resume, str(tmp_path / 'weights.pth')])
 
 
 def test_a_run_in_a_folder_of_any_name(toy_config, tmp_path, monkeypatch):
