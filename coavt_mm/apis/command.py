@@ -5,6 +5,7 @@ import sys
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,8 @@ def _with_dashes(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, run the task, print the answers and write them to a file.
 
+    Answers alone go to the standard output, all else to the standard error.
+
     Args:
         argv (Sequence[str], optional): Arguments; default those of the process.
 
@@ -94,10 +97,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = TASKS[args.task]
     target = args.out and task.suffixes and check_target(args.out, task.suffixes)
     clips = _clips(args)
-    model = load_model(args.checkpoint, args.config, args.device)
-    options = dict(model=model, batch_size=args.batch_size, on_error=args.on_error)
-    with warnings.catch_warnings():  # what it says is said below
+    with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
+        model = load_model(args.checkpoint, args.config, args.device)
+        options = dict(model=model, batch_size=args.batch_size, on_error=args.on_error)
         answers = task.ask(clips, args, options)
     if target:
         write_answers(answers, target)

@@ -26,6 +26,7 @@ from .inferencer import CoAVTInferencer
 from .inputs import as_texts, check_number
 from .session import Model, get_model
 from .ties import tied_order
+from .writing import make_folder
 
 # Probabilities this close, as a share of the greater one, are tied: what a similarity's
 # last bits become when it is divided by the temperature.
@@ -355,11 +356,11 @@ def picture(
         ClipError: A clip can't be read, and ``on_error`` is 'raise'.
     """
     inferencer = get_model(model)
-    options = dict(out_dir=out_dir, windows=windows)
-    if texts is not None:
-        options['texts'] = as_texts(texts, 'texts')
     if not isinstance(out_dir, str | Path):
         raise InputError(f'out_dir must be a path, not a {type(out_dir).__name__}')
+    options = dict(out_dir=make_folder(out_dir), windows=windows)
+    if texts is not None:
+        options['texts'] = as_texts(texts, 'texts')
     if getattr(inferencer.model, 'lm_head', None) is not None:
         options['caption'] = {}
     answers = inferencer.answers(clip, None, batch_size, on_error, **options)

@@ -147,6 +147,24 @@ class ClipPipeline:
             raise ConfigError('the test pipeline does not end with PackAVTInputs')
         clip_transforms.insert(clip_transforms.index(pack), FitFrames(img_size))
         self.transforms = Compose(clip_transforms)
+        self._try()
+
+    def _try(self) -> None:
+        """Prepares a grey picture with sound: transforms in a wrong order show it."""
+        row = dict(clip_path=None, audio_path=None, start=0.0, end=None)
+        row.update(
+            given_frames=np.full((2, 32, 48, 3), 127, np.uint8),
+            given_fps=2.0,
+            given_waveform=np.full(self.sample_rate, 0.1, np.float32),
+        )
+        try:
+            self(row)
+        except Exception as error:  # transforms are the user's and may raise anything
+            reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+            raise ConfigError(
+                f'the test pipeline can not prepare a clip ({reason:.200}); is a '
+                'transform missing, or before one that it needs?'
+            ) from error
 
     def __call__(self, row: dict) -> dict:
         """From a window's row to a packed sample."""

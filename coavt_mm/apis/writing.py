@@ -32,14 +32,28 @@ def check_target(path: str | Path, suffixes: Sequence[str]) -> Path:
     path = Path(path).expanduser()
     if path.suffix.lower() not in suffixes:
         raise InputError(f'{path}: answers go to a file *{" or *".join(suffixes)}')
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         _partial(path).touch()
         _partial(path).unlink()
     except OSError as error:
         raise InputError(f'{path}: can not be written ({error.strerror})') from error
     if path.is_dir():
         raise InputError(f'{path}: is a folder')
+    return path
+
+
+def make_folder(path: str | Path) -> Path:
+    """A folder that is there, or made.
+
+    Raises:
+        InputError: It can't be made.
+    """
+    path = Path(path).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'{path}: is no folder ({error.strerror})') from error
     return path
 
 

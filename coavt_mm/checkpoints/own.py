@@ -22,6 +22,7 @@ from .stored_config import (
     config_to_json,
     read_stored_config,
 )
+from .stored_model import check_model
 
 
 def save_weights(
@@ -180,9 +181,10 @@ def fitting_config(
     """
     config = carried_config(checkpoint)
     if config is not None:
-        cfg = read_stored_config(checkpoint, where)['model']
+        stored = read_stored_config(checkpoint, where)
+        check_model(stored, state_dict, where)
         try:
-            fit(state_dict, skeleton(cfg), strict=True)
+            fit(state_dict, skeleton(stored['model']), strict=True)
         except CheckpointError as error:
             raise CheckpointError(f'{where}: of its stored config {error}') from error
     return config

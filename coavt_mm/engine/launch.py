@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
@@ -190,7 +190,7 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
         print(f'{work_dir}: no last_checkpoint to go on from, a new run begins')
         return None
     try:
-        named = note.read_text().strip()
+        named = note.read_text('utf-8').strip()
     except UnicodeDecodeError:
         named = ''
     for path in (Path(named), work_dir / Path(named).name):
@@ -311,18 +311,27 @@ def run_tool(main: Callable[[], Any]) -> None:
         main (callable): The function.
 
     Raises:
-        SystemExit: With status 1, when a :class:`CoAVTError` was raised.
+        SystemExit: With status 1, when a :class:`CoAVTError` was raised, or a file or
+            folder could not be opened or made.
     """
     try:
         main()
     except CoAVTError as error:
-        rank = os.environ.get('RANK', '0')
-        prefix = '' if rank == '0' else f'[rank {rank}] '
-        print(f'{prefix}Error: {one_line(error)}', file=sys.stderr)
-        sys.exit(1)
+        _end(one_line(error))
+    except OSError as error:  # no right to write there, a file where a folder goes
+        if error.filename is None or error.strerror is None:
+            raise
+        _end(shown(f'{os.fsdecode(error.filename)}: {error.strerror}'))
     if dist.is_available() and dist.is_initialized():
         gc.collect()  # the model's wrapper, in the Runner's cycles, holds the group
         dist.destroy_process_group()
+
+
+def _end(reason: str) -> NoReturn:
+    rank = os.environ.get('RANK', '0')
+    prefix = '' if rank == '0' else f'[rank {rank}] '
+    print(f'{prefix}Error: {reason}', file=sys.stderr)
+    sys.exit(1)
 
 
 def one_line(error: CoAVTError) -> str:

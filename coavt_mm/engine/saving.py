@@ -94,7 +94,8 @@ class ResumeHook(Hook):
             checkpoint (dict): The checkpoint that was read.
 
         Raises:
-            CheckpointError: It does not say how far the run had come.
+            CheckpointError: It does not say how far the run had come, or its seed is
+                none.
         """
         if not runner._resume:
             return
@@ -106,6 +107,12 @@ class ResumeHook(Hook):
             raise CheckpointError(
                 'the checkpoint holds weights and no run to resume; start from them '
                 'with --cfg-options load_from=CHECKPOINT'
+            )
+        seed = meta.get('seed')
+        if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
+            raise CheckpointError(
+                f'the checkpoint is damaged: its seed is {seed!r:.40}, no whole number '
+                'from 0 to 2**32 - 1'
             )
         missing = {'optimizer', 'param_schedulers'} - checkpoint.keys()
         if missing:

@@ -97,14 +97,13 @@ def label_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         CoAVTError: If a score is NaN or inf.
     """
     _check_finite(scores)
-    bar = _bar(scores, labels)
-    return 1 + ((scores >= bar) & ~labels).sum(axis=1)
-
-
-def _bar(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What another class must stay below: (B, 1)."""
     best = np.where(labels, scores, -np.inf).max(axis=1, keepdims=True)
-    return best - TIE_TOLERANCE * np.abs(best)
+    return 1 + (reaches(scores, best) & ~labels).sum(axis=1)
+
+
+def reaches(scores: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Which scores are better than another one, or tie with it: bool."""
+    return scores >= best - TIE_TOLERANCE * np.abs(best)
 
 
 def best_classes(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

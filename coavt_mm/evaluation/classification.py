@@ -28,7 +28,7 @@ from .class_report import (
 )
 from .class_scores import TASKS, ceiling, class_scores, confusion
 from .clips import check_samples, describe_clips
-from .modality_confusion import best_classes
+from .modality_confusion import names_of_best
 
 
 def class_mask(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -153,7 +153,7 @@ class ClassificationMetric(BaseMetric):
         report['relabels'] = self._score_relabels(scored, classes)
         self._publish(report, scores, labels, classes)
         if self.out_dir and self.task == 'single_label':
-            save_best_classes(report, best_classes(scored, classes), self.out_dir)
+            save_best_classes(report, names_of_best(scored, classes), self.out_dir)
         return flat_metrics(report)
 
     def _record(self, sample: dict) -> dict:

@@ -18,18 +18,19 @@ from ..datasets.manifest import (
 )
 from ..datasets.reading import existing, read_json
 from ..errors import ConfigError, ManifestError
-from .ranking import TIE_TOLERANCE
+from .class_scores import reaches
 from .report import draw_table, heading
 
 STREAMS = ('A', 'V', 'AV')
 BEST_CLASSES = 'best_classes.json'
 
 
-def best_classes(
+def names_of_best(
     records: Iterable[dict], classes: Sequence[str]
 ) -> dict[str, dict[str, list[str]]]:
-    """Stream -> clip id -> the class with the highest score; several where it ties, as
-    in :func:`~coavt_mm.evaluation.class_scores.label_ranks`.
+    """Stream -> clip id -> the class with the highest score; several where it ties.
+
+    Scores tie as in :func:`~coavt_mm.evaluation.class_scores.label_ranks`.
 
     Args:
         records: One dict a clip with ``sample_id``, ``stream`` and ``scores`` (C,).
@@ -37,9 +38,8 @@ def best_classes(
     """
     best: dict[str, dict[str, list[str]]] = {}
     for record in records:
-        scores, best_score = record['scores'], record['scores'].max()
-        tied = scores >= best_score - TIE_TOLERANCE * abs(best_score)
-        top = [classes[i] for i in np.flatnonzero(tied)]
+        scores = record['scores']
+        top = [classes[i] for i in np.flatnonzero(reaches(scores, scores.max()))]
         best.setdefault(record['stream'], {})[record['sample_id']] = top
     return best
 

@@ -18,7 +18,7 @@ from .class_report import TITLES, cell, mean_numbers, save_best_classes
 from .class_scores import TASKS, ceiling, class_scores
 from .classification import class_mask, class_names_of, label_matrix
 from .clips import check_samples, describe_clips
-from .modality_confusion import best_classes
+from .modality_confusion import names_of_best
 from .prompts import (
     check_joint_template,
     check_templates,
@@ -124,7 +124,7 @@ class ZeroShotMetric(BaseMetric):
         if self.out_dir:
             save_zeroshot(report, self.out_dir)
             if self.task == 'single_label' and not self.label_sets:
-                best = best_classes(_by_stream(streams), self._sets()['all'])
+                best = names_of_best(_by_stream(streams), self._sets()['all'])
                 save_best_classes(report, best, self.out_dir)
         return flat_zeroshot(report)
 

@@ -71,6 +71,17 @@ def test_a_folder_in_depth_with_a_bad_clip(here, run, task):
     assert not any('b.mp4' in line for line in errors)
 
 
+def test_a_log_is_no_answer(here, run, monkeypatch):
+    def load(*args):
+        print('a log')
+        return load_model(*args)
+
+    monkeypatch.setattr('coavt_mm.apis.command.load_model', load)
+    out, errors, _ = run('caption', 'clips/a.mp4')
+    assert len(out) == 1 and out[0].startswith('clips/a.mp4 [')
+    assert 'a log' in errors
+
+
 def test_the_status_and_the_last_line(here, checkpoint, monkeypatch, capsys):
     words = ['caption', str(checkpoint), 'clips', '--device', 'cpu']
     monkeypatch.setattr(sys, 'argv', ['infer.py', *words])
@@ -144,11 +155,17 @@ def test_a_file_that_can_not_be_written_is_said_first(here, run, monkeypatch):
         ('caption', 'x.txt', r'x.txt: answers go to a file *.json or *.csv'),
         ('embed', 'x.csv', r'x.csv: answers go to a file *.npz or *.json'),
         ('caption', 'folder.json', 'folder.json: is a folder'),
-        ('caption', 'clips/a.mp4/x.json', 'can not be written'),
+        ('caption', 'clips/a.mp4/x.json', 'clips/a.mp4: is no folder'),
     ):
         _, _, error = run(task, 'clips', '--out', out)
         assert message in error
     assert sorted(os.listdir()) == ['clips', 'folder.json']
+
+
+@pytest.mark.parametrize('out', ['clips/a.mp4', 'clips/a.mp4/deep'])
+def test_pictures_need_a_folder(here, run, out):
+    _, _, error = run('picture', 'clips', '--out', out)
+    assert error.startswith(f'{out}: is no folder')
 
 
 def test_a_manifest_gives_spans_and_other_sounds(here, run, make_clip, checkpoint):

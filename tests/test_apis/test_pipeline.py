@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from media_files import brightness
 
-from coavt_mm.apis.pipeline import LoadGivenFrames
+from coavt_mm.apis.pipeline import ClipPipeline, LoadGivenFrames
 from coavt_mm.datasets.transforms import LoadFrames
+from coavt_mm.errors import ConfigError
 
 
 @pytest.mark.parametrize('times', ['centres', 'cavmae'])
@@ -18,3 +19,25 @@ def test_given_frames_are_picked_as_those_of_a_file(clip, times):
     assert np.allclose(given['frame_times'], file['frame_times'], atol=1e-3)
     for one, other in zip(given['imgs'], file['imgs'], strict=True):
         assert abs(brightness(int(one[0, 0, 0]), 20) - int(other[-1, -1, 1])) <= 4
+
+
+FRAMES = dict(type='LoadFrames', num_frames=2)
+SOUND = dict(type='LoadAudio', seconds=0.5)
+PACK = dict(type='PackAVTInputs')
+RESIZE = dict(type='mmaction.Resize', scale=(32, 32), keep_ratio=False)
+SHOWN = dict(type='IfVisual', transforms=[RESIZE])
+
+
+@pytest.mark.parametrize(
+    'transforms',
+    [[SOUND, SHOWN, PACK], [SHOWN, FRAMES, PACK], [RESIZE, SOUND, PACK]],
+    ids=['no picture', 'too early', 'bare'],
+)
+def test_a_wrong_order_is_said_before_the_first_clip(transforms):
+    with pytest.raises(ConfigError, match=r'can not prepare a clip \(KeyError: '):
+        ClipPipeline(transforms, 32)
+
+
+def test_pipelines_of_one_sense():
+    for transforms in ([SOUND, PACK], [FRAMES, SHOWN, PACK]):
+        ClipPipeline(transforms, 32)

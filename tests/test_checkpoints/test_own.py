@@ -1,5 +1,6 @@
 """Own checkpoints: weights alone, and back."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -193,6 +194,19 @@ def test_the_command_refuses_weights_of_another_config(
     assert reason in error and len(error.splitlines()) == 1
     with pytest.raises(CheckpointError, match='stored config'):
         export_safetensors(source, tmp_path / 'out.safetensors')
+
+
+def test_the_command_refuses_a_config_that_no_reader_takes(own, tmp_path, vocabulary):
+    source, out = tmp_path / 'x.pth', tmp_path / 'out.pth'
+    tiny_apis.save(tiny_apis.coavt_cfg(vocabulary), source)
+    content = torch.load(source, weights_only=True)
+    config = json.loads(content['meta']['coavt_config'])
+    config['model']['text_encoder']['config']['vocab_size'] = 10**11
+    content['meta']['coavt_config'] = json.dumps(config)
+    torch.save(content, source)
+    status, _, error = own(out, source)
+    assert status == 1 and not out.exists() and len(error.splitlines()) == 1
+    assert error.startswith(f'Error: {source}: the model of its stored config has')
 
 
 def test_the_command_says_what_it_could_not_compare(own, tmp_path):

@@ -91,6 +91,11 @@ def test_resume_from_weights_alone_is_refused(toy_config, tmp_path, monkeypatch)
         torch.save(weights, tmp_path / 'weights.pth')
         with pytest.raises(CheckpointError, match='no run to resume'):
             launch.train([*resume, str(tmp_path / 'weights.pth')])
+    for seed in ('abc', -1, 1.5):
+        meta = dict(content['meta'], seed=seed)
+        torch.save(dict(content, meta=meta), tmp_path / 'weights.pth')
+        with pytest.raises(CheckpointError, match=r'its seed is'):
+            launch.train([*resume, str(tmp_path / 'weights.pth')])
 
 
 def test_a_run_in_a_folder_of_any_name(toy_config, tmp_path, monkeypatch):
@@ -283,6 +288,17 @@ def test_run_tool_prints_one_line(capsys, monkeypatch, rank, start):
         launch.run_tool(fail)
     assert caught.value.code == 1
     assert re.fullmatch(start + 'Error: a.pth: damaged.\n', capsys.readouterr().err)
+
+
+def test_a_folder_that_can_not_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit):
+        launch.run_tool((tmp_path / 'file' / 'folder').mkdir)
+    said = capsys.readouterr().err
+    assert said == f'Error: {tmp_path}/file/folder: Not a directory\n'
+    for fault in (OSError('no file in it'), KeyError('a fault of ours')):
+        with pytest.raises(type(fault)):
+            launch.run_tool(lambda fault=fault: (_ for _ in ()).throw(fault))
 
 
 @pytest.mark.parametrize('error', [None, CheckpointError('a.pth: damaged.')])

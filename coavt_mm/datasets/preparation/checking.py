@@ -66,9 +66,12 @@ class Task:
 
 def _span(task: Task, seconds: float) -> tuple[float, float | None]:
     """Start and end (s) within the file; the whole file for one that was cut out."""
-    if task.cut or task.start is None:
+    if task.start is None:
         return 0.0, None
-    fits = task.end and seconds <= task.end - task.start + CUT_TOLERANCE
+    length = task.end and task.end - task.start
+    fits = length and seconds <= length + CUT_TOLERANCE
+    if task.cut:  # its name tells the start; it may go on behind the end
+        return 0.0, None if fits else length
     if task.cut is None and fits:
         return 0.0, None
     return task.start, task.end

@@ -37,7 +37,10 @@ class Died:
 
 
 def run_each(
-    function: Callable[[Any], Any], tasks: Mapping[Hashable, Any], workers: int
+    function: Callable[[Any], Any],
+    tasks: Mapping[Hashable, Any],
+    workers: int,
+    bundle: int = BUNDLE,
 ) -> Generator[tuple[Hashable, Any], None, None]:
     """Yields key and result of each task, as they come.
 
@@ -48,6 +51,7 @@ def run_each(
         function (Callable): Takes a task; of a module's top level.
         tasks (Mapping): Key -> task.
         workers (int): Processes; 0 works in this one, which dies with a task then.
+        bundle (int): Most tasks that go to a process at a time.
     """
     if workers < 1:
         yield from ((key, function(task)) for key, task in tasks.items())
@@ -56,7 +60,7 @@ def run_each(
     while left:
         running: dict[Future, list[Hashable]] = {}
         try:
-            for key, result in _pooled(function, left, workers, running):
+            for key, result in _pooled(function, left, workers, running, bundle):
                 del left[key]
                 yield key, result
         except BrokenProcessPool:
@@ -66,9 +70,13 @@ def run_each(
 
 
 def _pooled(
-    function: Callable, tasks: dict, workers: int, running: dict[Future, list[Hashable]]
+    function: Callable,
+    tasks: dict,
+    workers: int,
+    running: dict[Future, list[Hashable]],
+    most: int,
 ) -> Iterator[tuple[Hashable, Any]]:
-    size = max(1, min(BUNDLE, len(tasks) // (AHEAD * workers)))
+    size = max(1, min(most, len(tasks) // (AHEAD * workers)))
     waiting = iter(list(tasks))
     with ProcessPoolExecutor(min(workers, len(tasks))) as pool:
         while True:

@@ -18,7 +18,6 @@ where ``row`` is the row of the manifest.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from pathlib import Path
 import fsspec
 
 from coavt_mm.datasets.manifest import parse_row
+from coavt_mm.datasets.reading import DECODING, checked_lines, located, parse_json
 from coavt_mm.errors import DatasetMissingError, ManifestError
 
 INDEX_NAME = 'index.jsonl'
@@ -63,18 +63,17 @@ def open_remote(address: str, how_to_get: str = '') -> tuple:
 
 def _lines(address: str, how_to_get: str) -> Iterator[tuple[int, dict]]:
     system, path = open_remote(address, how_to_get)
-    number = 0
     try:
-        with system.open(path, 'r', encoding='utf-8') as file:
-            for number, line in enumerate(file, start=1):
-                yield number, json.loads(line)
+        with system.open(path, 'r', **DECODING) as file:
+            for number, line in checked_lines(file, address):
+                with located(f'{address}:{number}'):
+                    sample = parse_json(line)
+                yield number, sample
     except FileNotFoundError as error:
         hint = how_to_get or 'tools/data/make_shards.py writes it'
         raise DatasetMissingError(
             f'{address}: there is no index of shards; {hint}'
         ) from error
-    except (ValueError, RecursionError) as error:  # broken JSON, bytes that are no text
-        raise ManifestError(f'{address}:{number}: {error}') from error
 
 
 def read_index(address: str, how_to_get: str = '') -> tuple[dict, list[dict]]:

@@ -7,9 +7,8 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from coavt_mm.datasets.manifest import (
     iter_manifest,
     read_sidecar,
 )
+from coavt_mm.datasets.preparation.processes import Died, run_each
 from coavt_mm.datasets.shards.archive import (
     END_OF_TAR,
     SOUND_CODECS,
@@ -74,7 +74,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One shard: what goes in and where it lies."""
+    """One shard: what goes in and where it lies.
+
+    `killers` are the ids of clips over which a process died, and how.
+    """
 
     number: int
     rows: Sequence[dict]
@@ -82,6 +85,7 @@ class Job:
     data_root: str
     out_dir: str
     settings: Settings
+    killers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -97,6 +101,13 @@ class Job:
         """Changes when the shard would."""
         parts = [self.rows, self.first_key, asdict(self.settings), READING]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def packed(self, row: dict, key: str) -> tuple[bytes, dict]:
+        """See `pack_clip`."""
+        if row['sample_id'] in self.killers:
+            how = self.killers[row['sample_id']]
+            raise ClipError(f'the process that read it died ({how})')
+        return pack_clip(row, key, self.data_root, self.settings)
 
 
 def manifest_row(row: dict) -> dict:
@@ -181,9 +192,7 @@ def make_shard(job: Job) -> dict:
     with open(partial, 'wb') as file:
         for number, row in enumerate(job.rows, start=job.first_key):
             try:
-                piece, sample = pack_clip(
-                    row, f'{number:08d}', job.data_root, job.settings
-                )
+                piece, sample = job.packed(row, f'{number:08d}')
             except ClipError as error:
                 failed.append(dict(id=row['sample_id'], reason=str(error)))
                 continue
@@ -240,16 +249,39 @@ def plan_jobs(
 
 def run_local(jobs: Sequence[Job], workers: int) -> Iterator[dict]:
     """Makes shards in processes of this machine; yields reports as they come."""
-    if workers <= 1:
-        yield from map(make_shard, jobs)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        futures = [pool.submit(make_shard, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    tasks = {job.number: job for job in jobs}
+    processes = workers if workers > 1 else 0
+    for number, report in run_each(make_shard, tasks, processes, bundle=1):
+        if isinstance(report, Died):
+            report = _without_killers(tasks[number], workers)
+        yield report
+
+
+def _without_killers(job: Job, workers: int) -> dict:
+    """Makes a shard over which a process died, once it is known which clip did it.
+
+    Raises:
+        ClipError: A process died again.
+    """
+    clips = {row['sample_id']: (row, job) for row in job.rows}
+    found = run_each(_is_packed, clips, workers)
+    died = {key: str(result) for key, result in found if isinstance(result, Died)}
+    ((_, report),) = run_each(make_shard, {0: replace(job, killers=died)}, 1)
+    if isinstance(report, Died):
+        raise ClipError(
+            f'{job.path}: the process that makes it died twice ({report}); start the '
+            'command again, with fewer --workers'
+        )
+    return report
+
+
+def _is_packed(clip: tuple[dict, Job]) -> bool:
+    row, job = clip
+    try:
+        pack_clip(row, '0', job.data_root, job.settings)
+    except ClipError:
+        return False
+    return True
 
 
 def run_on_ray(jobs: Sequence[Job], address: str) -> Iterator[dict]:

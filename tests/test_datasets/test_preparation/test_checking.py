@@ -46,6 +46,8 @@ def test_separate_sound(make_clip):
     [
         (None, 30.0, 40.0, (0.0, None)),  # 4 s: cut out of the recording, a bit short
         (True, 30.0, 40.0, (0.0, None)),
+        (True, 30.0, 31.5, (0.0, 1.5)),  # it goes on behind the span
+        (True, 30.0, None, (0.0, None)),
         (None, 1.0, 2.5, (1.0, 2.5)),  # longer than asked for: the whole recording
         (None, None, None, (0.0, None)),
         (False, 1.0, 3.5, (1.0, 3.5)),

@@ -92,3 +92,20 @@ def test_what_is_no_index(tmp_path, content):
     path.write_bytes(content.encode('latin-1'))
     with pytest.raises(ManifestError, match='index.jsonl:'):
         read_index(str(path))
+
+
+def test_a_byte_order_mark_and_other_encodings(tmp_path):
+    path = write_index(tmp_path)
+    text = path.read_text('utf-8')
+    path.write_text(text, encoding='utf-8-sig')
+    assert read_index(str(path))[1][0]['sample_id'] == 'a'
+    header = text.splitlines()[0]
+    for content, number in (
+        (text.encode('utf-16'), 1),
+        (f'{header}\n{{"key": "\xe9"}}\n'.encode('latin-1'), 2),
+        (f'{header}\n'.encode() + b'[' * 200_000, 2),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ManifestError, match=f'index.jsonl:{number}: ') as caught:
+            read_index(str(path))
+        assert '\n' not in str(caught.value)

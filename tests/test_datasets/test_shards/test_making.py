@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import sys
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from coavt_mm.datasets.shards.making import (
     Settings,
     make_shards,
     manifest_row,
+    pack_clip,
     plan_jobs,
     run_on_ray,
     verify,
@@ -99,6 +101,22 @@ def test_processes_make_the_same(corpus, tmp_path):
     assert seen == [2] * 4
     for path in (tmp_path / '1').iterdir():
         assert path.read_bytes() == (tmp_path / '2' / path.name).read_bytes()
+
+
+def test_a_clip_that_kills_its_process_is_named(corpus, tmp_path, monkeypatch):
+    def pack(row, *args):
+        if row['sample_id'] in ('odd', 'silent'):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return pack_clip(row, *args)
+
+    monkeypatch.setattr(making, 'pack_clip', pack)
+    options = dict(settings=SMALL, per_shard=4, workers=2)
+    header = make_shards(corpus, tmp_path, **options)
+    failed = {clip['id']: clip['reason'] for clip in header['failed']}
+    assert failed.keys() == {'odd', 'silent', 'broken'}
+    assert failed['odd'] == 'the process that read it died (SIGKILL, out of memory?)'
+    assert [shard['samples'] for shard in header['shards']] == [3, 3, 3]
+    assert verify(tmp_path) == []
 
 
 def test_verify_names_what_is_wrong(copied):
