@@ -99,7 +99,7 @@ def test_classes_that_tie_are_all_kept():
 def test_near_ties_are_ties_as_in_the_accuracy(scores):
     scores = np.array([scores])
     record = dict(sample_id='x', stream='A', scores=scores[0])
-    assert best_classes([record], 'abc') == {'A': {'x': ['a', 'b']}}
+    assert names_of_best([record], 'abc') == {'A': {'x': ['a', 'b']}}
     assert label_ranks(scores, np.array([[True, False, False]])) == 2
 
 
