@@ -20,6 +20,9 @@ from coavt_mm.datasets.opening import head
 # decoding on. Clips of the field have their key frames 1 to 10 s apart.
 SEEK_GAP = 10.0
 
+# decord's seeking goes wrong by some pictures in others (HEVC, MPEG-4).
+DECORD_CODECS = ('h264', 'vp8', 'libvpx', 'vp9', 'libvpx-vp9')
+
 # A pixel may be this many times as wide as it is high, or as high as it is wide.
 LONGEST_PIXEL = 10
 
@@ -95,16 +98,17 @@ def frames_pyav(source: Source, times: Sequence[float]):
         return images, [time - media.start for time, _ in picks]
 
 
-def _decord_table(media: Media) -> list[float] | None:
-    """Times in s of all pictures of a file that decord reads rightly, else None.
+def _plain_table(media: Media) -> list[float] | None:
+    """Times in s of all pictures of a whole file without pitfalls, else None.
 
-    Its old FFmpeg knows no edit lists, no pixels but square ones and no clock but one
-    that begins with the first picture; and it would open whatever a playlist names.
+    Pitfalls are edit lists, pixels that are not square, a clock that does not begin
+    with the first picture, and containers in which one can't seek to a picture.
     """
     start = b'' if media.video is None else head(media.source, 12)
     known = start[4:8] == b'ftyp' or start[:4] == b'\x1aE\xdf\xa3'
     if not known or (_pixel_ratio(media.video) or 1) != 1:
         return None
+    media.rewind()
     times = []
     for packet in media.container.demux(media.video):
         if packet.size and (packet.is_discard or packet.pts is None):
@@ -112,7 +116,8 @@ def _decord_table(media: Media) -> list[float] | None:
         if packet.size:
             times.append(float(packet.pts * packet.time_base) - media.start)
     times.sort()
-    return times if times and abs(times[0]) < 1e-3 else None
+    plain = times and abs(times[0]) < 1e-3 and media.is_whole
+    return times if plain else None
 
 
 def _decord_source(media: Media) -> io.BytesIO | str:
@@ -124,10 +129,9 @@ def _decord_source(media: Media) -> io.BytesIO | str:
 def frames_decord(source: Source, times: Sequence[float]):
     """decord's frames where they are right, PyAV's of any other file."""
     with opened(source) as media:
-        media.rewind()
-        table, handle = _decord_table(media), _decord_source(media)
-        whole = media.is_whole
-    if table is None or not whole or times[-1] > table[-1]:
+        table, handle = _plain_table(media), _decord_source(media)
+        sought = media.video and media.video.codec_context.name in DECORD_CODECS
+    if table is None or not sought or times[-1] > table[-1]:
         return frames_pyav(source, times)  # which knows what the end of a file means
     import decord
 
@@ -148,14 +152,12 @@ def frames_decord(source: Source, times: Sequence[float]):
 
 
 def frames_torchcodec(source: Source, times: Sequence[float]):
-    """torchcodec's frames; PyAV's where pixels are not square, and near the end."""
+    """torchcodec's frames where they are right, PyAV's of any other file."""
     from torchcodec.decoders import VideoDecoder
 
     with opened(source) as media:
-        start, end = media.start, media.info.video_end
-        square = media.video is not None and (_pixel_ratio(media.video) or 1) == 1
-        content = media.source
-    if not square or times[-1] > end - LENGTH_TOLERANCE:
+        table, start, content = _plain_table(media), media.start, media.source
+    if table is None or times[-1] > table[-1]:
         return frames_pyav(source, times)
     decoder = VideoDecoder(
         content if isinstance(content, bytes) else os.path.abspath(content),
@@ -163,8 +165,10 @@ def frames_torchcodec(source: Source, times: Sequence[float]):
         num_ffmpeg_threads=1,
         seek_mode='exact',
     )
-    first = decoder.metadata.begin_stream_seconds or 0.0
-    last = decoder.metadata.end_stream_seconds - 1e-3
-    wanted = [min(max(time + start, first), last) for time in times]
-    batch = decoder.get_frames_played_at(wanted)
-    return list(batch.data.numpy()), (batch.pts_seconds - start).tolist()
+    picks = np.searchsorted(table, np.asarray(times) + 1e-3, side='right') - 1
+    begins = np.asarray(table)[picks.clip(0)]
+    batch = decoder.get_frames_played_at((begins + start + 1e-6).tolist())
+    found = batch.pts_seconds.numpy() - start
+    if np.abs(found - begins).max() > 2e-3:
+        return frames_pyav(source, times)
+    return list(batch.data.numpy()), found.tolist()

@@ -22,6 +22,8 @@ from coavt_mm.datasets.opening import (
     DECODER_ERRORS,
     check_regular_file,
     head,
+    is_chained,
+    missing_share,
     open_container,
     source_name,
 )
@@ -40,6 +42,13 @@ UNSTAMPED = tuple(name for name in GUESSED_LENGTH if name != 'mpeg')
 
 # Of these not even the time of a packet is known: it is counted with the first rate.
 UNTIMED = ('aac', 'loas')
+
+# Streams that are joined anywhere: they begin and end in the middle of something, and
+# state no length but one that is reckoned from the beginnings of packets.
+BROADCAST = ('mpegts', 'mpeg')
+
+# Files that begin late: some writers state the length, others the time of the end.
+LENGTH_OR_END = ('matroska', 'asf', 'nut')
 
 # A stream may end this much (s) before the length that its container states:
 # encoders round up to whole packets, and the last frame stays on the screen.
@@ -143,17 +152,31 @@ class Media:
         with self._busy:
             yield self
 
-    @property
+    @cached_property
     def is_untimed(self) -> bool:
-        return self.container.format.name in UNTIMED
+        """Whether the times of its sound are known only by decoding all of it."""
+        name = self.container.format.name
+        if name == 'wav' and self.audio:  # FFmpeg guesses at times of these
+            return self.audio.codec_context.name.startswith('adpcm')
+        chained = name == 'ogg' and not self.video and is_chained(self.source)
+        return name in UNTIMED or chained
+
+    @cached_property
+    def _stretch(self) -> float:
+        """Stated size over the size that is there: FFmpeg takes a length from this."""
+        return 1 / (1 - missing_share(self.source))
 
     @property
     def file_end(self) -> float | None:
         """The end in s that the container states; None where it states none."""
-        guessed = self.container.format.name in GUESSED_LENGTH
+        guessed = self.container.format.name in GUESSED_LENGTH or self.is_untimed
         if guessed or self.container.duration is None:
             return None
-        return self._after(self.start, self.container.duration / av.time_base)
+        length = self.container.duration / av.time_base
+        if self.container.format.name == 'asf':  # states one for all streams
+            stated = ((s.duration or 0) * s.time_base for s in self.container.streams)
+            length = float(max(stated))
+        return self._after(self.start, self._stretch * length)
 
     @cached_property
     def info(self) -> MediaInfo:
@@ -170,7 +193,8 @@ class Media:
         if found is None and stated is None:
             return None, None
         # a header may tell less than there is, where frames come in uneven time
-        short = stated is None or (found and found > stated + LENGTH_TOLERANCE)
+        slack = 0 if self.container.format.name in BROADCAST else LENGTH_TOLERANCE
+        short = stated is None or (found and found > stated + slack)
         end = found if short else stated
         return max(begin - self.start, 0.0), max(end - self.start, 0.0)
 
@@ -180,18 +204,18 @@ class Media:
         return float((stream.start_time or 0) * stream.time_base)
 
     def _after(self, begin: float, length: float) -> float:
-        """Where a stated length ends. Of a Matroska file that begins late some writers
-        state the length, others the time of the end; the sooner is taken."""
-        matroska = 'matroska' in self.container.format.name
-        return length if matroska and length > begin else begin + length
+        """Where a stated length ends; of `LENGTH_OR_END` the sooner is taken."""
+        either = self.container.format.name.startswith(LENGTH_OR_END)
+        return length if either and length > begin else begin + length
 
     def stated_end(self, stream) -> float | None:
         """The end in s that the header gives a stream; None where it gives none."""
-        if self.container.format.name in GUESSED_LENGTH:
+        name = self.container.format.name
+        if name in GUESSED_LENGTH or self.is_untimed:
             return None
         begin = self.begin(stream)
-        if stream.duration is not None:
-            return begin + float(stream.duration * stream.time_base)
+        if stream.duration is not None and name != 'asf':  # there it is the file's
+            return begin + self._stretch * float(stream.duration * stream.time_base)
         # Matroska: '00:00:10.016000000'
         tag = re.fullmatch(
             r'(\d+):(\d+):(\d+(?:\.\d+)?)', stream.metadata.get('DURATION', '')
@@ -279,7 +303,8 @@ class Media:
         """
         # a seek may land behind what it was asked for: streams are sought by the order
         # of decoding, and a broadcast has pictures that can't be decoded first
-        for back in (0.0, 1.0, 4.0, 16.0):
+        backs = (0.0, 1.0, 4.0, 16.0)
+        for back in backs if self._stretch == 1 else ():  # the index is at the end
             aim = time - back
             if aim <= self.begin(stream) or not self._try_seek(
                 math.floor(aim / stream.time_base), stream
@@ -302,11 +327,12 @@ class Media:
         """(packet, the frames that it brings) from here on.
 
         After a seek, what can't be decoded before the first frame is the rest of
-        something that began earlier. A raw stream may hold the tags of the files that
-        it was put together from.
+        something that began earlier; so it is where a broadcast was cut. A raw stream
+        may hold the tags of the files that it was put together from.
         """
         self._fresh, lost = False, 0.0
-        raw = self.container.format.name in UNSTAMPED
+        name = self.container.format.name
+        raw, sought = name in (*UNSTAMPED, *BROADCAST), sought or name in BROADCAST
         for packet in self.container.demux(stream):
             try:
                 frames = packet.decode()

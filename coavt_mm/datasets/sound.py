@@ -5,7 +5,14 @@ import math
 import av
 import numpy as np
 
-from coavt_mm.datasets.media import LENGTH_TOLERANCE, UNSTAMPED, Media, Source, opened
+from coavt_mm.datasets.media import (
+    BROADCAST,
+    LENGTH_TOLERANCE,
+    UNSTAMPED,
+    Media,
+    Source,
+    opened,
+)
 from coavt_mm.datasets.opening import head
 from coavt_mm.datasets.stills import is_still
 
@@ -161,8 +168,8 @@ def _track_end(media: Media, reached: float, start: float, end: float) -> float:
             f'says {bound - media.start:.2f} s'
         )
     # decoders fill the last packet up behind the stated end; a header may be wrong
-    filled = stated is not None and reached <= stated + LENGTH_TOLERANCE
-    return stated if filled else math.inf
+    known = stated is not None and media.container.format.name not in BROADCAST
+    return stated if known and reached <= stated + LENGTH_TOLERANCE else math.inf
 
 
 def read_sound(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 # What files of pictures begin with; WebP has its name behind the length of the file.
 MARKS = (
@@ -23,7 +23,9 @@ UNSTATED = 0.1
 
 def is_still(start: bytes) -> bool:
     """Whether the first bytes of a file are those of a picture."""
-    return start.startswith(MARKS) or (start[:4], start[8:12]) == (b'RIFF', b'WEBP')
+    webp = (start[:4], start[8:12]) == (b'RIFF', b'WEBP')
+    avif = start[4:12] == b'ftypavif' and features.check('avif')  # Pillow from 11.3 on
+    return start.startswith(MARKS) or webp or avif
 
 
 def _open(source: str | Path | bytes) -> Image.Image:

@@ -51,6 +51,11 @@ FILES = {
                                      options={'live': '1'}, piped=True), 0, 0),
     'asf': ('x.wmv', dict(kind='asf', video='wmv2', audio='libmp3lame', rate=44100),
             0.025, 0),
+    'late_picture.wmv': ('x.wmv', dict(kind='asf', video='wmv2', audio='libmp3lame',
+                                       rate=44100, video_start=601, audio_start=600),
+                         1.025, 0),
+    'offset.nut': ('x.nut', dict(video_start=600, audio_start=600), 0.02, 0),
+    'hevc.mp4': ('x.mp4', dict(video='libx265', pts=B_FRAMES), 0, 0),
 }  # fmt: skip
 
 
@@ -183,6 +188,22 @@ def test_what_breaks_off_is_damage(tmp_path, suffix):
         read_audio(path)
 
 
+@pytest.mark.parametrize('suffix, video, audio', [
+    ('.ts', 'libx264', 'aac'), ('.ts', 'libx264', 'libmp3lame'),
+    ('.mpg', 'mpeg2video', 'mp2'),
+])  # fmt: skip
+def test_a_broadcast_from_anywhere(tmp_path, suffix, video, audio):
+    kind = 'mpeg' if suffix == '.mpg' else None
+    whole = write_strange(tmp_path / f'x{suffix}', kind, video, audio, gop=5)
+    assert len(read_audio(whole)) / 16000 == pytest.approx(3.0, abs=0.06)
+    part = tmp_path / f'part{suffix}'
+    part.write_bytes(whole.read_bytes()[whole.stat().st_size // 3 : -1000])
+    assert 1.0 < len(read_audio(part)) / 16000 < 2.6
+    if suffix == '.ts':  # few packets hold all the pictures of the other
+        images, _ = read_frames(part, [probe(part).video_end - 0.15])
+        assert number(images[0]) > 20
+
+
 @pytest.mark.parametrize('backend', BACKENDS)
 @pytest.mark.parametrize('aspect, shape', [
     (Fraction(2), (64, 128)), (Fraction(16, 15), (64, 68)), (Fraction(1, 2), (128, 64)),
@@ -211,7 +232,8 @@ def test_decord_is_asked_only_where_it_is_right(tmp_path, monkeypatch):
     late = write_strange(tmp_path / 'late.mkv', video_start=1.0)
     wide = write_strange(tmp_path / 'wide.mp4', aspect=Fraction(2))
     stream = write_strange(tmp_path / 'x.ts')
-    for path in (part, late, wide, stream):
+    hevc = write_strange(tmp_path / 'hevc.mp4', video='libx265', pts=B_FRAMES)
+    for path in (part, late, wide, stream, hevc):
         read_frames(path, [1.2], 'decord')
     assert len(asked) == 1
     assert decoding.backend_order('decord')[0] == 'decord'

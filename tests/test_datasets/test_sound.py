@@ -139,6 +139,48 @@ def test_a_header_that_states_no_size(tmp_path):
     assert probe(path).audio_end == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize('suffix, video, codec', [
+    ('.wav', None, 'pcm_s16le'), ('.w64', None, 'pcm_s16le'),
+    ('.avi', 'libx264', 'libmp3lame'),
+])  # fmt: skip
+@pytest.mark.parametrize('as_bytes', [False, True])
+def test_a_file_shorter_than_it_says_breaks_off(
+    tmp_path, suffix, video, codec, as_bytes
+):
+    path = write_strange(tmp_path / f'x{suffix}', video=video, audio=codec)
+    content = path.read_bytes()
+    source = content if as_bytes else path
+    assert len(read_audio(source)) == pytest.approx(48000, abs=2400)
+    part = content[: len(content) // 2]
+    path.write_bytes(part)
+    source = part if as_bytes else path
+    with pytest.raises(ClipError, match='breaks off'):
+        read_audio(source)
+    assert len(read_audio(source, 0.2, 0.7)) == 8000
+
+
+@pytest.mark.parametrize('codec', ['adpcm_ms', 'adpcm_ima_wav'])
+def test_adpcm_has_a_clock(tmp_path, codec):
+    path = write_strange(tmp_path / 'x.wav', video=None, audio=codec, seconds=6)
+    whole = read_audio(path)
+    assert probe(path).audio_end == pytest.approx(len(whole) / 16000, abs=1e-3)
+    assert len(whole) == pytest.approx(96000, abs=1600)
+    assert np.array_equal(read_audio(path, 4.0, 4.5), whole[64000:72000])
+
+
+def test_a_chained_ogg_goes_on(tmp_path):
+    first, second = (
+        write_strange(tmp_path / f'{seconds}.ogg', video=None, audio='libopus',
+                      seconds=seconds).read_bytes()
+        for seconds in (2, 3)
+    )  # fmt: skip
+    path = tmp_path / 'chain.ogg'
+    path.write_bytes(first + second)
+    assert probe(path).audio_end == pytest.approx(5.0, abs=0.05)
+    assert len(read_audio(path)) == pytest.approx(80000, abs=800)
+    assert np.abs(read_audio(path, 4.0, 4.5)).max() == pytest.approx(0.5, abs=0.05)
+
+
 def test_a_codec_that_nobody_knows(tmp_path):
     path = write_strange(tmp_path / 'good.mp4')
     path = without_codec(path, tmp_path / 'blind.mp4')

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from media_files import write_rows
-from PIL import Image
+from PIL import Image, features
 from strange_media import write_strange
 
 from coavt_mm.datasets import AVTDataset
@@ -41,6 +41,7 @@ def picture(mode):
 CASES = [('png', m) for m in ('RGB', 'RGBA', 'L', 'LA', 'P', '1', 'I;16')]
 CASES += [('jpg', m) for m in ('RGB', 'L', 'CMYK')]
 CASES += [('webp', m) for m in ('RGB', 'RGBA')] + [('gif', 'P'), ('bmp', 'RGB')]
+CASES += [('avif', 'RGB')] if features.check('avif') else []
 
 
 @pytest.fixture
