@@ -8,7 +8,6 @@ anywhere.
 import math
 import re
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from coavt_mm.datasets.opening import (
     source_name,
 )
 from coavt_mm.datasets.stills import is_still, still_span
+from coavt_mm.datasets.timing import packet_length, timed_pictures, timed_sounds
 from coavt_mm.errors import ClipError
 
 # Streams without a container: their length is guessed from the bit rate.
@@ -279,7 +279,7 @@ class Media:
             time = ends.get(index, 0.0)  # of a raw stream
             if stamp is not None:
                 time = stamp * bases[index]
-            end = time + _packet_length(packet)
+            end = time + packet_length(packet)
             ends[index] = max(ends.get(index, end), end)
 
     def _try_seek(self, offset: int, stream=None) -> bool:
@@ -320,7 +320,7 @@ class Media:
 
     def _decoded(self, stream, sought: bool = False) -> Iterator[tuple[float, object]]:
         """(time in s, frame) from here on."""
-        timed = _timed_pictures if stream.type == 'video' else _timed_sounds
+        timed = timed_pictures if stream.type == 'video' else timed_sounds
         return timed(self._packets(stream, sought), stream, self.begin(stream))
 
     def _packets(self, stream, sought: bool) -> Iterator[tuple[object, list]]:
@@ -337,51 +337,12 @@ class Media:
             try:
                 frames = packet.decode()
             except av.InvalidDataError:
-                lost += _packet_length(packet) if raw else math.inf
+                lost += packet_length(packet) if raw else math.inf
                 if not sought and lost > LENGTH_TOLERANCE:
                     raise
                 continue
             sought = sought and not frames
             yield packet, frames
-
-
-def _packet_length(packet) -> float:
-    """How long a packet lasts, in s; a picture that does not say so by the rate of its
-    stream."""
-    length = packet.duration or 0
-    if length or packet.stream.type != 'video':
-        return length * packet.time_base.numerator / packet.time_base.denominator
-    return 1 / float(packet.stream.average_rate or 25)
-
-
-def _timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
-    """Times of the pictures in the order in which they are shown.
-
-    AVI knows no time but that of decoding, and raw streams know none: there the k-th
-    picture gets the time of the k-th packet.
-    """
-    ordered, base = stream.container.format.name == 'avi', float(stream.time_base)
-    waiting, clock = deque(), begin
-    for packet, frames in packets:
-        if packet.size:
-            clock = clock if packet.dts is None else packet.dts * base
-            waiting.append(clock)
-            clock += _packet_length(packet)
-        for frame in frames:
-            time = waiting.popleft() if waiting else clock
-            if frame.pts is not None and not ordered:
-                time = frame.pts * base
-            yield time, frame
-
-
-def _timed_sounds(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
-    """Times of the pieces of sound; one without a time follows on the last."""
-    clock, base = begin, float(stream.time_base)
-    for _, frames in packets:
-        for frame in frames:
-            time = clock if frame.pts is None else frame.pts * base
-            yield time, frame
-            clock = time + frame.samples / frame.sample_rate
 
 
 Source = str | Path | bytes | Media

@@ -1,0 +1,43 @@
+"""Times of packets and frames, in s of the clock of their file."""
+
+from collections import deque
+from collections.abc import Iterator
+
+
+def packet_length(packet) -> float:
+    """How long a packet lasts, in s; a picture that does not say so by the rate of its
+    stream."""
+    length = packet.duration or 0
+    if length or packet.stream.type != 'video':
+        return length * packet.time_base.numerator / packet.time_base.denominator
+    return 1 / float(packet.stream.average_rate or 25)
+
+
+def timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
+    """Times of the pictures in the order in which they are shown.
+
+    AVI knows no time but that of decoding, and raw streams know none: there the k-th
+    picture gets the time of the k-th packet.
+    """
+    ordered, base = stream.container.format.name == 'avi', float(stream.time_base)
+    waiting, clock = deque(), begin
+    for packet, frames in packets:
+        if packet.size:
+            clock = clock if packet.dts is None else packet.dts * base
+            waiting.append(clock)
+            clock += packet_length(packet)
+        for frame in frames:
+            time = waiting.popleft() if waiting else clock
+            if frame.pts is not None and not ordered:
+                time = frame.pts * base
+            yield time, frame
+
+
+def timed_sounds(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
+    """Times of the pieces of sound; one without a time follows on the last."""
+    clock, base = begin, float(stream.time_base)
+    for _, frames in packets:
+        for frame in frames:
+            time = clock if frame.pts is None else frame.pts * base
+            yield time, frame
+            clock = time + frame.samples / frame.sample_rate
