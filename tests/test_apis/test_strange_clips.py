@@ -26,7 +26,7 @@ GOOD = {
     'cut.mp4': (['AV', 'A', 'V'], 1.45),
     'film.wav': (['A'], 1.0),
     'live.webm': (['AV', 'A', 'V'], 3.0),
-    'broadcast.mkv': (['AV', 'A', 'V'], 3.0),
+    'offset.mkv': (['AV', 'A', 'V'], 3.0),
     'offset.ts': (['AV', 'A', 'V'], 3.03),
     'uneven.mp4': (['V'], 9.1),
     'wide.mp4': (['V'], 3.0),
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     whole = write_strange(root / '..' / 'whole.mp4')
     cut(whole, root / 'cut.mp4', 1.55, 1.0)
     without_codec(whole, root / 'blind.mp4')
-    write_strange(root / 'broadcast.mkv', video_start=600, audio_start=600)
+    write_strange(root / 'offset.mkv', video_start=600, audio_start=600)
     write_strange(root / 'offset.ts', video_start=600, audio_start=600)
     write_strange(root / 'wide.mp4', aspect=Fraction(2), audio=None)
     write_strange(root / 'uneven.mp4', audio=None, pts=[0, 1, 2, 30, 31, 32, 90])

@@ -189,7 +189,8 @@ class ClipIndex:
 class FolderIndex:
     """A user's own files by their paths, with and without suffix.
 
-    Two files that differ in their suffixes alone, a video and a sound, are one clip.
+    Two files that differ in their suffixes alone are one clip where the one is a video
+    and the other a sound, else two.
 
     Args:
         folders (Iterable[str | Path]): Where to look; an earlier one wins.
@@ -206,20 +207,24 @@ class FolderIndex:
                 (self.videos if is_video else self.sounds)[_composed(name)].append(path)
 
     def names(self) -> list[str]:
-        """Names of all clips: paths below the folder, without suffix."""
-        twins = [
-            (files[0], other)
-            for kind in (self.videos, self.sounds)
-            for files in kind.values()
-            for other in files[1:]
-            if os.path.dirname(other) == os.path.dirname(files[0])
-        ]
-        if twins:
+        """Names of all clips: paths below the folder, without suffix; of files whose
+        names differ in it alone, all but the first keep theirs."""
+        found = {**self.videos, **self.sounds}
+        alone = {n: files for n, files in self.sounds.items() if n not in self.videos}
+        for kind in (self.videos, alone):
+            for name, (first, *others) in kind.items():
+                found.update(
+                    (name + os.path.splitext(other)[1], None)
+                    for other in others
+                    if os.path.dirname(other) == os.path.dirname(first)
+                )
+        spare = [f[1] for n, f in self.sounds.items() if n in self.videos and f[1:]]
+        if spare:
             _warn(
-                f'{len(twins)} files are left out, since another one bears their name '
-                f'but for the suffix; such as {twins[0][1]} beside {twins[0][0]}'
+                f'{len(spare)} videos have more than one sound of their name, of which '
+                f'the first is taken; left out is {spare[0]}'
             )
-        return sorted({**self.videos, **self.sounds})
+        return sorted(found)
 
     def find(self, clip: ListedClip) -> Found | None:
         """The files of a clip; its span is one of the file.

@@ -200,6 +200,15 @@ def test_of_two_files_of_a_name_the_suffix_decides(tmp_path, said):
     index = FolderIndex([tmp_path])
     for name in ('a.avi', 'a.mp4', 'a.MKV'):
         assert index.find(ListedClip(name)).clip == str(tmp_path / name.lower())
-    assert index.names() == ['a', 'b']
+    assert index.names() == ['a', 'a.mkv', 'a.mp4', 'b'] and not said
+    found = [index.find(ListedClip(name)).clip for name in index.names()]
+    names = ('a.avi', 'a.mkv', 'a.mp4', 'b.mp4')
+    assert found == [str(tmp_path / name) for name in names]
+
+
+def test_of_two_sounds_of_a_name_none_is_lost_unsaid(tmp_path, said):
+    touch(tmp_path, 'a.flac', 'a.wav', 'b.mp4', 'b.flac', 'b.wav')
+    index = FolderIndex([tmp_path])
+    assert index.names() == ['a', 'a.wav', 'b']
     (line,) = said
-    assert line.startswith('2 files are left out') and 'a.mkv beside' in line
+    assert line.startswith('1 videos have more than one sound') and 'b.wav' in line
