@@ -1,7 +1,7 @@
 """CoAVT-MM: audio-visual-text pre-training as an MMEngine plugin."""
 
-from . import registry  # noqa: F401  makes the scope 'coavt_mm' known to mmengine
-from .compat import watch_openmmlab_models
+from coavt_mm import registry  # noqa: F401  makes the scope 'coavt_mm' known to mmengine
+from coavt_mm.compat import watch_openmmlab_models
 
 __version__ = '0.1.0'
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 from zipfile import BadZipFile
 
-from .errors import CheckpointError
+from coavt_mm.errors import CheckpointError
 
 # what unpickling and JSON raise for bytes that somebody, or a bad disk, has changed
 _DAMAGE = (RuntimeError, EOFError, BadZipFile, LookupError, OSError, ValueError,

@@ -14,8 +14,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .checkpoint_files import load_from_http, load_from_local
-from .errors import CoAVTError, ConfigError
+from coavt_mm.checkpoint_files import load_from_http, load_from_local
+from coavt_mm.errors import CoAVTError, ConfigError
 
 
 def check_mmcv() -> None:

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from media_files import write_clip
+from shard_corpus import copied, corpus, made  # noqa: F401  fixtures
+from toy_runs import toy_cfg, toy_config  # noqa: F401  fixtures
 
 
 @pytest.fixture(scope='session')

@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
-from coavt_mm.engine import launch
+from coavt_mm.cli import launch
+from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.registry import MODELS
 
 CONFIGS = Path(__file__).parents[1] / 'configs/coavt'

@@ -12,8 +12,8 @@ from mmengine.config import config as config_text
 from small_configs import part_name, parts, small
 
 from coavt_mm.apis import CoAVTInferencer, embed
-from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
-from coavt_mm.engine import launch
+from coavt_mm.cli import launch
+from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.registry import DATASETS, METRICS, MODELS
 
 ROOT = Path(__file__).parents[1]

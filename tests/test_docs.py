@@ -27,8 +27,9 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
 from transformers import BertConfig, BertModel
 
-from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
-from coavt_mm.engine.launch import load_config, parse_train_args
+from coavt_mm.cli.launch import parse_train_args
+from coavt_mm.config import load_config
+from coavt_mm.demo import Settings, make_sounding_shapes
 
 CHECKED = {
     'tools/train.py': 'long; test_configs.py and test_projects take steps with each',

@@ -7,8 +7,8 @@ python tools/demo.py --twins    # then every other recipe, from that checkpoint
 import argparse
 import os
 
-from coavt_mm.engine.demo import TWINS, run_demo, run_twins
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.cli.launch import run_tool
+from coavt_mm.demo.run import TWINS, run_demo, run_twins
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 Tasks: caption, classify, retrieve, match, embed, picture. See docs/quickstart.md.
 """
 
-from coavt_mm.apis.command import main
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.cli.infer import main
+from coavt_mm.cli.launch import run_tool
 
 if __name__ == '__main__':
     run_tool(main)

@@ -3,11 +3,11 @@
 ``load_model('checkpoint.pth')``, then the functions; or ``CoAVTInferencer`` itself.
 """
 
-from .functions import caption, classify, embed, match, picture
-from .inferencer import CoAVTInferencer
-from .listing import read_clips
-from .retrieval import retrieve
-from .session import load_model
+from coavt_mm.apis.functions import caption, classify, embed, match, picture
+from coavt_mm.apis.inferencer import CoAVTInferencer
+from coavt_mm.apis.listing import read_clips
+from coavt_mm.apis.retrieval import retrieve
+from coavt_mm.apis.session import load_model
 
 __all__ = [
     'CoAVTInferencer',

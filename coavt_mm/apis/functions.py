@@ -17,16 +17,15 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from coavt_mm.apis.inferencer import CoAVTInferencer
+from coavt_mm.apis.inputs import as_texts, check_number
+from coavt_mm.apis.session import Model, get_model
+from coavt_mm.apis.ties import tied_order
+from coavt_mm.apis.writing import make_folder
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import InputError, shown
 from coavt_mm.models import CoAVTClassifier
 from coavt_mm.models.generation import check_decoding
-
-from .inferencer import CoAVTInferencer
-from .inputs import as_texts, check_number
-from .session import Model, get_model
-from .ties import tied_order
-from .writing import make_folder
 
 # Probabilities this close, as a share of the greater one, are tied: what a similarity's
 # last bits become when it is divided by the temperature.

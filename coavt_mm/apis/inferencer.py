@@ -19,21 +19,20 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from coavt_mm.apis.answering import add_features, add_scores, describe, joined
+from coavt_mm.apis.inputs import Clip, as_clips, check_number
+from coavt_mm.apis.listing import is_strict
+from coavt_mm.apis.loading import checked_device, config_of
+from coavt_mm.apis.pictures import clip_view, save_picture
+from coavt_mm.apis.pipeline import ClipPipeline
+from coavt_mm.apis.texts import TextReader
+from coavt_mm.apis.windows import Span, spans
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.compat import load_from_local
 from coavt_mm.datasets.opening import source_name
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
 from coavt_mm.registry import INFERENCERS, MODELS
-
-from .answering import add_features, add_scores, describe, joined
-from .inputs import Clip, as_clips, check_number
-from .listing import is_strict
-from .loading import checked_device, config_of
-from .pictures import clip_view, save_picture
-from .pipeline import ClipPipeline
-from .texts import TextReader
-from .windows import Span, spans
 
 # mmengine's registries and default scope belong to the process: one build at a time.
 _building = threading.Lock()

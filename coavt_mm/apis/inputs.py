@@ -11,12 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from coavt_mm.datasets.manifest import nearest
-from coavt_mm.datasets.media import Source
-from coavt_mm.datasets.opening import check_regular_file
-from coavt_mm.errors import ClipError, InputError
-
-from .listing import (
+from coavt_mm.apis.listing import (
     both_folders,
     from_store,
     has_media_suffix,
@@ -25,6 +20,10 @@ from .listing import (
     is_manifest,
     listed,
 )
+from coavt_mm.datasets.manifest import nearest
+from coavt_mm.datasets.media import Source
+from coavt_mm.datasets.opening import check_regular_file
+from coavt_mm.errors import ClipError, InputError
 
 __all__ = ['Clip', 'as_clips', 'as_texts', 'check_number', 'from_store', 'is_address',
            'is_clip']  # fmt: skip

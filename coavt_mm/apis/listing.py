@@ -9,14 +9,14 @@ import fsspec
 import numpy as np
 import torch
 
-from coavt_mm.datasets.manifest import find_manifest, iter_manifest
-from coavt_mm.datasets.preparation.layouts import (
+from coavt_mm.datasets.folders import (
     MEDIA_SUFFIXES,
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
     is_media_name,
     media_files,
 )
+from coavt_mm.datasets.manifest import find_manifest, iter_manifest
 from coavt_mm.errors import ClipError, InputError
 
 SUFFIXES = (*MEDIA_SUFFIXES, *PICTURE_SUFFIXES)

@@ -14,7 +14,7 @@ from coavt_mm.checkpoints import (
     read_state_dict,
     read_stored_config,
 )
-from coavt_mm.engine.launch import load_config
+from coavt_mm.config import load_config
 from coavt_mm.errors import CheckpointError, ConfigError, InputError
 
 CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
+from coavt_mm.apis.inputs import as_texts
 from coavt_mm.errors import shown
 from coavt_mm.models import CoAVT
 from coavt_mm.visualization import ClipPage, clip_page_figure, save_figure
 
-from .inputs import as_texts
-
 if TYPE_CHECKING:
-    from .inferencer import CoAVTInferencer
+    from coavt_mm.apis.inferencer import CoAVTInferencer
 
 TOP = 6  # texts shown
 LONGEST_NAME = 200  # bytes; file systems take 255 with number and suffix

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from coavt_mm.apis.inferencer import CoAVTInferencer
+from coavt_mm.apis.inputs import as_texts, check_number, is_clip
+from coavt_mm.apis.listing import is_strict
+from coavt_mm.apis.session import Model, get_model
+from coavt_mm.apis.ties import tied_order
 from coavt_mm.errors import ClipError, InputError
 from coavt_mm.models.layers import STREAMS
-
-from .inferencer import CoAVTInferencer
-from .inputs import as_texts, check_number, is_clip
-from .listing import is_strict
-from .session import Model, get_model
-from .ties import tied_order
 
 LOGIT_TOLERANCE = 1e-5  # the last bits of a logit are worth more than a cosine's
 

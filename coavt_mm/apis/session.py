@@ -4,9 +4,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+from coavt_mm.apis.inferencer import CoAVTInferencer
 from coavt_mm.errors import ConfigError, InputError
-
-from .inferencer import CoAVTInferencer
 
 Model = CoAVTInferencer | str | Path
 

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from coavt_mm.apis.inputs import as_texts
 from coavt_mm.datasets.transforms import TokenizeText
 from coavt_mm.errors import ConfigError
-
-from .inputs import as_texts
 
 
 class TextReader:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import fsspec
 
+from coavt_mm.apis.inputs import Clip, from_store, is_address
 from coavt_mm.datasets.media import kept_open, probe
 from coavt_mm.datasets.opening import DECODER_ERRORS
 from coavt_mm.datasets.sound import resample
 from coavt_mm.errors import ClipError
-
-from .inputs import Clip, from_store, is_address
 
 # A rest of up to this long (s), and this share of a window, makes no window of its own:
 # encoders fill the last packet up, so a clip of 10 s often says 10.03 s.

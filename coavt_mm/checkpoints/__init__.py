@@ -1,10 +1,10 @@
 """Weights of the ancestors -> weights of this package, and our own in and out."""
 
-from .bert import convert_bert
-from .blip2 import convert_blip2
-from .cavmae import convert_cavmae
-from .conversion import Converted, Report, read_state_dict
-from .own import (
+from coavt_mm.checkpoints.bert import convert_bert
+from coavt_mm.checkpoints.blip2 import convert_blip2
+from coavt_mm.checkpoints.cavmae import convert_cavmae
+from coavt_mm.checkpoints.conversion import Converted, Report, read_state_dict
+from coavt_mm.checkpoints.own import (
     add_config,
     combine,
     export_safetensors,
@@ -12,15 +12,15 @@ from .own import (
     load_weights,
     save_weights,
 )
-from .positions import resize_positions
-from .stored_config import (
+from coavt_mm.checkpoints.positions import resize_positions
+from coavt_mm.checkpoints.stored_config import (
     carried_config,
     config_to_json,
     inference_config,
     read_stored_config,
 )
-from .stored_model import check_model
-from .vit import convert_vit
+from coavt_mm.checkpoints.stored_model import check_model
+from coavt_mm.checkpoints.vit import convert_vit
 
 __all__ = [
     'Converted',

@@ -9,10 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coavt_mm.errors import CheckpointError
-
-from .blip2 import layer_rules, mlp_rules
-from .conversion import (
+from coavt_mm.checkpoints.blip2 import layer_rules, mlp_rules
+from coavt_mm.checkpoints.conversion import (
     Converted,
     Report,
     Rule,
@@ -23,6 +21,7 @@ from .conversion import (
     rename,
     require,
 )
+from coavt_mm.errors import CheckpointError
 
 _WB = r'(weight|bias)'
 _DROPPED = [

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from coavt_mm.errors import CheckpointError
-
-from .conversion import (
+from coavt_mm.checkpoints.conversion import (
     Converted,
     Report,
     Rule,
@@ -18,6 +16,7 @@ from .conversion import (
     rename,
     require,
 )
+from coavt_mm.errors import CheckpointError
 
 _WB = r'(weight|bias)'
 _OLD, _NEW = r'Qformer\.bert\.encoder\.layer\.(\d+)', r'query_encoder.layers.\1'

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from coavt_mm.errors import CheckpointError
-
-from .conversion import (
+from coavt_mm.checkpoints.conversion import (
     Converted,
     Report,
     Rule,
@@ -18,7 +16,8 @@ from .conversion import (
     require,
     skeleton,
 )
-from .positions import find_grid, resize_positions
+from coavt_mm.checkpoints.positions import find_grid, resize_positions
+from coavt_mm.errors import CheckpointError
 
 _WB = r'(weight|bias)'
 _UNUSED = (

@@ -10,19 +10,18 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from coavt_mm.checkpoint_files import plain_names
-from coavt_mm.compat import load_from_local
-from coavt_mm.errors import CheckpointError
-from coavt_mm.registry import MODELS
-
-from .conversion import Source, read_state_dict, skeleton
-from .positions import resize_positions
-from .stored_config import (
+from coavt_mm.checkpoints.conversion import Source, read_state_dict, skeleton
+from coavt_mm.checkpoints.positions import resize_positions
+from coavt_mm.checkpoints.stored_config import (
     KEY,
     carried_config,
     config_to_json,
     read_stored_config,
 )
-from .stored_model import check_model
+from coavt_mm.checkpoints.stored_model import check_model
+from coavt_mm.compat import load_from_local
+from coavt_mm.errors import CheckpointError
+from coavt_mm.registry import MODELS
 
 
 def save_weights(

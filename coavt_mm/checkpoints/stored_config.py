@@ -13,13 +13,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from coavt_mm.datasets.stored_tokenizer import checked_tokenizer
-from coavt_mm.datasets.tokenizer import serialise_tokenizer, store_tokenizer
-from coavt_mm.errors import CheckpointError, ConfigError
-from coavt_mm.models.text_encoder import BERT_KEYS, TextEncoder
-from coavt_mm.registry import MODELS, TRANSFORMS
-
-from .stored_checks import (
+from coavt_mm.checkpoints.stored_checks import (
     FRIENDS,
     LIMITS,
     MODEL_LIMITS,
@@ -29,6 +23,11 @@ from .stored_checks import (
     check_types,
     dicts,
 )
+from coavt_mm.datasets.stored_tokenizer import checked_tokenizer
+from coavt_mm.datasets.tokenizer import serialise_tokenizer, store_tokenizer
+from coavt_mm.errors import CheckpointError, ConfigError
+from coavt_mm.models.text_encoder import BERT_KEYS, TextEncoder
+from coavt_mm.registry import MODELS, TRANSFORMS
 
 #: Where the JSON lies in a checkpoint's ``meta``, and in the metadata of safetensors.
 KEY = 'coavt_config'

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coavt_mm.checkpoints.conversion import skeleton
+from coavt_mm.checkpoints.stored_checks import dicts
 from coavt_mm.datasets.tokenizer import DECODER_TOKEN
 from coavt_mm.datasets.transforms import TokenizeText
 from coavt_mm.datasets.transforms.video import build_transforms
@@ -21,9 +23,6 @@ from coavt_mm.models import (
     TextEncoder,
 )
 from coavt_mm.registry import MODELS
-
-from .conversion import skeleton
-from .stored_checks import dicts
 
 #: A model may be larger than its weights by position tables of larger pictures, which
 #: are interpolated, and by filters: so many times, and so many numbers.

@@ -5,12 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from coavt_mm.errors import CheckpointError
-from coavt_mm.models import JointAVEncoder
-from coavt_mm.models.layers import STREAMS, sincos_table
-
-from .cavmae import picture_side
-from .conversion import (
+from coavt_mm.checkpoints.cavmae import picture_side
+from coavt_mm.checkpoints.conversion import (
     Converted,
     Report,
     Rule,
@@ -22,7 +18,10 @@ from .conversion import (
     require,
     skeleton,
 )
-from .positions import find_grid, resize_positions
+from coavt_mm.checkpoints.positions import find_grid, resize_positions
+from coavt_mm.errors import CheckpointError
+from coavt_mm.models import JointAVEncoder
+from coavt_mm.models.layers import STREAMS, sincos_table
 
 _WB = r'(weight|bias)'
 

@@ -1,11 +1,11 @@
 """Data: manifest rows in, packed samples out."""
 
-from . import transforms  # noqa: F401  registers them
-from .dataset import AVTDataset
-from .samplers import EpochSampler, ResumableSampler
-from .shards.dataset import AVTShardDataset
-from .shards.sampler import ShardSampler
-from .tokenizer import build_tokenizer
+from coavt_mm.datasets import transforms  # noqa: F401  registers them
+from coavt_mm.datasets.dataset import AVTDataset
+from coavt_mm.datasets.samplers import EpochSampler, ResumableSampler
+from coavt_mm.datasets.shards.dataset import AVTShardDataset
+from coavt_mm.datasets.shards.sampler import ShardSampler
+from coavt_mm.datasets.tokenizer import build_tokenizer
 
 __all__ = [
     'AVTDataset',

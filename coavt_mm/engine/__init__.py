@@ -1,19 +1,21 @@
 """Loops, hooks, optimiser wrappers and schedules that mmengine lacks."""
 
-from .averaging import EpochAverageHook
-from .hooks import (
-    HardnessRampHook,
+from coavt_mm.engine.averaging import EpochAverageHook
+from coavt_mm.engine.hooks import (
     IterationSeedHook,
-    SensesFirstHook,
     ShareModelHook,
     StoreConfigHook,
     StrictCheckpointHook,
 )
-from .loading import Converted, FitCheckpointHook
-from .loops import ResumableIterLoop
-from .negatives import NegativesHook
-from .optim import BF16OptimWrapper, EpochCosineLR, ScalarDecayConstructor
-from .saving import CheckpointHook, ResumeHook
+from coavt_mm.engine.loading import Converted, FitCheckpointHook
+from coavt_mm.engine.loops import ResumableIterLoop
+from coavt_mm.engine.negatives import NegativesHook
+from coavt_mm.engine.optim import (
+    BF16OptimWrapper,
+    EpochCosineLR,
+    ScalarDecayConstructor,
+)
+from coavt_mm.engine.saving import CheckpointHook, ResumeHook
 
 __all__ = [
     'BF16OptimWrapper',
@@ -22,8 +24,6 @@ __all__ = [
     'EpochAverageHook',
     'EpochCosineLR',
     'FitCheckpointHook',
-    'HardnessRampHook',
-    'SensesFirstHook',
     'IterationSeedHook',
     'NegativesHook',
     'ResumableIterLoop',

@@ -3,8 +3,8 @@
 from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ..errors import ConfigError
-from ..registry import HOOKS
+from coavt_mm.errors import ConfigError
+from coavt_mm.registry import HOOKS
 
 
 @HOOKS.register_module()

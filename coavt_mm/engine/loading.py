@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper, update_init_info
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..registry import HOOKS, WEIGHT_INITIALIZERS
+from coavt_mm.registry import HOOKS, WEIGHT_INITIALIZERS
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -41,7 +41,7 @@ class Converted:
         Raises:
             CheckpointError: If the file is not readable or doesn't fit.
         """
-        from ..checkpoints import load_weights
+        from coavt_mm.checkpoints import load_weights
 
         lines = load_weights(
             self.checkpoint, module, self.prefix, False, self.min_share
@@ -83,8 +83,8 @@ class FitCheckpointHook(Hook):
         Raises:
             CheckpointError: If it doesn't fit.
         """
-        from ..checkpoints.conversion import read_state_dict
-        from ..checkpoints.own import fit
+        from coavt_mm.checkpoints.conversion import read_state_dict
+        from coavt_mm.checkpoints.own import fit
 
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state, lines = self._renamed(read_state_dict(checkpoint), model)

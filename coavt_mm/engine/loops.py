@@ -8,9 +8,9 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
-from ..datasets.samplers import EpochSampler
-from ..errors import ConfigError
-from ..registry import LOOPS
+from coavt_mm.datasets.samplers import EpochSampler
+from coavt_mm.errors import ConfigError
+from coavt_mm.registry import LOOPS
 
 # what checkpoints keep in mmengine's message hub
 _SEEN, _BATCHES = 'samples_seen', 'train_batches'

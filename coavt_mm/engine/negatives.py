@@ -3,8 +3,8 @@
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..errors import ConfigError
-from ..registry import HOOKS
+from coavt_mm.errors import ConfigError
+from coavt_mm.registry import HOOKS
 
 
 @HOOKS.register_module()

@@ -9,8 +9,12 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper, _ParamS
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from torch import nn
 
-from ..errors import ConfigError
-from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from coavt_mm.errors import ConfigError
+from coavt_mm.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    PARAM_SCHEDULERS,
+)
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -7,9 +7,9 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..errors import CheckpointError, ConfigError
-from ..registry import HOOKS
-from .loops import compare_batches
+from coavt_mm.engine.loops import compare_batches
+from coavt_mm.errors import CheckpointError, ConfigError
+from coavt_mm.registry import HOOKS
 
 
 @HOOKS.register_module()

@@ -1,15 +1,13 @@
 """Metrics of the project."""
 
-from .attributes import AttributeAccuracy
-from .av_retrieval import AVRetrievalMetric
-from .captioning import CaptionMetric
-from .classification import ClassificationMetric
-from .retrieval import RetrievalMetric
-from .zeroshot import ZeroShotMetric
+from coavt_mm.evaluation.av_retrieval import AVRetrievalMetric
+from coavt_mm.evaluation.captioning import CaptionMetric
+from coavt_mm.evaluation.classification import ClassificationMetric
+from coavt_mm.evaluation.retrieval import RetrievalMetric
+from coavt_mm.evaluation.zeroshot import ZeroShotMetric
 
 __all__ = [
     'AVRetrievalMetric',
-    'AttributeAccuracy',
     'CaptionMetric',
     'ClassificationMetric',
     'RetrievalMetric',

@@ -11,13 +11,13 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..errors import CoAVTError, ConfigError
-from ..registry import METRICS
-from ..visualization.plots import SPACE_STYLE, recall_figure, save_figure
-from .clips import check_finite, check_samples, describe_clips
-from .features import StreamFeatures
-from .ranking import count_ranks, recall_curve, recall_summary
-from .report import draw_table, heading
+from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.evaluation.clips import check_finite, check_samples, describe_clips
+from coavt_mm.evaluation.features import StreamFeatures
+from coavt_mm.evaluation.ranking import count_ranks, recall_curve, recall_summary
+from coavt_mm.evaluation.report import draw_table, heading
+from coavt_mm.registry import METRICS
+from coavt_mm.visualization.plots import SPACE_STYLE, recall_figure, save_figure
 
 DIRECTIONS = ('audio_to_visual', 'visual_to_audio')
 SPACES = ('encoder', 'query')

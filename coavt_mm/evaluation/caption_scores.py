@@ -14,7 +14,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import CoAVTError, ConfigError
+from coavt_mm.errors import CoAVTError, ConfigError
 
 TOKENIZERS = ('ptb', 'words')
 #: In the order of tables. All from 0 to 1, but CIDEr-D from 0 to 10.

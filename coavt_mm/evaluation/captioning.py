@@ -9,16 +9,15 @@ from mmengine.evaluator import BaseMetric
 from mmengine.fileio import dump
 from mmengine.logging import print_log
 
-from ..errors import ConfigError
-from ..registry import METRICS
-from ..visualization import (
+from coavt_mm.errors import ConfigError
+from coavt_mm.evaluation.caption_scores import caption_scores, check_scoring
+from coavt_mm.evaluation.clips import check_samples, describe_clips, middle_frame
+from coavt_mm.registry import METRICS
+from coavt_mm.visualization import (
     CaptionRow,
     caption_table_figure,
-    middle_frame,
     save_figure,
 )
-from .caption_scores import caption_scores, check_scoring
-from .clips import check_samples, describe_clips
 
 KEPT = ('sample_idx', 'sample_id', 'clip_path', 'start', 'end', 'frame_times', 'error')
 SHOWN = 6  # clips of the picture

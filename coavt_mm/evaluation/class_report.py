@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from mmengine.fileio import dump
 
-from ..visualization import class_bars_figure, confusion_figure, save_figure
-from .modality_confusion import BEST_CLASSES
-from .report import draw_table, heading
+from coavt_mm.evaluation.report import draw_table, heading
+from coavt_mm.visualization import class_bars_figure, confusion_figure, save_figure
 
+BEST_CLASSES = 'best_classes.json'
 SHARES = ('mAP', 'mAUC', 'top1', 'top5', 'mean_class_accuracy', 'f1')
 TITLES = {'d_prime': "d'", 'top1': 'top-1', 'top5': 'top-5', 'f1': 'F1',
           'mean_class_accuracy': 'mean-class'}  # fmt: skip

@@ -8,14 +8,14 @@ order, so that tied clips fall together.
 Letters: B clips, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from ..errors import CoAVTError
-from .ranking import TIE_TOLERANCE
+from coavt_mm.errors import CoAVTError
+from coavt_mm.evaluation.ranking import TIE_TOLERANCE
 
 TASKS = ('multi_label', 'single_label')
 TOP = (1, 5)
@@ -175,3 +175,22 @@ def ceiling(task: str, labels: np.ndarray, sensed: np.ndarray) -> dict:
     numbers = class_scores(task, np.where(sensed, labels, guess), labels)
     del numbers['per_class']
     return numbers
+
+
+def names_of_best(
+    records: Iterable[dict], classes: Sequence[str]
+) -> dict[str, dict[str, list[str]]]:
+    """Stream -> clip id -> the class with the highest score; several where it ties.
+
+    Scores tie as in :func:`label_ranks`.
+
+    Args:
+        records: One dict a clip with ``sample_id``, ``stream`` and ``scores`` (C,).
+        classes: C names.
+    """
+    best: dict[str, dict[str, list[str]]] = {}
+    for record in records:
+        scores = record['scores']
+        top = [classes[i] for i in np.flatnonzero(reaches(scores, scores.max()))]
+        best.setdefault(record['stream'], {})[record['sample_id']] = top
+    return best

@@ -10,25 +10,30 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from ..datasets.manifest import (
+from coavt_mm.datasets.manifest import (
     content_hash,
     find_manifest,
     iter_manifest,
     nearest,
     read_sidecar,
 )
-from ..errors import CoAVTError, ConfigError
-from ..registry import METRICS
-from .class_report import (
+from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.evaluation.class_report import (
     flat_metrics,
     markdown_table,
     save_best_classes,
     save_class_plots,
     save_classification,
 )
-from .class_scores import TASKS, ceiling, class_scores, confusion
-from .clips import check_samples, describe_clips
-from .modality_confusion import names_of_best
+from coavt_mm.evaluation.class_scores import (
+    TASKS,
+    ceiling,
+    class_scores,
+    confusion,
+    names_of_best,
+)
+from coavt_mm.evaluation.clips import check_samples, describe_clips
+from coavt_mm.registry import METRICS
 
 
 def class_mask(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 import logging
 
+import numpy as np
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..errors import CoAVTError
+from coavt_mm.datasets.decoding import read_frames
+from coavt_mm.errors import ClipError, CoAVTError
 
 
 def check_finite(tensor: Tensor, key: str, sample_id: str | None) -> None:
@@ -74,3 +76,30 @@ def describe_clips(meta: dict | None, records: list[dict]) -> dict:
         'clips': len(records) - len(broken),
         'missing': (missing or 0) + len(broken) if missing or broken else missing,
     }
+
+
+def middle_frame(sample: dict) -> np.ndarray | None:
+    """Decode the frame in the middle of a clip.
+
+    Args:
+        sample: ``clip_path`` and either ``frame_times`` or ``start`` and ``end``, in s.
+
+    Returns:
+        (H, W, 3) uint8 RGB, or None where the clip has no picture.
+    """
+    path = sample.get('clip_path')
+    if path is None:
+        return None
+    times = sample.get('frame_times')
+    if times is not None and len(times):
+        time = float(times[len(times) // 2])
+    else:
+        start = sample.get('start') or 0.0
+        time = (start + (sample.get('end') or start)) / 2
+    try:
+        frames, _ = read_frames(path, [time])
+    except ClipError as error:
+        message = f'the contact sheet shows no picture of {path}: {error}'
+        print_log(message, logger='current', level=logging.WARNING)
+        return None
+    return frames[0]

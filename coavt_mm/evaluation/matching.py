@@ -12,9 +12,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.utils import track_iter_progress
 from torch import Tensor
 
-from ..errors import CoAVTError, ConfigError
-from .features import StreamFeatures, normalise, text_groups
-from .ranking import score_blocks, slices, top_captions, top_clips
+from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.evaluation.features import StreamFeatures, normalise, text_groups
+from coavt_mm.evaluation.ranking import score_blocks, slices, top_captions, top_clips
 
 __all__ = [
     'PairScorer',

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..datasets.tokenizer import (
+from coavt_mm.datasets.tokenizer import (
     build_rules,
     build_tokenizer,
     check_max_tokens,
     encode_text,
 )
-from ..errors import ConfigError
+from coavt_mm.errors import ConfigError
 
 BATCH = 256  # texts in one pass of the text encoder
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .features import StreamFeatures
+from coavt_mm.evaluation.features import StreamFeatures
 
 # The last bits of a matmul depend on its shape, so two equal features can differ by
 # about 1e-7 from one chunk to the next. Similarities this close count as ties.

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..compat import load_from_local
-from ..errors import CoAVTError
-from .clips import check_finite
+from coavt_mm.compat import load_from_local
+from coavt_mm.errors import CoAVTError
+from coavt_mm.evaluation.clips import check_finite
 
 STREAMS = ('AV', 'A', 'V')
 KEPT = ('clip_path', 'start', 'end', 'frame_times', 'error')

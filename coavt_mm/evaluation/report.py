@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.fileio import dump
 
-from .score_modes import RENAMED
+from coavt_mm.evaluation.score_modes import RENAMED
 
 DIRECTIONS = ('text_to_clip', 'clip_to_text')
 ARROWS = {'text_to_clip': 'text -> clip', 'clip_to_text': 'clip -> text'}

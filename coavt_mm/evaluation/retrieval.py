@@ -8,17 +8,39 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..registry import METRICS
-from .clips import check_samples, describe_clips
-from .features import StreamFeatures, all_captions, stream_features, stream_texts
-from .matching import PairScorer, matching_accuracy, matching_ranks
-from .ranking import count_ranks, recall_summary
-from .records import STREAMS, check_record, make_record, read_records, save_records
-from .report import EQUAL_TEXTS, OWN_CLIP, flat_metrics, markdown_table, save_report
-from .retrieval_plots import save_retrieval_plots
-from .score_modes import MATCHING_MODES, check_modes, softmax_ranks, temperatures
-from .text_ceilings import shared_texts, text_ceilings
+from coavt_mm.errors import ConfigError
+from coavt_mm.evaluation.clips import check_samples, describe_clips
+from coavt_mm.evaluation.features import (
+    StreamFeatures,
+    all_captions,
+    stream_features,
+    stream_texts,
+)
+from coavt_mm.evaluation.matching import PairScorer, matching_accuracy, matching_ranks
+from coavt_mm.evaluation.ranking import count_ranks, recall_summary
+from coavt_mm.evaluation.records import (
+    STREAMS,
+    check_record,
+    make_record,
+    read_records,
+    save_records,
+)
+from coavt_mm.evaluation.report import (
+    EQUAL_TEXTS,
+    OWN_CLIP,
+    flat_metrics,
+    markdown_table,
+    save_report,
+)
+from coavt_mm.evaluation.retrieval_plots import save_retrieval_plots
+from coavt_mm.evaluation.score_modes import (
+    MATCHING_MODES,
+    check_modes,
+    softmax_ranks,
+    temperatures,
+)
+from coavt_mm.evaluation.text_ceilings import shared_texts, text_ceilings
+from coavt_mm.registry import METRICS
 
 
 @METRICS.register_module()

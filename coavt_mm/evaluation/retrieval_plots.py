@@ -5,17 +5,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..visualization import (
+from coavt_mm.evaluation.clips import middle_frame
+from coavt_mm.evaluation.features import StreamFeatures
+from coavt_mm.evaluation.ranking import recall_curve, similarity, top_clips
+from coavt_mm.evaluation.report import DIRECTIONS, EQUAL_TEXTS, ceiling_of
+from coavt_mm.visualization import (
     Hit,
     contact_sheet_figure,
-    middle_frame,
     recall_figure,
     save_figure,
     similarity_figure,
 )
-from .features import StreamFeatures
-from .ranking import recall_curve, similarity, top_clips
-from .report import DIRECTIONS, EQUAL_TEXTS, ceiling_of
 
 CURVE_DEPTH = 50  # ranks
 MATRIX_SIZE = 100  # clips

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..errors import ConfigError
-from .features import StreamFeatures
-from .ranking import count_ranks, dual_softmax_bias, log_sums, query_softmax
+from coavt_mm.errors import ConfigError
+from coavt_mm.evaluation.features import StreamFeatures
+from coavt_mm.evaluation.ranking import (
+    count_ranks,
+    dual_softmax_bias,
+    log_sums,
+    query_softmax,
+)
 
 MATCHING_MODES = ('matching', 'matching_only')
 #: of the modes that look at all queries of the test: query_softmax has PE-AV's

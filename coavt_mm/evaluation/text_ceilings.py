@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from ..datasets.manifest import iter_manifest
-from ..datasets.transforms.text import FIELD_STREAMS
-from .features import normalise
-from .ranking import recall_summary
+from coavt_mm.datasets.manifest import iter_manifest
+from coavt_mm.datasets.transforms.text import FIELD_STREAMS
+from coavt_mm.evaluation.features import normalise
+from coavt_mm.evaluation.ranking import recall_summary
 
 RULES = ('own_clip', 'equal_texts')
 

@@ -11,15 +11,17 @@ from mmengine.fileio import dump
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..errors import CoAVTError, ConfigError
-from ..registry import METRICS
-from ..visualization import label_sets_figure, save_figure
-from .class_report import TITLES, cell, mean_numbers, save_best_classes
-from .class_scores import TASKS, ceiling, class_scores
-from .classification import class_mask, class_names_of, label_matrix
-from .clips import check_samples, describe_clips
-from .modality_confusion import names_of_best
-from .prompts import (
+from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.evaluation.class_report import (
+    TITLES,
+    cell,
+    mean_numbers,
+    save_best_classes,
+)
+from coavt_mm.evaluation.class_scores import TASKS, ceiling, class_scores, names_of_best
+from coavt_mm.evaluation.classification import class_mask, class_names_of, label_matrix
+from coavt_mm.evaluation.clips import check_samples, describe_clips
+from coavt_mm.evaluation.prompts import (
     check_joint_template,
     check_templates,
     class_features,
@@ -27,7 +29,9 @@ from .prompts import (
     joint_scores,
     prompt_scores,
 )
-from .report import draw_table, heading
+from coavt_mm.evaluation.report import draw_table, heading
+from coavt_mm.registry import METRICS
+from coavt_mm.visualization import label_sets_figure, save_figure
 
 FUSED = 'AV+A+V'
 STREAMS = ('AV', 'A', 'V', FUSED)

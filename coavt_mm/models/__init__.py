@@ -1,18 +1,18 @@
 """Models: encoders, query neck, heads and the whole of CoAVT."""
 
-from .av_encoder import JointAVEncoder
-from .classifier import ClassificationHead, CoAVTClassifier
-from .coavt import CoAVT
-from .heads import (
+from coavt_mm.models.av_encoder import JointAVEncoder
+from coavt_mm.models.classifier import ClassificationHead, CoAVTClassifier
+from coavt_mm.models.coavt import CoAVT
+from coavt_mm.models.heads import (
     AVContrastiveHead,
     ContrastiveHead,
     LanguageModelingHead,
     MatchingHead,
 )
-from .logmel import LogMel
-from .preprocessor import AVTDataPreprocessor
-from .query_encoder import QueryEncoder, QueryState
-from .text_encoder import TextEncoder
+from coavt_mm.models.logmel import LogMel
+from coavt_mm.models.preprocessor import AVTDataPreprocessor
+from coavt_mm.models.query_encoder import QueryEncoder, QueryState
+from coavt_mm.models.text_encoder import TextEncoder
 
 __all__ = [
     'AVContrastiveHead',

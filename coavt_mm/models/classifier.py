@@ -8,9 +8,8 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
+from coavt_mm.models.layers import STREAMS, build_part, global_mean
 from coavt_mm.registry import MODELS
-
-from .layers import STREAMS, build_part, global_mean
 
 LOSSES = ('bce', 'ce')
 MISSING = ('average', 'own')

@@ -9,14 +9,13 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
+from coavt_mm.models.checks import check_parts
+from coavt_mm.models.generation import check_decoding, generate
+from coavt_mm.models.heads import Similarity, pool_tokens
+from coavt_mm.models.layers import STREAMS, build_part, gather_with_grad
+from coavt_mm.models.pairs import matching_pairs
+from coavt_mm.models.query_encoder import KeyValue, QueryState
 from coavt_mm.registry import MODELS
-
-from .checks import check_parts
-from .generation import check_decoding, generate
-from .heads import Similarity, pool_tokens
-from .layers import STREAMS, build_part, gather_with_grad
-from .pairs import matching_pairs
-from .query_encoder import KeyValue, QueryState
 
 
 @MODELS.register_module()

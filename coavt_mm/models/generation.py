@@ -18,9 +18,8 @@ from transformers import (
 )
 
 from coavt_mm.errors import ConfigError
-
-from .heads import LanguageModelingHead
-from .query_encoder import KeyValue, QueryEncoder, QueryState
+from coavt_mm.models.heads import LanguageModelingHead
+from coavt_mm.models.query_encoder import KeyValue, QueryEncoder, QueryState
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
+from coavt_mm.models.layers import STREAMS, global_mean
 from coavt_mm.registry import MODELS
-
-from .layers import STREAMS, global_mean
 
 
 def checked_streams(head: str, streams: dict[str, float]) -> dict[str, float]:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .heads import Similarity
-from .layers import draw_negatives, gather_padded, gather_with_grad
-from .query_encoder import KeyValue, QueryEncoder, QueryState
+from coavt_mm.models.heads import Similarity
+from coavt_mm.models.layers import draw_negatives, gather_padded, gather_with_grad
+from coavt_mm.models.query_encoder import KeyValue, QueryEncoder, QueryState
 
 
 class MatchingPairs(NamedTuple):

@@ -1,10 +1,14 @@
 """Plots that evaluations and tools leave for people."""
 
-from .caption_table import CaptionRow, caption_table_figure
-from .classes import class_bars_figure, confusion_figure, label_sets_figure
-from .clip_page import ClipPage, clip_page_figure
-from .contact_sheet import Hit, contact_sheet_figure, middle_frame
-from .plots import (
+from coavt_mm.visualization.caption_table import CaptionRow, caption_table_figure
+from coavt_mm.visualization.classes import (
+    class_bars_figure,
+    confusion_figure,
+    label_sets_figure,
+)
+from coavt_mm.visualization.clip_page import ClipPage, clip_page_figure
+from coavt_mm.visualization.contact_sheet import Hit, contact_sheet_figure
+from coavt_mm.visualization.plots import (
     read_scalars,
     recall_figure,
     save_figure,
@@ -22,7 +26,6 @@ __all__ = [
     'clip_page_figure',
     'contact_sheet_figure',
     'label_sets_figure',
-    'middle_frame',
     'read_scalars',
     'recall_figure',
     'save_figure',

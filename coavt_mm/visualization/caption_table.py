@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .plots import FAINT, INK, LINE_COLORS, new_figure
+from coavt_mm.visualization.plots import FAINT, INK, LINE_COLORS, new_figure
 
 WIDTH = 108  # characters a line
 LINE = 0.17  # inches

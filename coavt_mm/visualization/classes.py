@@ -6,7 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .plots import INK, LINE_COLORS, STREAM_STYLE, dress, new_figure
+from coavt_mm.visualization.plots import (
+    INK,
+    LINE_COLORS,
+    STREAM_STYLE,
+    dress,
+    new_figure,
+)
 
 MOST_BARS = 60  # more classes than this: the best and the worst of them
 MOST_NAMES = 40  # more classes than this: a matrix without names

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .plots import FAINT, INK, new_figure
+from coavt_mm.visualization.plots import FAINT, INK, new_figure
 
 BAR = '#0072B2'
 HOP = 0.01  # s between two spectrogram frames

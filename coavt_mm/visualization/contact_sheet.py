@@ -1,6 +1,5 @@
 """Queries with the clips that a model puts first, as pictures."""
 
-import logging
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from mmengine.logging import print_log
 
-from ..datasets.decoding import read_frames
-from ..errors import ClipError
-from .plots import FAINT, INK, new_figure
+from coavt_mm.visualization.plots import FAINT, INK, new_figure
 
 RIGHT, WRONG, WRONG_TEXT = '#0072B2', '#E69F00', '#B45309'
 
@@ -32,33 +28,6 @@ class Hit:
     score: float
     is_own: bool
     name: str = ''
-
-
-def middle_frame(sample: dict) -> np.ndarray | None:
-    """Decode the frame in the middle of a clip.
-
-    Args:
-        sample: ``clip_path`` and either ``frame_times`` or ``start`` and ``end``, in s.
-
-    Returns:
-        (H, W, 3) uint8 RGB, or None where the clip has no picture.
-    """
-    path = sample.get('clip_path')
-    if path is None:
-        return None
-    times = sample.get('frame_times')
-    if times is not None and len(times):
-        time = float(times[len(times) // 2])
-    else:
-        start = sample.get('start') or 0.0
-        time = (start + (sample.get('end') or start)) / 2
-    try:
-        frames, _ = read_frames(path, [time])
-    except ClipError as error:
-        message = f'the contact sheet shows no picture of {path}: {error}'
-        print_log(message, logger='current', level=logging.WARNING)
-        return None
-    return frames[0]
 
 
 def contact_sheet_figure(

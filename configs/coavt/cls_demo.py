@@ -16,7 +16,7 @@ _base_ = [
     '../_base_/schedules/finetune_cls.py',
 ]
 
-from coavt_mm.datasets.sounding_shapes import grammar  # noqa: E402
+from coavt_mm.demo import grammar  # noqa: E402
 
 load_from = 'work_dirs/demo/checkpoint.pth'
 epochs = 16

@@ -9,7 +9,7 @@ Writes accuracies, their ceilings and the confusion matrix to work_dirs/cls_demo
 
 _base_ = './cls_demo.py'
 
-from coavt_mm.datasets.sounding_shapes import grammar  # noqa: E402
+from coavt_mm.demo import grammar  # noqa: E402
 
 epochs = 3
 classes = grammar.class_names(['timbre'])

@@ -9,7 +9,7 @@ sound or picture alone, to work_dirs/zeroshot_demo.
 
 _base_ = './pretrain_demo.py'
 
-from coavt_mm.datasets.sounding_shapes import grammar  # noqa: E402
+from coavt_mm.demo import grammar  # noqa: E402
 
 test_pipeline = [*_base_.test_pipeline[:2], dict(type='PackAVTInputs')]  # no text
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -7,9 +7,9 @@ python projects/mmaction2_coavt/make_lists.py data/vggsound/train.jsonl \
 from argparse import ArgumentParser
 from pathlib import Path
 
+from coavt_mm.cli.launch import run_tool
 from coavt_mm.datasets.manifest import find_manifest, iter_manifest, read_sidecar
 from coavt_mm.datasets.media import probe
-from coavt_mm.engine.launch import run_tool
 from coavt_mm.errors import ManifestError
 
 

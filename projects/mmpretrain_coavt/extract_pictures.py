@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from coavt_mm.cli.launch import run_tool
 from coavt_mm.datasets.manifest import find_manifest, iter_manifest, read_sidecar
 from coavt_mm.datasets.transforms import LoadFrames
-from coavt_mm.engine.launch import run_tool
 from coavt_mm.errors import ManifestError
 
 

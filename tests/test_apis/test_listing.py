@@ -10,8 +10,8 @@ from media_files import write_rows
 
 from coavt_mm.apis.inputs import as_clips, is_clip
 from coavt_mm.apis.listing import in_folder, is_strict, listed, read_clips
-from coavt_mm.datasets.preparation import FolderIndex
 from coavt_mm.errors import DatasetMissingError, InputError, ManifestError
+from coavt_mm.preparation import FolderIndex
 
 
 def touch(root, *names):

@@ -11,9 +11,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from coavt_mm.apis import command
 from coavt_mm.checkpoints import config_to_json, save_weights
-from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
+from coavt_mm.cli import infer as command
+from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.errors import CheckpointError
 from coavt_mm.registry import MODELS
 

@@ -17,9 +17,9 @@ from strange_media import (
 )
 
 from coavt_mm.apis import caption, embed, match
-from coavt_mm.apis.command import main
+from coavt_mm.cli.infer import main
 from coavt_mm.datasets import AVTDataset
-from coavt_mm.datasets.preparation import FolderIndex, ListedClip, prepare
+from coavt_mm.preparation import FolderIndex, ListedClip, prepare
 
 # name: (streams of its first windows, length in s)
 GOOD = {

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from transformers import BertConfig, BertModel
 
-from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
+from coavt_mm.demo import Settings, make_sounding_shapes
 
 ROOT = Path(__file__).parents[2]
 DIMS = 24

@@ -18,7 +18,7 @@ from coavt_mm.checkpoints import (
 )
 from coavt_mm.checkpoints.conversion import skeleton
 from coavt_mm.checkpoints.stored_checks import dicts
-from coavt_mm.datasets.sounding_shapes import grammar
+from coavt_mm.demo import grammar
 from coavt_mm.errors import CheckpointError
 from coavt_mm.models import TextEncoder
 from coavt_mm.registry import MODELS

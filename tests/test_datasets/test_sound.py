@@ -12,10 +12,10 @@ from strange_media import (
 
 from coavt_mm.datasets.decoding import read_audio, read_frames
 from coavt_mm.datasets.media import kept_open, probe
-from coavt_mm.datasets.preparation.checking import Task, check_clip
 from coavt_mm.datasets.sound import resample
 from coavt_mm.datasets.transforms import LoadAudio
 from coavt_mm.errors import ClipError
+from coavt_mm.preparation.checking import Task, check_clip
 
 
 @pytest.mark.parametrize('channels', [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 24])

@@ -11,9 +11,9 @@ from strange_media import write_strange
 from coavt_mm.datasets import AVTDataset
 from coavt_mm.datasets.decoding import backend_order, read_audio, read_frames
 from coavt_mm.datasets.media import probe
-from coavt_mm.datasets.preparation.checking import Task, check_clip
 from coavt_mm.datasets.transforms import LoadAudio, LoadFrames
 from coavt_mm.errors import ClipError
+from coavt_mm.preparation.checking import Task, check_clip
 
 SIZE = (40, 30)  # width, height
 

@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader
 
 from coavt_mm.datasets import EpochSampler, ResumableSampler, samplers
 from coavt_mm.engine import loops
-from coavt_mm.engine.launch import build_runner
 from coavt_mm.engine.loops import compare_batches
+from coavt_mm.engine.running import build_runner
 from coavt_mm.errors import ConfigError
 
 
 def train(cfg):
-    from test_engine.toy_parts import ToyDataset
+    from toy_parts import ToyDataset
 
     ToyDataset.loaded.clear()
     runner = build_runner(cfg)
@@ -49,7 +49,7 @@ def test_resumed_run_equals_an_unbroken_one(toy_cfg, tmp_path, workers, accumula
 
 
 def test_resume_loads_no_batch_twice(toy_cfg, tmp_path):
-    from test_engine.toy_parts import ToyDataset
+    from toy_parts import ToyDataset
 
     train(toy_cfg(val_dataloader=None, val_cfg=None, val_evaluator=None))
     whole = list(ToyDataset.loaded)
@@ -80,7 +80,7 @@ def warnings(monkeypatch):
 def test_resume_with_another_batch_size_goes_on_at_the_next_sample(
     toy_cfg, warnings, batch_size, seen
 ):
-    from test_engine.toy_parts import ToyDataset
+    from toy_parts import ToyDataset
 
     train(toy_cfg(**BARE))
     whole = list(ToyDataset.loaded)
@@ -100,7 +100,7 @@ def test_resume_with_another_batch_size_goes_on_at_the_next_sample(
 def test_a_checkpoint_that_counts_no_samples_is_taken_to_have_equal_batches(
     toy_cfg, tmp_path, warnings
 ):
-    from test_engine.toy_parts import ToyDataset
+    from toy_parts import ToyDataset
 
     train(toy_cfg(**BARE))
     whole = list(ToyDataset.loaded)
@@ -190,7 +190,7 @@ def test_resume_without_a_fixed_seed_takes_the_one_of_the_checkpoint(toy_cfg):
 
 
 def test_validates_at_the_interval_and_the_end(toy_cfg, monkeypatch):
-    from test_engine.toy_parts import ToyMetric
+    from toy_parts import ToyMetric
 
     counts = []
     original = ToyMetric.compute_metrics

@@ -8,8 +8,8 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from torch import nn
 
-from coavt_mm.engine.launch import build_runner
 from coavt_mm.engine.optim import BF16OptimWrapper, EpochCosineLR
+from coavt_mm.engine.running import build_runner
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 

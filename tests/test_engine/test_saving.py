@@ -6,7 +6,7 @@ import pytest
 from mmengine.registry import HOOKS, DefaultScope
 
 from coavt_mm.engine import CheckpointHook
-from coavt_mm.engine.launch import build_runner
+from coavt_mm.engine.running import build_runner
 from coavt_mm.errors import ConfigError
 
 FULL = {'retrieval/AV/R@1': 10.0, 'retrieval/A/R@1': 5.0}

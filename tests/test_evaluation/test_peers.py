@@ -17,8 +17,8 @@ from torch.nn.functional import normalize
 from torchmetrics.functional import classification as peer
 from torchmetrics.functional import retrieval as peer_retrieval
 
+from coavt_mm.demo.metric import attribute_accuracy
 from coavt_mm.evaluation import ZeroShotMetric
-from coavt_mm.evaluation.attributes import attribute_accuracy
 from coavt_mm.evaluation.av_retrieval import chance_level
 from coavt_mm.evaluation.class_scores import (
     confusion,

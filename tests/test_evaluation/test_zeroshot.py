@@ -10,8 +10,8 @@ from mmengine.structures import BaseDataElement
 from tiny_coavt import tiny_coavt
 from torch.testing import assert_close
 
-from coavt_mm.datasets.sounding_shapes import grammar
 from coavt_mm.datasets.tokenizer import build_tokenizer
+from coavt_mm.demo import grammar
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation import ZeroShotMetric
 from coavt_mm.evaluation.prompts import (

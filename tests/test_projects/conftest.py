@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
+from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 
 from coavt_mm.checkpoints import convert_cavmae, save_weights
 from coavt_mm.datasets.media import probe
-from coavt_mm.datasets.sounding_shapes.grammar import FACTORS
+from coavt_mm.demo.grammar import FACTORS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / 'projects/mmaction2_coavt'

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from coavt_mm.datasets.sounding_shapes.grammar import FACTORS
 from coavt_mm.datasets.transforms import IfVisual, LoadFrames
+from coavt_mm.demo.grammar import FACTORS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / 'projects/mmpretrain_coavt'

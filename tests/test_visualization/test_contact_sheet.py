@@ -1,15 +1,11 @@
 import numpy as np
-import pytest
 from matplotlib.colors import to_hex
 
-from coavt_mm.errors import ClipError
-from coavt_mm.visualization import contact_sheet as module
 from coavt_mm.visualization.contact_sheet import (
     RIGHT,
     WRONG,
     Hit,
     contact_sheet_figure,
-    middle_frame,
 )
 from coavt_mm.visualization.plots import save_figure
 
@@ -32,33 +28,3 @@ def test_sheet_marks_the_own_clip(tmp_path):
     assert right.get_title() == '2. 0.80 own'
     assert wrong.get_title() == '1. 0.90'
     assert right.texts[0].get_text() == 'no picture'
-
-
-@pytest.mark.parametrize(
-    ('sample', 'time'),
-    [
-        (dict(frame_times=[0.5, 1.5, 4.0], start=0.0, end=9.0), 1.5),
-        (dict(frame_times=np.array([2.5])), 2.5),
-        (dict(start=10.0, end=20.0), 15.0),
-        (dict(start=None, end=None), 0.0),
-    ],
-)
-def test_middle_frame_reads_the_middle(monkeypatch, sample, time):
-    asked = []
-    monkeypatch.setattr(
-        module,
-        'read_frames',
-        lambda path, times: (asked.append(times), ([IMAGE], []))[1],
-    )
-    assert middle_frame(dict(sample, clip_path='a.mp4')) is IMAGE
-    assert asked == [[time]]
-
-
-def test_clip_without_picture_or_unreadable_shows_none(monkeypatch, tmp_path):
-    assert middle_frame(dict(clip_path=None)) is None
-
-    def fail(path, times):
-        raise ClipError(f'{path}: broken')
-
-    monkeypatch.setattr(module, 'read_frames', fail)
-    assert middle_frame(dict(clip_path='a.mp4', start=0.0, end=1.0)) is None

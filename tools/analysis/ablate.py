@@ -13,7 +13,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from coavt_mm.engine.launch import last_checkpoint, run_tool
+from coavt_mm.cli.launch import run_tool
+from coavt_mm.engine.running import last_checkpoint
 from coavt_mm.errors import CoAVTError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
+from coavt_mm.analysis.speed import reading_rates, render_clip, spectrogram_rates
+from coavt_mm.cli.launch import run_tool
 from coavt_mm.datasets.decoding import backend_order
-from coavt_mm.engine.benchmarks import reading_rates, render_clip, spectrogram_rates
-from coavt_mm.engine.launch import run_tool
 
 SIZES = {'640x360': (640, 360), '1280x720': (1280, 720)}
 TASKS = ('one frame', 'ten frames', 'sound')

@@ -10,8 +10,9 @@ from argparse import ArgumentParser
 import torch
 from mmengine.registry import init_default_scope
 
-from coavt_mm.engine.benchmarks import training_rates
-from coavt_mm.engine.launch import load_config, run_tool
+from coavt_mm.analysis.speed import training_rates
+from coavt_mm.cli.launch import run_tool
+from coavt_mm.config import load_config
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 

@@ -12,14 +12,14 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from coavt_mm.engine.launch import run_tool
-from coavt_mm.errors import CoAVTError
-from coavt_mm.evaluation.collecting import (
+from coavt_mm.analysis.results import (
     find_results,
     markdown_tables,
     read_rows,
     write_csv,
 )
+from coavt_mm.cli.launch import run_tool
+from coavt_mm.errors import CoAVTError
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from coavt_mm.engine.launch import run_tool
-from coavt_mm.evaluation.modality_confusion import markdown_table, modality_confusion
+from coavt_mm.analysis.modality_confusion import markdown_table, modality_confusion
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

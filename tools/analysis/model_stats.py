@@ -8,12 +8,13 @@ from argparse import ArgumentParser
 
 from mmengine.registry import init_default_scope
 
-from coavt_mm.engine.launch import load_config, run_tool
-from coavt_mm.engine.statistics import (
+from coavt_mm.analysis.model_cost import (
     macs_by_step,
     parameters_by_part,
     training_step,
 )
+from coavt_mm.cli.launch import run_tool
+from coavt_mm.config import load_config
 from coavt_mm.registry import MODELS
 
 

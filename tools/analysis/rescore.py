@@ -15,7 +15,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from coavt_mm.checkpoints import load_weights
-from coavt_mm.engine.launch import load_config, run_tool
+from coavt_mm.cli.launch import run_tool
+from coavt_mm.config import load_config
 from coavt_mm.errors import ConfigError
 from coavt_mm.evaluation import RetrievalMetric
 from coavt_mm.evaluation.score_modes import MODES, RENAMED

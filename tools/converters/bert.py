@@ -1,8 +1,8 @@
 """BERT: ``python tools/converters/bert.py DIR bert.pth --target TextEncoder``."""
 
 from coavt_mm.checkpoints import convert_bert
-from coavt_mm.checkpoints.command import converter_parser, run_converter
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.cli.convert import converter_parser, run_converter
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

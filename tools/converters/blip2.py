@@ -1,8 +1,8 @@
 """BLIP-2 stage 1: ``python tools/converters/blip2.py pretrained.pth blip2.pth``."""
 
 from coavt_mm.checkpoints import convert_blip2
-from coavt_mm.checkpoints.command import converter_parser, run_converter
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.cli.convert import converter_parser, run_converter
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

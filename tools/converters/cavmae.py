@@ -1,12 +1,12 @@
 """CAV-MAE: ``python tools/converters/cavmae.py audio_model.25.pth cavmae.pth``."""
 
 from coavt_mm.checkpoints import convert_cavmae
-from coavt_mm.checkpoints.command import (
+from coavt_mm.cli.convert import (
     add_size_arguments,
     converter_parser,
     run_converter,
 )
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

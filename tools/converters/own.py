@@ -11,8 +11,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from coavt_mm.checkpoints import add_config, combine, fitting_config, save_weights
+from coavt_mm.cli.launch import run_tool
 from coavt_mm.compat import load_from_local
-from coavt_mm.engine.launch import load_config, run_tool
+from coavt_mm.config import load_config
 
 
 def _name_and_path(part: str) -> tuple[str, str]:

@@ -1,12 +1,12 @@
 """Vision MAE, timm ViT: ``python tools/converters/vit.py mae_vit_base.pth vit.pth``."""
 
 from coavt_mm.checkpoints import convert_vit
-from coavt_mm.checkpoints.command import (
+from coavt_mm.cli.convert import (
     add_size_arguments,
     converter_parser,
     run_converter,
 )
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

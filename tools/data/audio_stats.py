@@ -6,8 +6,8 @@ Example: python tools/data/audio_stats.py data/vggsound/train.jsonl --clips 5000
 import argparse
 import os
 
-from coavt_mm.datasets.statistics import audio_statistics
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.analysis.audio_statistics import audio_statistics
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ Example: python tools/data/check_leak.py data/audioset/unbalanced_train.jsonl \
 
 import argparse
 
-from coavt_mm.datasets.leaks import find_leaks, write_exclusion_list
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.preparation.leaks import find_leaks, write_exclusion_list
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

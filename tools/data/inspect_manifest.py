@@ -11,14 +11,14 @@ import argparse
 import os
 
 from coavt_mm.datasets.manifest import find_manifest
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.cli.launch import run_tool
 from coavt_mm.evaluation.report import ceilings_table, say_shared
 from coavt_mm.evaluation.text_ceilings import (
     manifest_texts,
     shared_texts,
     text_ceilings,
 )
-from coavt_mm.visualization.corpus import inspect_manifest
+from coavt_mm.analysis.corpus import inspect_manifest
 
 
 def say_texts(manifest: str, templates: list[str]) -> None:

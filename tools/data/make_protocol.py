@@ -5,8 +5,8 @@ Example: python tools/data/make_protocol.py vggsound-av-5 data/vggsound/test.jso
 
 import argparse
 
-from coavt_mm.datasets.protocols import PROTOCOLS, make_protocol
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.preparation.protocols import PROTOCOLS, make_protocol
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

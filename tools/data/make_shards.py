@@ -14,8 +14,8 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from pathlib import Path
 
-from coavt_mm.datasets.shards.making import Settings, make_shards, verify
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.preparation.shards import Settings, make_shards, verify
+from coavt_mm.cli.launch import run_tool
 
 KINDS = {'num_frames': int, 'short_side': int, 'quality': int, 'sample_rate': int,
          'seconds': float, 'timeout': float}  # fmt: skip

@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import fields
 
-from coavt_mm.datasets.sounding_shapes import Settings, make_sounding_shapes
+from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.errors import CoAVTError
 
 HELP = {

@@ -4,9 +4,9 @@ Example: python tools/data/prepare_audiocaps.py train.csv val.csv test.csv \
     --clips /data/audiocaps
 """
 
-from coavt_mm.datasets.preparation import read_audiocaps
-from coavt_mm.datasets.preparation.command import make_parser, read_lists, run
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.preparation import read_audiocaps
+from coavt_mm.cli.prepare import make_parser, read_lists, run
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ Example: python tools/data/prepare_audioset.py balanced_train_segments.csv \
 """
 
 from coavt_mm.datasets.labels import class_names
-from coavt_mm.datasets.preparation import read_audioset
-from coavt_mm.datasets.preparation.command import make_parser, read_lists, run
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.preparation import read_audioset
+from coavt_mm.cli.prepare import make_parser, read_lists, run
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ Example: python tools/data/prepare_folder.py --clips my_clips --csv texts.csv \
     --out data/mine
 """
 
-from coavt_mm.datasets.preparation import FolderIndex, ListedClip, read_folder_csv
-from coavt_mm.datasets.preparation.command import make_parser, run
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.preparation import FolderIndex, ListedClip, read_folder_csv
+from coavt_mm.cli.prepare import make_parser, run
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

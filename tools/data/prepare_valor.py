@@ -4,9 +4,9 @@ Example: python tools/data/prepare_valor.py desc_train.json desc_val.json \
     desc_test.json --clips /data/valor
 """
 
-from coavt_mm.datasets.preparation import read_valor
-from coavt_mm.datasets.preparation.command import make_parser, read_lists, run
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.preparation import read_valor
+from coavt_mm.cli.prepare import make_parser, read_lists, run
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

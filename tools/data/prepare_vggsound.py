@@ -4,9 +4,9 @@ Example: python tools/data/prepare_vggsound.py vggsound.csv --clips /data/vggsou
 """
 
 from coavt_mm.datasets.labels import class_names
-from coavt_mm.datasets.preparation import read_vggsound
-from coavt_mm.datasets.preparation.command import make_parser, run
-from coavt_mm.engine.launch import run_tool
+from coavt_mm.preparation import read_vggsound
+from coavt_mm.cli.prepare import make_parser, run
+from coavt_mm.cli.launch import run_tool
 
 
 def main() -> None:

@@ -1,12 +1,11 @@
 """Transforms from a manifest row to a packed sample."""
 
-from .audio import LoadAudio
-from .mmaction import LoadLogMel, LoadSampledFrames
-from .packing import PackAVTInputs
-from .resize import JPEG, CenterCrop, Resize
-from .shards import LoadShardAudio, LoadShardFrames
-from .text import AllCaptions, PickCaption, TokenizeText
-from .video import IfVisual, LoadFrames
+from coavt_mm.datasets.transforms.audio import LoadAudio
+from coavt_mm.datasets.transforms.packing import PackAVTInputs
+from coavt_mm.datasets.transforms.resize import JPEG, CenterCrop, Resize
+from coavt_mm.datasets.transforms.shards import LoadShardAudio, LoadShardFrames
+from coavt_mm.datasets.transforms.text import AllCaptions, PickCaption, TokenizeText
+from coavt_mm.datasets.transforms.video import IfVisual, LoadFrames
 
 __all__ = [
     'JPEG',
@@ -15,8 +14,6 @@ __all__ = [
     'IfVisual',
     'LoadAudio',
     'LoadFrames',
-    'LoadLogMel',
-    'LoadSampledFrames',
     'LoadShardAudio',
     'LoadShardFrames',
     'PackAVTInputs',

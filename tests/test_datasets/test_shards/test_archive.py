@@ -15,9 +15,9 @@ from coavt_mm.datasets.shards.archive import (
     shrink,
     unpack_piece,
 )
-from coavt_mm.datasets.shards.making import Settings
 from coavt_mm.datasets.transforms.resize import CenterCrop, Resize
 from coavt_mm.errors import ClipError
+from coavt_mm.preparation.shards import Settings
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from coavt_mm.datasets import AVTDataset, AVTShardDataset
 from coavt_mm.datasets.shards import reading
 from coavt_mm.datasets.shards.archive import unpack_piece
-from coavt_mm.datasets.shards.making import Settings, make_shards
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError
+from coavt_mm.preparation.shards import Settings, make_shards
 
 RESIZE = dict(type='IfVisual', transforms=[
     dict(type='mmaction.Resize', scale=(48, 48), keep_ratio=False)])  # fmt: skip

@@ -4,7 +4,7 @@ import ranks
 import torch
 from media_files import write_rows
 
-from coavt_mm.datasets.shards.making import Settings, make_shards
+from coavt_mm.preparation.shards import Settings, make_shards
 
 
 def test_an_epoch_is_shared_out_and_continued(tmp_path, clip):

@@ -6,7 +6,7 @@ from media_files import write_rows
 from mmengine.runner import Runner
 
 from coavt_mm.datasets import ShardSampler, samplers
-from coavt_mm.datasets.shards.making import Settings, make_shards
+from coavt_mm.preparation.shards import Settings, make_shards
 
 
 class Numbered:

@@ -12,7 +12,6 @@ from PIL import Image
 
 from coavt_mm.apis.pipeline import FitFrames
 from coavt_mm.datasets.shards.archive import unpack_piece
-from coavt_mm.datasets.shards.making import Settings, pack_clip
 from coavt_mm.datasets.transforms import (
     JPEG,
     CenterCrop,
@@ -22,6 +21,7 @@ from coavt_mm.datasets.transforms import (
     Resize,
 )
 from coavt_mm.errors import ConfigError
+from coavt_mm.preparation.shards import Settings, pack_clip
 
 DATASETS = Path(__file__).parents[3] / 'configs/_base_/datasets'
 

@@ -1,0 +1,1 @@
+"""What one measures beside training: cost, speed, statistics of data, results."""

@@ -1,0 +1,215 @@
+"""A corpus at a glance: clips as a person would look at them, and histograms.
+
+Letters: H, W pixels, L spectrogram frames, M mel bins.
+"""
+
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from coavt_mm.analysis.audio_statistics import clip_logmel, load_clips
+from coavt_mm.datasets.dataset import AVTDataset
+from coavt_mm.datasets.media import probe
+from coavt_mm.errors import ClipError
+from coavt_mm.models.logmel import LogMel
+from coavt_mm.visualization.plots import FAINT, INK, new_figure, save_figure
+
+BAR = '#0072B2'
+TEXT_FIELDS = dict(
+    captions='• ', audio_captions='• sound: ', visual_captions='• picture: '
+)
+MAX_LINES = 9  # of text beside a clip
+MAX_LABELS = 25  # bars in the histogram of labels
+HOP = 0.01  # s between two spectrogram frames
+
+
+def describe(sample: dict) -> str:
+    """Captions and labels of a sample, one a paragraph."""
+    lines = [
+        prefix + text
+        for key, prefix in TEXT_FIELDS.items()
+        for text in sample.get(key, ())
+    ]
+    if sample['labels']:
+        lines.append(f'[{"; ".join(sample["labels"])}]')
+    return '\n'.join(lines) or '(no text)'
+
+
+def _wrapped(text: str, width: int = 38) -> str:
+    lines = [x for part in text.splitlines() for x in textwrap.wrap(part, width)]
+    if len(lines) > MAX_LINES:
+        lines = [*lines[: MAX_LINES - 1], f'… {len(lines) - MAX_LINES + 1} more lines']
+    return '\n'.join(lines)
+
+
+def _say(axes: Axes, text: str) -> None:
+    """An empty field that says why it is empty."""
+    axes.set_facecolor('#EFEFEF')
+    middle = dict(transform=axes.transAxes, ha='center', va='center')
+    axes.text(0.5, 0.5, text, color=INK, fontsize=9, **middle)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _show_frames(axes: Axes, sample: dict) -> None:
+    if not sample['has_visual']:
+        _say(axes, 'unreadable' if 'error' in sample else 'no picture')
+        return
+    height, width = sample['imgs'][0].shape[:2]
+    gap = max(1, width // 40)
+    between = np.full((height, gap, 3), 255, np.uint8)
+    strip = [part for image in sample['imgs'] for part in (image, between)][:-1]
+    axes.imshow(np.concatenate(strip, axis=1))
+    axes.set_frame_on(False)
+    axes.set_yticks([])
+    places = [i * (width + gap) + width / 2 for i in range(len(sample['imgs']))]
+    axes.set_xticks(places, [f'{t:.1f} s' for t in sample['frame_times']])
+    axes.tick_params(colors=FAINT, labelsize=8, length=0)
+
+
+def _show_sound(axes: Axes, sample: dict, logmel: LogMel) -> None:
+    if not sample['has_audio']:
+        _say(axes, 'unreadable' if 'error' in sample else 'no sound')
+        return
+    energies = clip_logmel(sample, logmel).T.numpy()  # (M, L)
+    if energies.max(initial=-np.inf) <= np.log(np.finfo(np.float32).eps) + 1e-3:
+        _say(axes, 'silent')
+        return
+    extent = (0, energies.shape[1] * HOP, 0, energies.shape[0])
+    axes.imshow(energies, origin='lower', aspect='auto', extent=extent, cmap='magma')
+    axes.tick_params(colors=FAINT, labelsize=8)
+    axes.set_yticks([])
+    axes.set_ylabel(f'{energies.shape[0]} mel bins', fontsize=8, color=FAINT)
+    axes.xaxis.set_major_formatter('{x:g} s')
+
+
+def clips_figure(samples: Sequence[dict], title: str = '') -> Figure:
+    """A row for each clip: its frames, its spectrogram, and what is said of it.
+
+    Args:
+        samples (Sequence[dict]): Rows after LoadFrames (pick='all') and LoadAudio.
+        title (str): Above the sheet.
+    """
+    logmel = LogMel()
+    figure = new_figure(15, 0.5 + 1.75 * len(samples))
+    grid = figure.add_gridspec(len(samples), 3, width_ratios=[5.4, 3.2, 3.0])
+    for i, sample in enumerate(samples):
+        picture, sound, text = (figure.add_subplot(grid[i, j]) for j in range(3))
+        _show_frames(picture, sample)
+        _show_sound(sound, sample, logmel)
+        picture.set_title(sample['sample_id'], fontsize=9, color=INK, loc='left')
+        text.set_axis_off()
+        text.text(0, 1, _wrapped(describe(sample)), va='top', fontsize=9, color=INK)
+    if title:
+        figure.suptitle(title, fontsize=11, color=INK)
+    return figure
+
+
+def histograms_figure(
+    lengths: Sequence[float], labels: Counter, title: str = ''
+) -> Figure:
+    """Lengths of clips, and how many clips each label has, most and fewest.
+
+    Args:
+        lengths (Sequence[float]): In s.
+        labels (Counter): Label -> clips.
+        title (str): Above the panels.
+    """
+    figure = new_figure(13, 6.5 if labels else 3.6)
+    left, right = figure.subplots(1, 2) if labels else (figure.subplots(), None)
+    left.hist(lengths, bins=min(40, max(5, len(set(lengths)))), color=BAR)
+    left.set_xlabel('length of a clip in s', color=INK)
+    left.set_ylabel('clips', color=INK)
+    left.yaxis.set_major_locator(MaxNLocator(integer=True))
+    middle = f'{len(lengths)} clips'
+    if lengths:
+        middle += f', median {np.median(lengths):.1f} s'
+    left.set_title(middle, fontsize=10, color=INK)
+    if right is not None:
+        _bars(right, labels)
+    for axes in figure.axes:
+        axes.spines[['top', 'right']].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=8)
+    if title:
+        figure.suptitle(title, fontsize=11, color=INK)
+    return figure
+
+
+def _bars(axes: Axes, labels: Counter) -> None:
+    ranked = labels.most_common()
+    note = f'{len(ranked)} labels'
+    if len(ranked) > MAX_LABELS:
+        half = MAX_LABELS // 2
+        skipped = len(ranked) - 2 * half
+        ranked = [*ranked[:half], (f'({skipped} labels between)', 0), *ranked[-half:]]
+        note += f', the {half} with the most and the fewest clips'
+    names = [textwrap.shorten(name, 34, placeholder=' …') for name, _ in ranked]
+    places = range(len(ranked))
+    counts = [count for _, count in ranked]
+    axes.barh(places, counts, height=min(0.8, 0.1 * len(ranked)), color=BAR)
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    for place, count in zip(places, counts, strict=True):
+        if count:
+            axes.text(count, place, f' {count}', va='center', fontsize=8, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel('clips', color=INK)
+    axes.set_title(note, fontsize=10, color=INK)
+
+
+def _length(row: dict) -> float | None:
+    if row['end'] is not None:
+        return row['end'] - row['start']
+    try:
+        info = probe(row['clip_path'] or row['audio_path'])
+    except ClipError:
+        return None
+    ends = [x for x in (info.video_end, info.audio_end) if x and np.isfinite(x)]
+    return max(ends) - row['start'] if ends else None
+
+
+def inspect_manifest(
+    manifest: str,
+    data_root: str,
+    out_dir: str | Path,
+    clips: int = 8,
+    probes: int = 1000,
+    seed: int = 0,
+    seconds: float = 10.0,
+) -> list[Path]:
+    """Draws ``clips.png`` and ``histograms.png``.
+
+    Args:
+        manifest (str): Its path.
+        data_root (str): Folder that its paths start from.
+        out_dir (str | Path): Where to.
+        clips (int): Clips to show, drawn at random.
+        probes (int): Files whose length is looked up, at most.
+        seed (int): Of the draws.
+        seconds (float): Longest sound to show in s.
+
+    Returns:
+        list[Path]: The pictures.
+    """
+    pipeline = [
+        dict(type='LoadFrames', num_frames=4, pick='all'),
+        dict(type='LoadAudio', seconds=seconds),
+    ]
+    samples = list(load_clips(manifest, data_root, pipeline, clips, seed))
+    dataset = AVTDataset(os.path.abspath(manifest), data_root)
+    rows = [dataset.get_data_info(i) for i in range(len(dataset))]
+    labels = Counter(label for row in rows for label in row['labels'])
+    order = np.random.default_rng(seed).permutation(len(rows))[:probes]
+    lengths = [_length(rows[i]) for i in order]
+    known = [x for x in lengths if x is not None]
+    title = f'{manifest}: {len(samples)} of {len(rows)} clips'
+    sheet = save_figure(clips_figure(samples, title), Path(out_dir) / 'clips.png')
+    figure = histograms_figure(known, labels, f'{manifest}: {len(rows)} clips')
+    return [sheet, save_figure(figure, Path(out_dir) / 'histograms.png')]

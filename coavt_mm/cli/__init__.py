@@ -1,0 +1,1 @@
+"""Command lines: everything that ``tools/`` opens a door to."""

@@ -1,0 +1,223 @@
+"""The command line of ``tools/infer.py``: one task on own clips, answers as text."""
+
+import os
+import sys
+import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+from coavt_mm.apis.functions import caption, classify, embed, match, picture
+from coavt_mm.apis.listing import has_media_suffix, is_manifest, listed, read_clips
+from coavt_mm.apis.retrieval import retrieve
+from coavt_mm.apis.session import load_model
+from coavt_mm.apis.writing import check_target, write_answers
+from coavt_mm.errors import ClipError, shown
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description='A trained model on own clips. Ends with status 1 if a clip can '
+        'not be read; the others are answered all the same.'
+    )
+    parser.add_argument('task', choices=TASKS)
+    parser.add_argument('checkpoint', help='.pth or .safetensors')
+    parser.add_argument(
+        'clips',
+        nargs='+',
+        help='files, addresses, folders with all below them, or manifests (.jsonl)',
+    )
+    parser.add_argument(
+        '--texts',
+        nargs='+',
+        default=[],
+        help='what to search for (retrieve), choose from (classify), compare (match)',
+    )
+    parser.add_argument('--config', help='for a checkpoint that does not carry its own')
+    parser.add_argument('--device', help="'cpu', 'cuda', ...; default: the best")
+    parser.add_argument('--batch-size', type=int, default=8, help='windows at once')
+    parser.add_argument('--topk', type=int, default=5, help='hits or labels shown')
+    parser.add_argument(
+        '--data-root', help="folder of a manifest's paths; default: the manifest's own"
+    )
+    parser.add_argument(
+        '--out',
+        help='file for the answers, .json or .csv (embed: .npz or .json); for picture '
+        'the folder, default: pictures',
+    )
+    parser.add_argument(
+        '--on-error',
+        choices=('raise', 'keep'),
+        help='of a clip that can not be read: end, or go on; default: go on where '
+        'several clips are given',
+    )
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the command line.
+
+    Args:
+        argv (Sequence[str], optional): Arguments; default those of the process.
+    """
+    parser = _parser()
+    args = parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv))
+    if args.task in ('retrieve', 'match') and not args.texts:
+        parser.error(f'{args.task} needs --texts')
+    if args.data_root is not None and not any(map(is_manifest, args.clips)):
+        parser.error('--data-root is for manifests (.jsonl), and none is given')
+    return args
+
+
+def _with_dashes(argv: Sequence[str]) -> list[str]:
+    """Arguments whose file names don't look like options: ids may begin with a dash."""
+    words = list(argv)
+    end = words.index('--') if '--' in words else len(words)
+    for i, word in enumerate(words[:end]):
+        if word.startswith('-') and (os.path.lexists(word) or has_media_suffix(word)):
+            words[i] = os.path.join('.', word)
+    return words
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the model, run the task, print the answers and write them to a file.
+
+    Answers alone go to the standard output, all else to the standard error.
+
+    Args:
+        argv (Sequence[str], optional): Arguments; default those of the process.
+
+    Raises:
+        ClipError: A clip could not be read; the others were answered.
+    """
+    args = parse_args(argv)
+    task = TASKS[args.task]
+    target = args.out and task.suffixes and check_target(args.out, task.suffixes)
+    clips = _clips(args)
+    with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
+        warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
+        model = load_model(args.checkpoint, args.config, args.device)
+        options = dict(model=model, batch_size=args.batch_size, on_error=args.on_error)
+        answers = task.ask(clips, args, options)
+    if target:
+        write_answers(answers, target)
+    answers = answers['clips'] if isinstance(answers, dict) else answers
+    _print(line for answer in answers for line in task.lines(answer))
+    if errors := _errors(answers):
+        for error in errors:
+            print(shown(error), file=sys.stderr)
+        count = len(clips) if isinstance(clips, list) else 1
+        raise ClipError(f'{len(errors)} of {count} clips are without an answer')
+
+
+def _clips(args: Namespace) -> Any:
+    """A single clip as it is; else a list."""
+    clips = []
+    for given in args.clips:
+        clips += (
+            read_clips(given, args.data_root) if is_manifest(given) else listed(given)
+        )
+    return args.clips[0] if clips == args.clips[:1] else clips
+
+
+def _print(lines: Iterator[str]) -> None:
+    """Names that the terminal's encoding lacks are escaped."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    for line in lines:
+        print(shown(line).encode(encoding, 'backslashreplace').decode(encoding))
+
+
+def _errors(answers: Sequence[Any]) -> list[str]:
+    """What went wrong, a line a clip."""
+    found = [answer['error'] for answer in answers if 'error' in answer]
+    # each query lacks the same candidates
+    return found + [bad['error'] for bad in answers[0].get('errors', ())]
+
+
+def _captions(found: dict) -> Iterator[str]:
+    for part in found['captions']:
+        yield f'{_place(found["clip"], part)}  {part["text"]}'
+
+
+def _labels(found: dict) -> Iterator[str]:
+    if found['labels']:
+        yield found['clip']
+    for label in found['labels']:
+        yield f'  {label["score"]:.3f}  {label["label"]}'
+
+
+def _hits(found: dict) -> Iterator[str]:
+    yield found['query']
+    for hit in found['hits']:
+        place = _place(hit['candidate'], hit)
+        yield f'  {hit["rank"]}. {hit["similarity"]:.3f}  {place}'
+
+
+def _matches(found: dict) -> Iterator[str]:
+    for text in found['texts']:
+        place = _place(found['clip'], text)
+        yield f'{text["probability"]:.3f}  {place}  {text["text"]}'
+
+
+def _windows(found: dict) -> Iterator[str]:
+    for window in found['windows']:
+        for stream, feats in window['embeddings'].items():
+            yield f'{_place(found["clip"], dict(window, stream=stream))}  {feats.shape}'
+
+
+def _picture(found: dict) -> Iterator[str]:
+    if 'picture' in found:
+        yield found['picture']
+
+
+def _place(name: str, window: dict) -> str:
+    end = '' if window['end'] is None else f'{window["end"]:.1f}'
+    return f'{name} [{window["start"]:.1f}-{end} s, {window["stream"]}]'
+
+
+def _draw(clips: Any, args: Namespace, options: dict) -> list[dict]:
+    drawn = picture(clips, args.out or 'pictures', args.texts or None, **options)
+    return [x if isinstance(x, dict) else dict(picture=str(x)) for x in drawn]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a word on the command line does.
+
+    Args:
+        ask: From clips, command line and common options to answers.
+        lines: From an answer to lines of text.
+        suffixes: Of files that answers go to.
+    """
+
+    ask: Callable[[Any, Namespace, dict], Any]
+    lines: Callable[[dict], Iterator[str]]
+    suffixes: tuple[str, ...] = ('.json', '.csv')
+
+
+TASKS = {
+    'caption': Task(lambda clips, _, options: caption(clips, **options), _captions),
+    'classify': Task(
+        lambda clips, args, options: classify(
+            clips, args.texts or None, topk=args.topk, **options
+        ),
+        _labels,
+    ),
+    'retrieve': Task(
+        lambda clips, args, options: retrieve(
+            args.texts, clips, topk=args.topk, **options
+        ),
+        _hits,
+    ),
+    'match': Task(
+        lambda clips, args, options: match(clips, args.texts, **options), _matches
+    ),
+    'embed': Task(
+        lambda clips, args, options: embed(clips, text=args.texts or None, **options),
+        _windows,
+        ('.npz', '.json'),
+    ),
+    'picture': Task(_draw, _picture, ()),
+}

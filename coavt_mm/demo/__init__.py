@@ -1,0 +1,18 @@
+"""Sounding Shapes: rendered clips whose every factor is known.
+
+``grammar`` names the factors and turns them into captions and back, ``splits``
+chooses which combinations train and test, ``ceilings`` says what a perfect model
+could reach, ``rendering`` draws and plays one clip, ``making`` makes a data set.
+"""
+
+from coavt_mm.demo.ceilings import retrieval_ceilings
+from coavt_mm.demo.grammar import FACTORS, parse_caption
+from coavt_mm.demo.making import Settings, make_sounding_shapes
+
+__all__ = [
+    'FACTORS',
+    'Settings',
+    'make_sounding_shapes',
+    'parse_caption',
+    'retrieval_ceilings',
+]

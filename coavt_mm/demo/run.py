@@ -1,0 +1,261 @@
+"""The main job in miniature: render clips, pre-train, evaluate, report; then the rest.
+
+``run_demo`` is the main job; ``run_twins`` takes its checkpoint through every recipe
+that has a twin on the demo clips.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from mmengine.config import ConfigDict
+
+from coavt_mm.analysis.results import find_results, markdown_tables, read_rows
+from coavt_mm.config import load_config
+from coavt_mm.demo import Settings, make_sounding_shapes
+from coavt_mm.errors import CoAVTError
+from coavt_mm.evaluation.report import markdown_table
+from coavt_mm.visualization.plots import read_scalars, save_figure, training_figure
+
+ROOT = Path(__file__).parents[2]
+TRAIN_CONFIG = 'configs/coavt/pretrain_demo.py'
+TEST_CONFIG = 'configs/coavt/retrieval_demo.py'
+#: what training chose, under a name that the twins' `load_from` knows
+CHECKPOINT = 'checkpoint.pth'
+#: configs that start from it -> whether they train
+TWINS = {
+    'zeroshot_demo': False,
+    'finetune_demo': True,
+    'caption_demo': True,
+    'cls_demo': True,
+    'cls_demo_single': True,
+    'av_retrieval_demo': True,
+}
+#: further tests of a twin's checkpoint: AV-trained, with one modality missing
+MORE_TESTS = {
+    'cls_demo': [
+        (f'model.test_cfg.stream={s}', f'test_evaluator.out_dir=work_dirs/cls_demo/{s}')
+        for s in 'AV'
+    ],
+}
+BOUND_DATA = 'data/sounding_shapes_bound'
+
+
+class MemoryWatch(threading.Thread):
+    """Keeps the largest memory of this process and all its children, in MB.
+
+    Shared pages are divided among those that share them (PSS), so that forked data
+    workers are not counted twice.
+
+    Args:
+        interval (float): Time between two looks, in s.
+    """
+
+    def __init__(self, interval: float = 2.0):
+        super().__init__(daemon=True)
+        self.interval, self.peak_mb = interval, 0.0
+        self._stop_event = threading.Event()
+
+    def run(self) -> None:
+        """Look until stopped."""
+        while not self._stop_event.wait(self.interval):
+            self.peak_mb = max(self.peak_mb, _tree_memory_mb())
+
+    def stop(self) -> float:
+        """Stop looking and return the peak in MB."""
+        self._stop_event.set()
+        self.join()
+        return self.peak_mb
+
+
+def _tree_memory_mb() -> float:
+    me = psutil.Process()
+    total = 0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it has ended since it was listed
+    return total / 2**20
+
+
+def run_demo(
+    work_dir: str, workers: int, cfg_options: Sequence[str] = (), settings=None
+) -> dict:
+    """Run all stages and write ``results.json``, ``results.md`` and the plots.
+
+    Args:
+        work_dir (str): Where results, logs and checkpoints go.
+        workers (int): Processes that render.
+        cfg_options (Sequence[str]): KEY=VALUE settings for training and evaluation.
+        settings (Settings, optional): Of the demo clips; default the config's data.
+
+    Returns:
+        dict: What ``results.json`` holds.
+    """
+    out = Path(work_dir)
+    options = ['--cfg-options', *cfg_options] if cfg_options else []
+    cfg = load_config(str(ROOT / TRAIN_CONFIG), _parsed(cfg_options))
+    watch, seconds = MemoryWatch(), {}
+    watch.start()
+    with _timed(seconds, 'render'):
+        data_root = cfg.train_dataloader.dataset.data_root
+        make_sounding_shapes(data_root, settings or Settings(), workers)
+    with _timed(seconds, 'train'):
+        _run('tools/train.py', TRAIN_CONFIG, '--work-dir', str(out / 'train'), *options)
+        checkpoint = out / CHECKPOINT
+        shutil.copyfile(find_checkpoint(out / 'train'), checkpoint)
+    with _timed(seconds, 'evaluate'):
+        places = [
+            f'test_evaluator.0.out_dir={out}',
+            f'test_evaluator.1.out_file={out / "captions.json"}',
+        ]
+        _run(
+            'tools/test.py',
+            TEST_CONFIG,
+            str(checkpoint),
+            *('--work-dir', str(out / 'test'), '--cfg-options', *cfg_options, *places),
+        )
+    return _write_results(out, cfg, seconds, watch.stop())
+
+
+def run_twins(workers: int, page: str, names: Sequence[str] = tuple(TWINS)) -> None:
+    """Train and test the twins one after the other; write a page of their results.
+
+    Args:
+        workers (int): Processes that render the bound clips.
+        page (str): Markdown file to write.
+        names (Sequence[str]): Which twins, of :data:`TWINS`.
+
+    Raises:
+        CoAVTError: If the demo left no checkpoint.
+    """
+    folders = [Path('work_dirs') / name for name in ('demo', *names)]
+    start = folders[0] / CHECKPOINT
+    if not start.is_file():
+        raise CoAVTError(f'{start}: there is no such checkpoint; run `make demo` first')
+    seconds: dict[str, float] = {}
+    if 'av_retrieval_demo' in names:
+        with _timed(seconds, 'render bound clips'):
+            make_sounding_shapes(BOUND_DATA, Settings(bound=True), workers)
+    for name, folder in zip(names, folders[1:], strict=True):
+        config, checkpoint = f'configs/coavt/{name}.py', start
+        with _timed(seconds, name):
+            if TWINS[name]:
+                shutil.rmtree(folder, ignore_errors=True)  # no result of another run
+                _run('tools/train.py', config)
+                checkpoint = find_checkpoint(folder)
+            for options in ((), *MORE_TESTS.get(name, ())):
+                asked = ['--cfg-options', *options] if options else []
+                _run('tools/test.py', config, str(checkpoint), *asked)
+    _write_page(Path(page), folders, seconds)
+
+
+def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> None:
+    found, _ = find_results(folders)
+    rows = [row for path in found for row in read_rows(path)]
+    for row in rows:
+        row.run = os.path.relpath(row.run, 'work_dirs')
+    times = ''.join(f'| {name} | {value:.0f} |\n' for name, value in seconds.items())
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(
+        '# What the demo twins reach\n\n'
+        'Made by `make demo-all` on the held-out demo clips, one run with one seed.\n\n'
+        f'{markdown_tables(rows)}\n'
+        f'## time\n\n| stage | s |\n|---|---|\n{times}'
+        f'| total | {sum(seconds.values()):.0f} |\n',
+        encoding='utf-8',
+    )
+    print(f'Results: {page}')
+
+
+def find_checkpoint(train_dir: Path) -> Path:
+    """The best checkpoint by validation, where the run chose one, else the last.
+
+    Raises:
+        CoAVTError: If training left none.
+    """
+    found = sorted(train_dir.glob('best_*.pth'), key=os.path.getmtime)
+    last = (*train_dir.glob('iter_*.pth'), *train_dir.glob('epoch_*.pth'))
+    found = found or sorted(last, key=os.path.getmtime)
+    if not found:
+        raise CoAVTError(f'{train_dir}: training left no checkpoint; see its log')
+    return found[-1]
+
+
+def _parsed(cfg_options: Sequence[str]) -> dict:
+    from argparse import ArgumentParser
+
+    from mmengine.config import DictAction
+
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
+    return parser.parse_args(['--cfg-options', *cfg_options]).cfg_options
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    print(f'\n=== {stage} ===', flush=True)
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 1)
+
+
+def _run(tool: str, config: str, *options: str) -> None:
+    """Run a tool as a user would; its messages go to the terminal.
+
+    Data and work dirs lie in the working directory, which need not be the checkout.
+    """
+    # threads that wait must not spin on the core that the data worker needs
+    env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
+    command = [str(ROOT / tool), str(ROOT / config), *options]
+    code = subprocess.run([sys.executable, *command], env=env).returncode
+    if code:
+        raise CoAVTError(f'`python {" ".join(command)}` ended with status {code}')
+
+
+def _write_results(
+    out: Path, cfg: ConfigDict, seconds: dict[str, float], peak_mb: float
+) -> dict:
+    retrieval = json.loads((out / 'retrieval.json').read_text('utf-8'))
+    captions = json.loads((out / 'captions.json').read_text('utf-8'))['shares']
+    facts = {key: value for key, value in retrieval.items() if key != 'metric'}
+    results = dict(
+        facts,
+        caption_attribute_accuracy=captions['greedy/all'],
+        caption_attribute_accuracy_beam=captions['beam/all'],
+        alignment_weights=dict(cfg.model.contrastive_head.streams),
+        wall_seconds=dict(seconds, total=round(sum(seconds.values()), 1)),
+        peak_memory_mb=round(peak_mb),
+    )
+    (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n', 'utf-8')
+    table = markdown_table(retrieval) + _summary(results)
+    (out / 'results.md').write_text(table, 'utf-8')
+    scalars = sorted((out / 'train').glob('*/vis_data/scalars.json'))[-1]
+    save_figure(training_figure(read_scalars(scalars)), out / 'training.png')
+    print(f'\n{table}\nResults, tables and plots: {out}')
+    return results
+
+
+def _summary(results: dict) -> str:
+    untrained = [s for s, w in results['alignment_weights'].items() if not w]
+    lines = [
+        '',
+        'Attributes named rightly in captions: '
+        f'{100 * results["caption_attribute_accuracy"]:.1f} % (greedy), '
+        f'{100 * results["caption_attribute_accuracy_beam"]:.1f} % (beam)',
+        'Time: '
+        + ', '.join(f'{k} {v:.0f} s' for k, v in results['wall_seconds'].items()),
+        f'Peak memory: {results["peak_memory_mb"]} MB',
+    ]
+    if untrained:
+        lines.insert(1, f'Alignments switched off in training: {", ".join(untrained)}')
+    return '\n'.join(lines) + '\n'

@@ -1,0 +1,140 @@
+"""From a config to a Runner: its work dir, where it goes on from, what it may read."""
+
+import errno
+import os
+import os.path as osp
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from coavt_mm import compat
+from coavt_mm.errors import CheckpointError, ConfigError
+
+# what torch refuses in a DataLoader that has no worker processes
+_OF_WORKERS = (
+    'persistent_workers',
+    'prefetch_factor',
+    'timeout',
+    'multiprocessing_context',
+)
+
+
+def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:
+    """Choose the work dir: the option, else the config's, else by the config's name.
+
+    Args:
+        cfg (Config): The config; ``work_dir`` is set.
+        work_dir (str, optional): The command line's.
+    """
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        name = Path(cfg.filename).stem if cfg.filename else 'run'
+        cfg.work_dir = osp.join('work_dirs', name)
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Say which checkpoint the Runner goes on from.
+
+    With 'auto' and no checkpoint in the work dir the run starts anew and the config's
+    ``load_from`` stays in force, so that a job may be started with ``--resume`` always.
+
+    Args:
+        cfg (Config): The config, with ``work_dir``; ``resume`` and ``load_from`` are
+            set.
+        resume (str, optional): None (change nothing), 'auto' or a path.
+
+    Raises:
+        CheckpointError: If the work dir's note names a file that is not there.
+    """
+    if resume is None:
+        return
+    if resume == 'auto':
+        resume = last_checkpoint(cfg.work_dir)
+    if resume is not None:
+        cfg.resume, cfg.load_from = True, resume
+
+
+def last_checkpoint(work_dir: str | Path) -> str | None:
+    """The local file that mmengine's note names, also after the folder has moved.
+
+    Args:
+        work_dir (str | Path): Of a run.
+
+    Returns:
+        str | None: Its path; None if the run left no note.
+
+    Raises:
+        CheckpointError: If the note names a file that is not there, or an address.
+    """
+    work_dir = Path(work_dir)
+    note = work_dir / 'last_checkpoint'
+    if not note.is_file():
+        print(f'{work_dir}: no last_checkpoint to go on from, a new run begins')
+        return None
+    try:
+        named = note.read_text('utf-8').strip()
+    except UnicodeDecodeError:
+        named = ''
+    for path in (Path(named), work_dir / Path(named).name):
+        if named and '://' not in named and path.exists():
+            return str(path.absolute())
+    raise CheckpointError(
+        f'{note}: names {named!r}, which is no file here; say which one to go on from: '
+        '--resume CHECKPOINT'
+    )
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner of a config, with the cures that the versions here need.
+
+    Args:
+        cfg (Config): A complete config, with ``work_dir`` and ``launcher``.
+
+    Returns:
+        Runner: The runner.
+
+    Raises:
+        ConfigError: If ``load_from`` is an address of a kind that is not read safely,
+            or nothing can be written to the work dir.
+    """
+    compat.check_mmcv()
+    compat.register_checkpoint_loader()
+    _check_source(cfg.get('load_from'))
+    _check_writable(cfg.work_dir)
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if saving.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
+        saving['type'] = 'coavt_mm.CheckpointHook'  # in configs of other scopes too
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and not loader.get('num_workers'):
+            for key in _OF_WORKERS:
+                loader.pop(key, None)
+    compat.init_cpu_process_group(cfg)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def _check_source(load_from: str | None) -> None:
+    """mmengine's own readers of other addresses would trust the file."""
+    load_from = load_from or ''
+    if '://' in load_from and not load_from.startswith(('http://', 'https://')):
+        raise ConfigError(
+            f'{load_from}: checkpoints are read from disk, http:// and https://; copy '
+            'it here first'
+        )
+
+
+def _check_writable(work_dir: str) -> None:
+    try:
+        os.makedirs(work_dir, exist_ok=True)
+        if not os.access(work_dir, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(
+            f'{osp.abspath(work_dir)}: nothing can be written there '
+            f'({error.strerror}); name another folder with --work-dir'
+        ) from error

@@ -1,0 +1,393 @@
+"""From a manifest to shards: the work of a process, and how it is spread.
+
+Letters: F frames, S audio samples.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from coavt_mm.datasets.decoding import READING, backend_order, read_audio
+from coavt_mm.datasets.manifest import (
+    TEXT_KEYS,
+    content_hash,
+    find_manifest,
+    iter_manifest,
+    read_sidecar,
+)
+from coavt_mm.datasets.shards.archive import (
+    END_OF_TAR,
+    SOUND_CODECS,
+    pack_sample,
+    shrink,
+)
+from coavt_mm.datasets.shards.index import INDEX_NAME, VERSION, read_index, sha256
+from coavt_mm.datasets.transforms.video import LoadFrames
+from coavt_mm.errors import ClipError, ConfigError, ManifestError
+from coavt_mm.preparation.processes import Died, run_each
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a shard is made with.
+
+    Args:
+        num_frames (int): Frames of a clip, at the centres of equal parts.
+        short_side (int): Frames are scaled down to this short side in pixels.
+        quality (int): Of the JPEGs, 1 to 100.
+        codec (str): Of the sound: 'flac' or 'opus'.
+        sample_rate (int): Of the sound in Hz.
+        seconds (float, optional): At most this much sound is kept, in s; None keeps
+            that of the whole clip.
+        backend (str): Decoder of the frames, see `LoadFrames`.
+        timeout (float): Limit for decoding a clip in s.
+    """
+
+    num_frames: int = field(default=10, metadata=dict(help='frames of a clip'))
+    short_side: int = field(default=320, metadata=dict(help='of the frames, pixels'))
+    quality: int = field(default=90, metadata=dict(help='of the JPEGs, 1 to 100'))
+    codec: str = field(default='flac', metadata=dict(help='of the sound: flac, opus'))
+    sample_rate: int = field(default=16000, metadata=dict(help='of the sound, Hz'))
+    seconds: float | None = field(
+        default=None, metadata=dict(help='longest sound to keep, s')
+    )
+    backend: str = field(default='pyav', metadata=dict(help='decoder of the frames'))
+    timeout: float = field(default=60.0, metadata=dict(help='limit for a clip, s'))
+
+    def __post_init__(self):
+        if self.codec not in SOUND_CODECS:
+            raise ConfigError(f'codec={self.codec!r} is none of flac, opus')
+        if self.num_frames < 1 or self.short_side < 1 or not 0 < self.quality <= 100:
+            raise ConfigError(
+                f'num_frames={self.num_frames}, short_side={self.short_side} and '
+                f'quality={self.quality} must be 1 or more, quality at most 100'
+            )
+        if self.num_frames > 100:
+            raise ConfigError(f'num_frames={self.num_frames} is more than 100')
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard: what goes in and where it lies.
+
+    `killers` are the ids of clips over which a process died, and how.
+    """
+
+    number: int
+    rows: Sequence[dict]
+    first_key: int
+    data_root: str
+    out_dir: str
+    settings: Settings
+    killers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.out_dir) / f'shard-{self.number:06d}.tar'
+
+    @property
+    def report_path(self) -> Path:
+        """Says, once it exists, that the shard is whole."""
+        return self.path.with_suffix('.json')
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the shard would."""
+        parts = [self.rows, self.first_key, asdict(self.settings), READING]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def packed(self, row: dict, key: str) -> tuple[bytes, dict]:
+        """See `pack_clip`."""
+        if row['sample_id'] in self.killers:
+            how = self.killers[row['sample_id']]
+            raise ClipError(f'the process that read it died ({how})')
+        return pack_clip(row, key, self.data_root, self.settings)
+
+
+def manifest_row(row: dict) -> dict:
+    """The row of a manifest that gives this row, see `parse_row`."""
+    audio = row['audio_path'] if row['audio_path'] != row['clip_path'] else None
+    result = dict(id=row['sample_id'], clip=row['clip_path'], audio=audio,
+                  start=row['start'], end=row['end'])  # fmt: skip
+    result.update((key, row[key]) for key in TEXT_KEYS)
+    return {key: value for key, value in result.items() if value not in (None, [])}
+
+
+def pack_clip(
+    row: dict, key: str, data_root: str, settings: Settings
+) -> tuple[bytes, dict]:
+    """Decodes a clip and packs it.
+
+    Args:
+        row (dict): See `parse_row`; its paths start from `data_root`.
+        key (str): The sample's name in the shard.
+        data_root (str): Folder.
+        settings (Settings): What to make of it.
+
+    Returns:
+        tuple: The sample's piece of the tar file, and its line for the index.
+
+    Raises:
+        ClipError: The clip can't be read, or has neither sound nor picture.
+    """
+    paths = {
+        name: row[name] and os.path.join(data_root, row[name])
+        for name in ('clip_path', 'audio_path')
+    }
+    load = LoadFrames(settings.num_frames, 'all', settings.backend, settings.timeout)
+    shown = load.transform(dict(row, **paths))
+    images = [shrink(image, settings.short_side) for image in shown.get('imgs', ())]
+    waveform = _sound(row, paths['audio_path'], settings)
+    if waveform is None and not images:
+        raise ClipError(f'{paths["clip_path"]}: neither sound nor picture')
+    lengths = dict(
+        frame_times=[round(time, 6) for time in shown.get('frame_times', ())],
+        audio_samples=0 if waveform is None else len(waveform),
+    )
+    flags = dict(has_audio=waveform is not None, has_visual=bool(images))
+    piece = pack_sample(
+        key,
+        {**manifest_row(row), **lengths, **flags, 'sample_rate': settings.sample_rate},
+        images,
+        waveform,
+        sample_rate=settings.sample_rate,
+        quality=settings.quality,
+        codec=settings.codec,
+    )
+    crc32 = zlib.crc32(piece)
+    return piece, dict(
+        lengths, key=key, size=len(piece), crc32=crc32, row=manifest_row(row)
+    )
+
+
+def _sound(row: dict, path: str, settings: Settings) -> np.ndarray | None:
+    """The clip's waveform (S,)."""
+    end = row['end']
+    if settings.seconds is not None:
+        end = min(np.inf if end is None else end, row['start'] + settings.seconds)
+    return read_audio(path, row['start'], end, settings.sample_rate, settings.timeout)
+
+
+def make_shard(job: Job) -> dict:
+    """Writes a shard, unless it is there already.
+
+    The tar file gets its name when it is complete, and its report after that, so a
+    stopped run leaves nothing that looks finished.
+
+    Returns:
+        dict: The report: `shard` (as in the index), `samples` (lines of the index),
+        `failed` and `fingerprint`.
+    """
+    done = _finished(job)
+    if done:
+        return done
+    partial = job.path.with_suffix('.tar.tmp')
+    samples, failed, digest = [], [], hashlib.sha256()
+    with open(partial, 'wb') as file:
+        for number, row in enumerate(job.rows, start=job.first_key):
+            try:
+                piece, sample = job.packed(row, f'{number:08d}')
+            except ClipError as error:
+                failed.append(dict(id=row['sample_id'], reason=str(error)))
+                continue
+            samples.append(dict(sample, shard=job.number, offset=file.tell()))
+            file.write(piece)
+            digest.update(piece)
+        file.write(END_OF_TAR)
+        digest.update(END_OF_TAR)
+    shard = dict(name=job.path.name, samples=len(samples),
+                 bytes=partial.stat().st_size, sha256=digest.hexdigest())  # fmt: skip
+    os.replace(partial, job.path)
+    report = dict(shard=shard, samples=samples, failed=failed,
+                  fingerprint=job.fingerprint)  # fmt: skip
+    _write_whole(job.report_path, json.dumps(report, ensure_ascii=False))
+    return report
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f'{path.name}.tmp')
+    partial.write_text(text, encoding='utf-8')
+    os.replace(partial, path)
+
+
+def _finished(job: Job) -> dict | None:
+    """The report of a shard that an earlier run made of the same rows."""
+    try:
+        report = json.loads(job.report_path.read_text(encoding='utf-8'))
+        size = job.path.stat().st_size
+    except (FileNotFoundError, ValueError):
+        return None
+    same = report['fingerprint'] == job.fingerprint
+    return report if same and report['shard']['bytes'] == size else None
+
+
+def plan_jobs(
+    manifest: Path, data_root: str, out_dir: str, settings: Settings, per_shard: int
+) -> list[Job]:
+    """Splits a manifest into jobs of `per_shard` clips.
+
+    Raises:
+        ManifestError: It has no rows, or a wrong one.
+    """
+    if per_shard < 1:
+        raise ConfigError(f'a shard holds 1 or more clips, not {per_shard}')
+    rows = list(iter_manifest(manifest))
+    if not rows:
+        raise ManifestError(f'{manifest}: the manifest has no rows')
+    return [
+        Job(first // per_shard, rows[first : first + per_shard], first,
+            os.path.abspath(data_root), os.path.abspath(out_dir), settings)
+        for first in range(0, len(rows), per_shard)
+    ]  # fmt: skip
+
+
+def run_local(jobs: Sequence[Job], workers: int) -> Iterator[dict]:
+    """Makes shards in processes of this machine; yields reports as they come."""
+    tasks = {job.number: job for job in jobs}
+    processes = workers if workers > 1 else 0
+    for number, report in run_each(make_shard, tasks, processes, bundle=1):
+        if isinstance(report, Died):
+            report = _without_killers(tasks[number], workers)
+        yield report
+
+
+def _without_killers(job: Job, workers: int) -> dict:
+    """Makes a shard over which a process died, once it is known which clip did it.
+
+    Raises:
+        ClipError: A process died again.
+    """
+    clips = {row['sample_id']: (row, job) for row in job.rows}
+    found = run_each(_is_packed, clips, workers)
+    died = {key: str(result) for key, result in found if isinstance(result, Died)}
+    ((_, report),) = run_each(make_shard, {0: replace(job, killers=died)}, 1)
+    if isinstance(report, Died):
+        raise ClipError(
+            f'{job.path}: the process that makes it died twice ({report}); start the '
+            'command again, with fewer --workers'
+        )
+    return report
+
+
+def _is_packed(clip: tuple[dict, Job]) -> bool:
+    row, job = clip
+    try:
+        pack_clip(row, '0', job.data_root, job.settings)
+    except ClipError:
+        return False
+    return True
+
+
+def run_on_ray(jobs: Sequence[Job], address: str) -> Iterator[dict]:
+    """Makes shards on a Ray cluster whose nodes all see the clips and the shards'
+    folder under the same paths.
+
+    Args:
+        jobs (Sequence[Job]): The shards.
+        address (str): 'auto', 'ray://host:port', or 'local' for a cluster of its own.
+
+    Raises:
+        ConfigError: Ray isn't installed, or the cluster can't be reached.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            'making shards on a cluster needs Ray: pip install "coavt-mm[scale]"'
+        ) from error
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(f'no Ray cluster at {address}: {error}') from error
+    try:
+        waiting = [ray.remote(make_shard).remote(job) for job in jobs]
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            yield from ray.get(ready)
+    finally:
+        ray.shutdown()
+
+
+def make_shards(
+    manifest: str | Path,
+    out_dir: str | Path,
+    data_root: str = '',
+    *,
+    settings: Settings | None = None,
+    per_shard: int = 256,
+    workers: int = 1,
+    ray_address: str | None = None,
+    on_report: Callable[[dict, int], None] | None = None,
+) -> dict:
+    """Makes the shards of a manifest and their index; goes on where it was stopped.
+
+    Args:
+        manifest (str | Path): The manifest.
+        out_dir (str | Path): Folder of the shards.
+        data_root (str): Folder that the manifest's paths start from.
+        settings (Settings, optional): What to make of a clip.
+        per_shard (int): Clips of a shard.
+        workers (int): Processes on this machine.
+        ray_address (str, optional): A Ray cluster that does the work instead.
+        on_report (Callable, optional): Called with the report of each shard and the
+            number of shards in all, in the order in which they are finished.
+
+    Returns:
+        dict: The header of the index, see `index.py`.
+    """
+    manifest, settings = find_manifest(manifest), settings or Settings()
+    backend_order(settings.backend)
+    jobs = plan_jobs(manifest, data_root, out_dir, settings, per_shard)
+    Path(out_dir).mkdir(parents=True, exist_ok=True)
+    run = run_local(jobs, workers) if ray_address is None else None
+    reports = []
+    for report in run or run_on_ray(jobs, ray_address):
+        reports.append(report)
+        if on_report:
+            on_report(report, len(jobs))
+    reports.sort(key=lambda report: report['shard']['name'])
+    return _write_index(manifest, Path(out_dir), settings, reports)
+
+
+def _write_index(
+    manifest: Path, out_dir: Path, settings: Settings, reports: list[dict]
+) -> dict:
+    header = dict(
+        {'protocol': manifest.stem, **read_sidecar(manifest)},
+        version=VERSION,
+        hash=content_hash(manifest),
+        settings=asdict(settings),
+        failed=[clip for report in reports for clip in report['failed']],
+        shards=[report['shard'] for report in reports],
+    )
+    samples = [sample for report in reports for sample in report['samples']]
+    lines = [json.dumps(x, ensure_ascii=False) + '\n' for x in (header, *samples)]
+    _write_whole(out_dir / INDEX_NAME, ''.join(lines))
+    return header
+
+
+def verify(out_dir: str | Path) -> list[str]:
+    """Compares the shards of a folder with the checksums of their index.
+
+    Returns:
+        list[str]: What is wrong, a line for each shard; empty when all is well.
+    """
+    header, _ = read_index(str(Path(out_dir) / INDEX_NAME))
+    wrong = []
+    for shard in header['shards']:
+        path = Path(out_dir) / shard['name']
+        if not path.is_file():
+            wrong.append(f'{shard["name"]}: missing')
+        elif path.stat().st_size != shard['bytes']:
+            wrong.append(
+                f'{shard["name"]}: {path.stat().st_size} bytes, not {shard["bytes"]}'
+            )
+        elif sha256(path) != shard['sha256']:
+            wrong.append(f'{shard["name"]}: its content has changed (sha256)')
+    return wrong
