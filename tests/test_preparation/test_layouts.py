@@ -95,7 +95,8 @@ def test_no_folder(tmp_path):
 def said(monkeypatch):
     """The warnings."""
     lines = []
-    monkeypatch.setattr(layouts, 'print_log', lambda line, **_: lines.append(line))
+    for module in (folders, layouts):
+        monkeypatch.setattr(module, 'print_log', lambda line, **_: lines.append(line))
     return lines
 
 
