@@ -20,8 +20,7 @@ from coavt_mm.datasets.reading import existing, read_json
 from coavt_mm.errors import ConfigError, ManifestError
 from coavt_mm.evaluation.class_report import BEST_CLASSES
 from coavt_mm.evaluation.report import draw_table, heading
-
-STREAMS = ('A', 'V', 'AV')
+from coavt_mm.streams import STREAMS, available
 
 
 def confusion_shares(hits: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -35,7 +34,7 @@ def confusion_shares(hits: Mapping[str, np.ndarray]) -> dict[str, float]:
         Stream -> share of all B clips, from 0 to 1.
     """
     lost = ~hits['AV']
-    shares = {'A': hits['A'], 'V': hits['V'], 'AV': hits['A'] & hits['V']}
+    shares = available(hits['A'], hits['V'])
     return {stream: float((right & lost).mean()) for stream, right in shares.items()}
 
 

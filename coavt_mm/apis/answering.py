@@ -10,7 +10,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from coavt_mm.models import CoAVT, CoAVTClassifier
-from coavt_mm.models.layers import STREAMS
+from coavt_mm.streams import STREAMS, available, has_modality_of
 
 
 def describe(
@@ -28,7 +28,7 @@ def describe(
         dict: ``index``, ``clip``, ``start``, ``end``, ``streams``, ``share``, and
         ``error`` where there is nothing to answer from.
     """
-    (start, end), there = sample.shown, {'AV': heard and seen, 'A': heard, 'V': seen}
+    (start, end), there = sample.shown, available(heard, seen)
     window = dict(index=sample.sample_idx, clip=sample.sample_id, share=sample.share)
     streams = [stream for stream in STREAMS if there[stream]]
     window.update(start=start, end=end, streams=streams)
@@ -38,7 +38,7 @@ def describe(
             f'{sample.sample_id}: too little sound for a spectrogram, and no picture, '
             f'from {start:g} s on'
         )
-    elif not set(wanted) & set(''.join(streams)):
+    elif not has_modality_of(wanted, streams):
         window['error'] = (
             f'{sample.sample_id}: this model classifies by stream {wanted}, the clip '
             f'has {", ".join(streams)} from {start:g} s on'

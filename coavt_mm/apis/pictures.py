@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from coavt_mm.apis.inputs import as_texts
 from coavt_mm.errors import shown
 from coavt_mm.models import CoAVT
+from coavt_mm.streams import MODALITIES
 from coavt_mm.visualization import ClipPage, clip_page_figure, save_figure
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def _add_attention(
         maps = maps[np.arange(len(maps)), best]
     encoder = model.av_encoder
     rows, columns = encoder.audio_embed.grid
-    heard = rows * columns if 'A' in stream else 0
+    heard = rows * columns if 'audio' in MODALITIES[stream] else 0
     if heard:
         page.audio_attention = maps[:, :heard].mean(0).reshape(rows, columns)
-    if 'V' in stream:
+    if 'visual' in MODALITIES[stream]:
         page.visual_attention = maps[:, heard:].reshape(-1, *encoder.visual_embed.grid)

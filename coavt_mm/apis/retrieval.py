@@ -12,7 +12,7 @@ from coavt_mm.apis.listing import is_strict
 from coavt_mm.apis.session import Model, get_model
 from coavt_mm.apis.ties import tied_order
 from coavt_mm.errors import ClipError, InputError
-from coavt_mm.models.layers import STREAMS
+from coavt_mm.streams import STREAMS
 
 LOGIT_TOLERANCE = 1e-5  # the last bits of a logit are worth more than a cosine's
 

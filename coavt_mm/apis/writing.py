@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from coavt_mm.errors import InputError
-from coavt_mm.models.layers import STREAMS
+from coavt_mm.streams import STREAMS
 
 # A name whose bytes are no UTF-8 is written as JSON's own escapes.
 ENCODING = dict(encoding='utf-8', errors='backslashreplace')

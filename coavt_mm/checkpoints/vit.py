@@ -21,7 +21,8 @@ from coavt_mm.checkpoints.conversion import (
 from coavt_mm.checkpoints.positions import find_grid, resize_positions
 from coavt_mm.errors import CheckpointError
 from coavt_mm.models import JointAVEncoder
-from coavt_mm.models.layers import STREAMS, sincos_table
+from coavt_mm.models.layers import sincos_table
+from coavt_mm.streams import STREAMS
 
 _WB = r'(weight|bias)'
 

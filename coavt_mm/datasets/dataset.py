@@ -22,10 +22,10 @@ from coavt_mm.datasets.manifest import (
     split_missing,
 )
 from coavt_mm.datasets.samplers import Draw
-from coavt_mm.datasets.transforms.text import FIELD_STREAMS
 from coavt_mm.datasets.transforms.video import build_transforms
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError, ManifestError
 from coavt_mm.registry import DATASETS
+from coavt_mm.streams import CAPTION_FIELDS
 
 # Draws (samples) from which the share of bad clips is taken as an estimate.
 MIN_DRAWS = 100
@@ -181,7 +181,7 @@ class AVTDataset(BaseDataset):
         return split_missing(rows)
 
     def _count_clips(self, rows: Iterable[dict]) -> None:
-        counts = [sum(len(row[f]) for f in FIELD_STREAMS) for row in rows]
+        counts = [sum(len(row[f]) for f in CAPTION_FIELDS) for row in rows]
         self._metainfo.update(clips=len(counts), captions=sum(counts))
 
     def full_init(self) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 from coavt_mm.compat import load_from_local
 from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.clips import check_finite
+from coavt_mm.streams import STREAMS
 
-STREAMS = ('AV', 'A', 'V')
 KEPT = ('clip_path', 'start', 'end', 'frame_times', 'error')
 KEPT_META = ('protocol', 'manifest', 'manifest_hash', 'hash', 'missing', 'ceilings')
 

@@ -19,7 +19,6 @@ from coavt_mm.evaluation.features import (
 from coavt_mm.evaluation.matching import PairScorer, matching_accuracy, matching_ranks
 from coavt_mm.evaluation.ranking import count_ranks, recall_summary
 from coavt_mm.evaluation.records import (
-    STREAMS,
     check_record,
     make_record,
     read_records,
@@ -41,6 +40,7 @@ from coavt_mm.evaluation.score_modes import (
 )
 from coavt_mm.evaluation.text_ceilings import shared_texts, text_ceilings
 from coavt_mm.registry import METRICS
+from coavt_mm.streams import STREAMS
 
 
 @METRICS.register_module()

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from coavt_mm.datasets.manifest import iter_manifest
-from coavt_mm.datasets.transforms.text import FIELD_STREAMS
 from coavt_mm.evaluation.features import normalise
 from coavt_mm.evaluation.ranking import recall_summary
+from coavt_mm.streams import CAPTION_FIELDS, STREAMS
 
 RULES = ('own_clip', 'equal_texts')
 
@@ -105,9 +105,9 @@ def manifest_texts(
     Raises:
         ManifestError: If a row breaks a rule.
     """
-    texts: dict[str, list[list[str]]] = {'AV': [], 'A': [], 'V': []}
+    texts: dict[str, list[list[str]]] = {stream: [] for stream in STREAMS}
     for row in iter_manifest(Path(path)):
-        said = {stream: row[field] for field, stream in FIELD_STREAMS.items()}
+        said = {stream: row[field] for field, stream in CAPTION_FIELDS.items()}
         if not any(said.values()):
             said['AV'] = [t.format(label) for label in row['labels'] for t in templates]
         for stream, groups in texts.items():

@@ -31,10 +31,9 @@ from coavt_mm.evaluation.prompts import (
 )
 from coavt_mm.evaluation.report import draw_table, heading
 from coavt_mm.registry import METRICS
+from coavt_mm.streams import FUSED, STREAMS
 from coavt_mm.visualization import label_sets_figure, save_figure
 
-FUSED = 'AV+A+V'
-STREAMS = ('AV', 'A', 'V', FUSED)
 MAIN = {'single_label': 'top1', 'multi_label': 'mAP'}
 
 
@@ -116,7 +115,7 @@ class ZeroShotMetric(BaseMetric):
             'task': self.task,
         }
         whole = [record for record in results if not record['error']]
-        streams = {s: [r for r in whole if s in r['scores']] for s in STREAMS}
+        streams = {s: [r for r in whole if s in r['scores']] for s in (*STREAMS, FUSED)}
         found = {
             s: self._stream(s, records) for s, records in streams.items() if records
         }

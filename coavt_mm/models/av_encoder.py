@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.layers import STREAMS, EncoderBlock, sincos_table, stream_norms
+from coavt_mm.models.layers import EncoderBlock, sincos_table, stream_norms
 from coavt_mm.registry import MODELS
+from coavt_mm.streams import STREAMS
 
 
 class PatchEmbed(nn.Module):

@@ -8,8 +8,9 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.layers import STREAMS, build_part, global_mean
+from coavt_mm.models.layers import build_part, global_mean
 from coavt_mm.registry import MODELS
+from coavt_mm.streams import MODALITIES, STREAMS, available
 
 LOSSES = ('bce', 'ce')
 MISSING = ('average', 'own')
@@ -282,8 +283,11 @@ class CoAVTClassifier(BaseModel):
     ) -> Tensor:
         """Probabilities of the clips ``rows`` (B,) bool on one stream."""
         count = int(rows.sum())
-        spectrogram = inputs['spectrogram'][rows] if 'A' in stream else None
-        frames = inputs['frames'][rows].flatten(0, 1) if 'V' in stream else None
+        spectrogram = frames = None
+        if 'audio' in MODALITIES[stream]:
+            spectrogram = inputs['spectrogram'][rows]
+        if 'visual' in MODALITIES[stream]:
+            frames = inputs['frames'][rows].flatten(0, 1)
         feature = self.features if stream == 'AV' else self.features_of_one
         logits = self.head(feature(stream, spectrogram, frames))
         return self.head.probabilities(logits).unflatten(0, (count, -1)).mean(1)
@@ -303,8 +307,7 @@ class CoAVTClassifier(BaseModel):
 
     @staticmethod
     def _has(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        audio, visual = inputs['has_audio'], inputs['has_visual']
-        return {'AV': audio & visual, 'A': audio, 'V': visual}
+        return available(inputs['has_audio'], inputs['has_visual'])
 
     def _check(self, unknown: set[str]) -> None:
         pooled = (self.query_encoder or self.backbone).embed_dims

@@ -12,10 +12,11 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.models.checks import check_parts
 from coavt_mm.models.generation import check_decoding, generate
 from coavt_mm.models.heads import Similarity, pool_tokens
-from coavt_mm.models.layers import STREAMS, build_part, gather_with_grad
+from coavt_mm.models.layers import build_part, gather_with_grad
 from coavt_mm.models.pairs import matching_pairs
 from coavt_mm.models.query_encoder import KeyValue, QueryState
 from coavt_mm.registry import MODELS
+from coavt_mm.streams import STREAMS, available
 
 
 @MODELS.register_module()
@@ -313,8 +314,7 @@ class CoAVT(BaseModel):
     @staticmethod
     def _valid(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Which samples take part in each stream: modality there, text about it."""
-        audio, visual = inputs['has_audio'], inputs['has_visual']
-        there = {'AV': audio & visual, 'A': audio, 'V': visual}
+        there = available(inputs['has_audio'], inputs['has_visual'])
         about = inputs['caption_streams']
         return {s: there[s] & about[:, i] for i, s in enumerate(STREAMS)}
 

@@ -16,8 +16,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.layers import STREAMS, global_mean
+from coavt_mm.models.layers import global_mean
 from coavt_mm.registry import MODELS
+from coavt_mm.streams import STREAMS
 
 
 def checked_streams(head: str, streams: dict[str, float]) -> dict[str, float]:

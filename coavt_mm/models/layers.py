@@ -14,9 +14,6 @@ from torch import Tensor, nn
 
 from coavt_mm.registry import MODELS
 
-#: The three streams: joint, sound alone, picture alone.
-STREAMS = ('AV', 'A', 'V')
-
 
 def build_part(part: dict | nn.Module | None) -> nn.Module | None:
     """A part of a model, given built, as a config, or not at all."""

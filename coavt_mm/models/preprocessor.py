@@ -18,11 +18,7 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.models.logmel import LogMel
 from coavt_mm.models.mixup import Mix, draw_mix
 from coavt_mm.registry import MODELS
-
-# The alignments (AV, A, V) that a caption of each stream may train and test: what is
-# said about both senses holds for each of them, not the other way round.
-STREAM_MASKS = {'AV': (True, True, True), 'A': (False, True, False),
-                'V': (False, False, True)}  # fmt: skip
+from coavt_mm.streams import describes
 
 
 def stable_key(text: str) -> int:
@@ -248,7 +244,7 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         longest = torch.arange(int(lengths.max()), device=self.device)
         texts = [text for sample in samples for text in sample.texts]
         owners = [row for row, sample in enumerate(samples) for _ in sample.texts]
-        streams = [STREAM_MASKS[x] for sample in samples for x in sample.text_streams]
+        streams = [describes(x) for sample in samples for x in sample.text_streams]
         return dict(
             input_ids=pad_sequence(ids, True, self.pad_token_id),  # (P, T)
             attention_mask=(longest < lengths[:, None]).long(),  # (P, T)

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from coavt_mm.streams import LOOKS
 from coavt_mm.visualization.plots import (
     INK,
     LINE_COLORS,
-    STREAM_STYLE,
     dress,
     new_figure,
 )
@@ -76,7 +76,7 @@ def label_sets_figure(
     width = 0.8 / len(values)
     for i, (stream, found) in enumerate(values.items()):
         places = np.arange(len(sets)) + (i - (len(values) - 1) / 2) * width
-        style = {key: STREAM_STYLE[stream][key] for key in ('color', 'label')}
+        style = {key: LOOKS[stream][key] for key in ('color', 'label')}
         heights = [100 * found.get(name, 0) for name in sets]
         axes.bar(places, heights, width=0.9 * width, **style)
         for place, name in zip(places, sets, strict=True):

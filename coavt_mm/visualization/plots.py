@@ -16,12 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-STREAM_STYLE = {
-    'AV': dict(color='#0072B2', marker='o', label='sound + picture (AV)'),
-    'A': dict(color='#D55E00', marker='s', label='sound (A)'),
-    'V': dict(color='#009E73', marker='^', label='picture (V)'),
-    'AV+A+V': dict(color='#CC79A7', marker='D', label='all three together'),
-}
+from coavt_mm.streams import LOOKS
+
 SPACE_STYLE = {
     'encoder': dict(color='#0072B2', marker='o', label='mean token of the encoder'),
     'query': dict(color='#CC79A7', marker='D', label='mean query'),
@@ -74,7 +70,7 @@ def recall_figure(
     galleries: dict[str, dict[str, int]] | None = None,
     ceilings: dict[str, dict[str, dict[str, float]]] | None = None,
     title: str = '',
-    styles: dict[str, dict] = STREAM_STYLE,
+    styles: dict[str, dict] = LOOKS,
 ) -> Figure:
     """R@k over k, one panel a direction.
 
@@ -227,7 +223,7 @@ def training_figure(
     found = {
         (direction, stream): values
         for direction in recalls
-        for stream in STREAM_STYLE
+        for stream in LOOKS
         for name, values in series.items()
         if name.endswith(direction.format(stream))
     }
@@ -259,7 +255,7 @@ def _loss_panel(axes: Axes, series: dict) -> None:
 
 def _recall_panel(axes: Axes, found: dict, recalls: tuple[str, ...]) -> None:
     for (direction, stream), (steps, values) in found.items():
-        style = dict(STREAM_STYLE[stream])
+        style = dict(LOOKS[stream])
         back = direction != recalls[0]
         title = DIRECTION_TITLES.get(direction.split('/')[0], direction)
         style['label'] = f'{stream}, {title}'

@@ -3,6 +3,7 @@ import unicodedata
 
 import pytest
 
+from coavt_mm.datasets import folders
 from coavt_mm.errors import DatasetMissingError
 from coavt_mm.preparation import ClipIndex, FolderIndex, ListedClip, layouts
 from coavt_mm.preparation.layouts import media_files

@@ -7,8 +7,8 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
+from coavt_mm.streams import LOOKS
 from coavt_mm.visualization.plots import (
-    STREAM_STYLE,
     read_scalars,
     recall_figure,
     save_figure,
@@ -18,7 +18,7 @@ from coavt_mm.visualization.plots import (
 
 
 def lines_of(axes, stream):
-    color = STREAM_STYLE[stream]['color']
+    color = LOOKS[stream]['color']
     return [line for line in axes.lines if to_hex(line.get_color()) == color.lower()]
 
 

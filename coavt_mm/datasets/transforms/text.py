@@ -8,16 +8,16 @@ from mmcv.transforms import BaseTransform
 from coavt_mm.datasets.tokenizer import build_rules, check_max_tokens, encode_text
 from coavt_mm.errors import ConfigError, ManifestError
 from coavt_mm.registry import TRANSFORMS
+from coavt_mm.streams import CAPTION_FIELDS
 
 # What the captions of each field of a row are about.
-FIELD_STREAMS = {'captions': 'AV', 'audio_captions': 'A', 'visual_captions': 'V'}
 
 
 def _check_fields(fields: Sequence[str]) -> None:
     for field in fields:
-        if field not in FIELD_STREAMS:
+        if field not in CAPTION_FIELDS:
             raise ConfigError(
-                f"caption field '{field}' is none of {', '.join(FIELD_STREAMS)}"
+                f"caption field '{field}' is none of {', '.join(CAPTION_FIELDS)}"
             )
 
 
@@ -89,7 +89,7 @@ class PickCaption(BaseTransform):
         if filled:
             weights = np.array([fields[field] for field in filled])
             field = filled[np.random.choice(len(filled), p=weights / weights.sum())]
-            texts, stream = results[field], FIELD_STREAMS[field]
+            texts, stream = results[field], CAPTION_FIELDS[field]
         else:
             texts, stream = _from_labels(results, self.templates), 'AV'
         if not texts:
@@ -156,7 +156,7 @@ class AllCaptions(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Puts every caption into `texts`."""
         found = [
-            (text, FIELD_STREAMS[field])
+            (text, CAPTION_FIELDS[field])
             for field in self.fields
             for text in results.get(field, ())
         ]
