@@ -250,8 +250,8 @@ def _history_types() -> list:
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    scalar = np.float64(0).__reduce__()[0]
-    reconstruct = np.zeros(0).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
+    reconstruct: Any = np.zeros(0).__reduce__()[0]
     dtypes = [type(np.dtype(code)) for code in np.typecodes['AllInteger'] + '?efdgSU']
     renamed = [
         _named(f'numpy.{core}.multiarray.{name}', function)

@@ -149,7 +149,7 @@ def _stub_missing_drn() -> None:
     package = find_spec('mmaction')
     if package is None or name in sys.modules:
         return
-    folder = package.submodule_search_locations[0]
+    folder = (package.submodule_search_locations or [''])[0]
     if osp.isdir(osp.join(folder, 'models', 'localizers', 'drn')):
         return
 
@@ -163,7 +163,7 @@ def _stub_missing_drn() -> None:
             )
 
     stub, inner = ModuleType(name), ModuleType(f'{name}.drn')
-    stub.drn, inner.DRN = inner, DRN
+    vars(stub)['drn'], vars(inner)['DRN'] = inner, DRN
     sys.modules[name], sys.modules[f'{name}.drn'] = stub, inner
 
 

@@ -5,9 +5,7 @@ alone (A) and picture alone (V). A further stream is a line in each table below.
 """
 
 from collections.abc import Collection
-from typing import TypeVar
-
-T = TypeVar('T')
+from typing import Any
 
 #: Stream -> the modalities that it is made of, the fullest stream first.
 MODALITIES = {'AV': ('audio', 'visual'), 'A': ('audio',), 'V': ('visual',)}
@@ -25,7 +23,7 @@ LOOKS = {
 }
 
 
-def available(has_audio: T, has_visual: T) -> dict[str, T]:
+def available(has_audio: Any, has_visual: Any) -> dict[str, Any]:
     """Which streams a clip, or each clip of a batch, has.
 
     Args:

@@ -8,6 +8,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def _wrapped(text: str, width: int = 38) -> str:
 def _say(axes: Axes, text: str) -> None:
     """An empty field that says why it is empty."""
     axes.set_facecolor('#EFEFEF')
-    middle = dict(transform=axes.transAxes, ha='center', va='center')
+    middle: dict[str, Any] = dict(transform=axes.transAxes, ha='center', va='center')
     axes.text(0.5, 0.5, text, color=INK, fontsize=9, **middle)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -20,7 +20,9 @@ from coavt_mm.datasets.reading import existing, read_json
 from coavt_mm.errors import ConfigError, ManifestError
 from coavt_mm.evaluation.class_report import BEST_CLASSES
 from coavt_mm.evaluation.report import draw_table, heading
-from coavt_mm.streams import STREAMS, available
+from coavt_mm.streams import available
+
+STREAMS = ('A', 'V', 'AV')  # in the order of VGGSounder's tables
 
 
 def confusion_shares(hits: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -85,7 +87,7 @@ def modality_confusion(runs: Sequence[str | Path], labels: str | Path) -> dict:
 def _read_runs(runs: Sequence[str | Path]) -> tuple[dict[str, dict], str]:
     """Stream -> clip id -> best classes, and the manifest that they are of."""
     found: dict[str, dict] = {stream: {} for stream in STREAMS}
-    tested_on = {}
+    tested_on: dict[str, Path] = {}
     for run in map(Path, runs):
         path = existing(run / BEST_CLASSES if run.is_dir() else run, 'file of a run')
         manifest, best = _parts(path, read_json(path))

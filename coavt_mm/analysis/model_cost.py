@@ -44,7 +44,7 @@ class _Call(nn.Module):
         super().__init__()
         self.module, self.name = module, name
 
-    def forward(self, *args: Tensor) -> Sequence[Tensor]:
+    def forward(self, *args: Tensor) -> Tensor | Sequence[Tensor]:
         """Call it."""
         out = getattr(self.module, self.name)(*args)
         if isinstance(out, dict):
@@ -97,7 +97,7 @@ def macs_by_step(model: CoAVT, num_tokens: int = 32) -> dict[str, int]:
     with torch.no_grad():
         tokens = encoder(spectrogram, frame)
     ids = torch.ones(1, num_tokens, dtype=torch.long)
-    steps = {
+    steps: dict[str, tuple] = {
         'encoder, AV alone': (encoder, 'encode_av', spectrogram, frame),
         'encoder, A alone': (encoder, 'encode_audio', spectrogram),
         'encoder, V alone': (encoder, 'encode_visual', frame),

@@ -48,7 +48,8 @@ def find_results(folders: Sequence[str | Path]) -> tuple[list[Path], list[Path]]
     Raises:
         CoAVTError: If a folder is not there, or no file holds results.
     """
-    found, others = [], []
+    found: list[Path] = []
+    others: list[Path] = []
     for folder in map(Path, folders):
         if not folder.exists():
             raise CoAVTError(f'{folder}: there is no such folder or file')
@@ -78,7 +79,7 @@ def read_rows(path: str | Path) -> list[Row]:
     path = Path(path)
     report = _read(path)
     facts = {key: report.get(key) for key in FACTS}
-    aside = (*FACTS, *ASIDE.get(facts['metric'], ()))
+    aside = (*FACTS, *ASIDE.get(str(facts['metric']), ()))
     rest = {key: value for key, value in report.items() if key not in aside}
     return [
         Row(str(path.parent), facts, '/'.join(part), numbers)

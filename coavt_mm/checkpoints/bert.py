@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,32 +89,36 @@ def convert_bert(
     state, report = _modern_names(raw), Report(f'BERT ({target})')
     sizes = _sizes(state, config, num_heads, report)
     extra = 1 if target == 'QueryEncoder' else 0
-    vocab = vocab_size or sizes['vocab_size'] + extra
     generator = torch.Generator().manual_seed(seed)
-    state[_WORDS] = _grow(state[_WORDS], vocab, report, generator)
-    sizes['vocab_size'] = vocab
+    sizes['vocab_size'] = vocab_size or sizes['vocab_size'] + extra
+    state[_WORDS] = _grow(state[_WORDS], sizes['vocab_size'], report, generator)
     if target == 'TextEncoder':
-        cfg = dict(type=target, config={**sizes, **_behaviour(config)})
-        return finish(rename(state, TEXT_TABLE, report), cfg, report)
-    if config.get('hidden_act', 'gelu') != 'gelu':
-        raise CheckpointError(
-            f'QueryEncoder computes with gelu, this BERT with {config["hidden_act"]}'
-        )
-    cfg = dict(
-        type=target,
-        num_queries=num_queries,
-        embed_dims=sizes['hidden_size'],
-        num_heads=sizes['num_attention_heads'],
-        depth=sizes['num_hidden_layers'],
-        hidden_dims=sizes['intermediate_size'],
-        context_dims=context_dims,
-        cross_every=cross_every,
-        vocab_size=vocab,
-        max_tokens=sizes['max_position_embeddings'],
+        text_cfg = dict(type=target, config={**sizes, **_behaviour(config)})
+        return finish(rename(state, TEXT_TABLE, report), text_cfg, report)
+    cfg: dict[str, Any] = _query_cfg(sizes, config)
+    cfg.update(
+        num_queries=num_queries, context_dims=context_dims, cross_every=cross_every
     )
     renamed = rename(state, QUERY_TABLE, report)
     renamed.update(_query_parts(cfg, report, generator))
     return finish(renamed, cfg, report)
+
+
+def _query_cfg(sizes: dict, config: dict) -> dict[str, Any]:
+    """What a ``QueryEncoder`` takes from BERT."""
+    if config.get('hidden_act', 'gelu') != 'gelu':
+        raise CheckpointError(
+            f'QueryEncoder computes with gelu, this BERT with {config["hidden_act"]}'
+        )
+    return dict(
+        type='QueryEncoder',
+        embed_dims=sizes['hidden_size'],
+        num_heads=sizes['num_attention_heads'],
+        depth=sizes['num_hidden_layers'],
+        hidden_dims=sizes['intermediate_size'],
+        vocab_size=sizes['vocab_size'],
+        max_tokens=sizes['max_position_embeddings'],
+    )
 
 
 def _read(source: Source) -> tuple[dict[str, Tensor], dict]:

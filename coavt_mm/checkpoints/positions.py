@@ -51,10 +51,10 @@ def resize_positions(
         name = f'{module_name}.position'.lstrip('.')
         if not isinstance(module, PatchEmbed) or name not in state:
             continue
-        table = state[name]
-        if table.shape == module.position.shape:
+        table, shape = state[name], module.position.shape
+        if table.shape == shape:
             continue
-        if table.ndim != 3 or table.shape[-1] != module.position.shape[-1]:
+        if table.ndim != 3 or table.shape[-1] != shape[-1]:
             continue  # another width: whoever loads it reports it
         old = _old_grid(table, module, name)
         state[name] = resize_table(table, old, module.grid)

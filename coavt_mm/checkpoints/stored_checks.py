@@ -216,7 +216,7 @@ def _arguments(
     name: Any, own: Registry, friends: Mapping | Sequence, where: str
 ) -> tuple[dict[str, Any], set[str]]:
     """Kinds of a class's arguments, and the names of those that it needs."""
-    if isinstance(name, str) and name in friends:
+    if isinstance(name, str) and isinstance(friends, Mapping) and name in friends:
         return friends[name], set()
     own.import_from_location()
     scope, _, short = name.rpartition('.') if isinstance(name, str) else ('?', '', '')

@@ -206,7 +206,7 @@ def _tuple_again(node: dict) -> Any:
     return tuple(node[TUPLE]) if node.keys() == {TUPLE} else node
 
 
-def _without_sources(cfg: dict, module: nn.Module) -> dict:
+def _without_sources(cfg: dict, module: nn.Module | None) -> dict:
     """A model's config without the files that its weights once started from."""
     cfg = {key: value for key, value in cfg.items() if key != 'init_cfg'}
     if isinstance(module, TextEncoder) and cfg.pop('pretrained', None):

@@ -83,17 +83,19 @@ def _built(make: Callable, what: str, where: str) -> Any:
 
 def _numbers(state: Mapping[str, Tensor], where: str) -> int:
     """Numbers that the file has, each counted once."""
-    stored = {}
+    stored: dict[int | str, int] = {}
     for name, tensor in state.items():
-        plain = tensor.layout is torch.strided
-        storage = tensor.untyped_storage() if plain else b''
-        size = len(storage) // tensor.itemsize
+        key: int | str = name
+        size = 0
+        if tensor.layout is torch.strided:
+            storage = tensor.untyped_storage()
+            key, size = storage.data_ptr(), len(storage) // tensor.itemsize
         if tensor.numel() > size:  # a view that shows a number many times, or sparse
             raise CheckpointError(
                 f'{where}: {name!r:.100} shows {tensor.numel()} numbers, the file has '
                 f'{size} of them'
             )
-        stored[storage.data_ptr() if plain else name] = size
+        stored[key] = size
     return sum(stored.values())
 
 

@@ -1,6 +1,7 @@
 """A vision MAE or timm ViT -> both branches and the joint block of JointAVEncoder."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,6 @@ from coavt_mm.checkpoints.conversion import (
 )
 from coavt_mm.checkpoints.positions import find_grid, resize_positions
 from coavt_mm.errors import CheckpointError
-from coavt_mm.models import JointAVEncoder
 from coavt_mm.models.layers import sincos_table
 from coavt_mm.streams import STREAMS
 
@@ -49,7 +49,7 @@ def _table(depth: int, joint_depth: int) -> list[Rule]:
     ]  # fmt: skip
     for i in range(depth):
         joint = i - (depth - joint_depth)
-        stages = [(f'joint_blocks.{joint}', STREAMS)]
+        stages: list[tuple[str, Sequence[str]]] = [(f'joint_blocks.{joint}', STREAMS)]
         if joint < 0:
             stages = [(f'audio_blocks.{i}', 'A'), (f'visual_blocks.{i}', 'V')]
         rules += _layer_rules(i, stages)
@@ -142,7 +142,7 @@ def _patch_positions(state: Mapping[str, Tensor], report: Report) -> Tensor:
     return table
 
 
-def _new_tensors(model: JointAVEncoder, report: Report, seed: int) -> dict[str, Tensor]:
+def _new_tensors(model: Any, report: Report, seed: int) -> dict[str, Tensor]:
     """Audio positions and modality vectors, which no ViT has."""
     generator = torch.Generator().manual_seed(seed)
     rows, cols = model.audio_embed.grid

@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _clips(args: Namespace) -> Any:
     """A single clip as it is; else a list."""
-    clips = []
+    clips: list[Any] = []
     for given in args.clips:
         clips += (
             read_clips(given, args.data_root) if is_manifest(given) else listed(given)

@@ -86,7 +86,7 @@ def run(
     splits: Splits,
     dataset: str,
     classes: Sequence[str] | None = None,
-    index: FolderIndex | None = None,
+    index: ClipIndex | FolderIndex | None = None,
 ) -> None:
     """Prepares as the options say, and prints what became of the list.
 

@@ -73,7 +73,7 @@ def retrieval_ceilings(
     Returns:
         Stream -> numbers of :func:`group_ceiling`.
     """
-    keys = {
+    keys: dict[str, list] = {
         'AV': list(zip(pictures, sounds, strict=True)),
         'A': list(sounds),
         'V': list(pictures),

@@ -31,7 +31,7 @@ PLACES = {
 }
 COUNTS = {'once': 1, 'twice': 2, 'four times': 4}
 #: partials of the tonal timbres: multiple of the fundamental -> amplitude
-PARTIALS = {
+PARTIALS: dict[str, dict[float, float]] = {
     'flute': {1: 1.0, 2: 0.06},
     'clarinet': {k: 1 / k**0.6 for k in (1, 3, 5, 7, 9)},
     'trumpet': {k: 1 / k**0.3 for k in range(1, 15)},

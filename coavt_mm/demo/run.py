@@ -104,7 +104,8 @@ def run_demo(
     out = Path(work_dir)
     options = ['--cfg-options', *cfg_options] if cfg_options else []
     cfg = load_config(str(ROOT / TRAIN_CONFIG), _parsed(cfg_options))
-    watch, seconds = MemoryWatch(), {}
+    watch = MemoryWatch()
+    seconds: dict[str, float] = {}
     watch.start()
     with _timed(seconds, 'render'):
         data_root = cfg.train_dataloader.dataset.data_root

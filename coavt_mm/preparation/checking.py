@@ -100,7 +100,8 @@ def _check(task: Task) -> dict:
     seconds = max((e for e in ends if e is not None and e < math.inf), default=0.0)
     known = seconds > 0  # a still picture has no length to be short of
     start, end = _span(task, seconds)
-    result = dict(start=start, end=end, seconds=round(seconds, 3), problems=[])
+    problems: list[str] = []
+    result = dict(start=start, end=end, seconds=round(seconds, 3), problems=problems)
     if not (shown.has_video or heard.has_audio):
         raise ClipError('neither sound nor picture')
     there = min(seconds, end or math.inf) - start
@@ -109,16 +110,17 @@ def _check(task: Task) -> dict:
     begin = max(start, shown.video_start or 0.0)
     stop = min(shown.video_end or 0.0, end or math.inf)
     if stop <= begin:
-        result['problems'].append('no_picture')
-    elif task.decode:
+        problems.append('no_picture')
+    elif task.clip and task.decode:
         time = begin if shown.is_still else begin + LAST_FRAME * (stop - begin)
         read_frames(task.clip, [time], timeout=task.timeout)
-    sound = 'no_sound'
-    if heard.has_audio:
-        sound = _problem_of_sound(task, task.audio or task.clip, start, end)
+    path = task.audio or task.clip
+    sound: str | None = 'no_sound'
+    if path and heard.has_audio:
+        sound = _problem_of_sound(task, path, start, end)
     if sound:
-        result['problems'].append(sound)
-    if {'no_sound', 'no_picture'} <= set(result['problems']):
+        problems.append(sound)
+    if {'no_sound', 'no_picture'} <= set(problems):
         raise ClipError('neither sound nor picture within the span')
     return result
 

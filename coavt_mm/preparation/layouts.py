@@ -119,8 +119,9 @@ class ClipIndex:
         # One span holds for both files: a cut-out sound doesn't fit a whole video.
         if video and sound and (video.start is None) != (sound.start is None):
             sound = None
-        cut = (video or sound).start is not None
-        return Found(video and video.path, sound and sound.path, cut or None)
+        cut = any(file and file.start is not None for file in (video, sound))
+        clip_path, audio_path = (file.path if file else None for file in (video, sound))
+        return Found(clip_path, audio_path, cut or None)
 
 
 class FolderIndex:
@@ -151,7 +152,7 @@ class FolderIndex:
         for kind in (self.videos, alone):
             for name, (first, *others) in kind.items():
                 found.update(
-                    (name + os.path.splitext(other)[1], None)
+                    (name + os.path.splitext(other)[1], [])
                     for other in others
                     if os.path.dirname(other) == os.path.dirname(first)
                 )
@@ -215,8 +216,9 @@ def _fits(file: FoundFile, clip: ListedClip) -> bool:
 
 
 def _ends_with(file: FoundFile, clip: ListedClip) -> bool:
-    ends = (file.end, clip.end)
-    return None not in ends and _same_time(*ends)
+    if file.end is None or clip.end is None:
+        return False
+    return _same_time(file.end, clip.end)
 
 
 def _same_time(named: float, seconds: float) -> bool:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -189,7 +190,9 @@ def prepare(
             for clip, result in zip(group, found, strict=True)
             if not unwanted & set(result['problems'])
         ]
-        sidecar = dict(protocol=f'{dataset}-{split}', missing=len(group) - len(rows))
+        sidecar: dict[str, Any] = dict(
+            protocol=f'{dataset}-{split}', missing=len(group) - len(rows)
+        )
         if classes:
             sidecar['classes'] = list(classes)
         digest = write_manifest(out_dir / f'{split}.jsonl', rows, sidecar)

@@ -11,11 +11,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 # Tasks go to the processes in bundles of this size, and this many bundles at a time for
 # each process. All tasks under way are suspects when one dies.
 BUNDLE, AHEAD = 8, 2
+
+Key = TypeVar('Key', bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class Died:
         status (int): Its exit status; below 0: minus the signal.
     """
 
-    status: int
+    status: int | None
 
     def __str__(self) -> str:
-        if self.status >= 0:
+        if self.status is None or self.status >= 0:
             return f'exit status {self.status}'
         number = -self.status
         name = next((s.name for s in signal.Signals if s == number), f'signal {number}')
@@ -38,10 +40,10 @@ class Died:
 
 def run_each(
     function: Callable[[Any], Any],
-    tasks: Mapping[Hashable, Any],
+    tasks: Mapping[Key, Any],
     workers: int,
     bundle: int = BUNDLE,
-) -> Generator[tuple[Hashable, Any], None, None]:
+) -> Generator[tuple[Key, Any], None, None]:
     """Yields key and result of each task, as they come.
 
     When a process dies, those tasks that were under way are tried in a process each;
@@ -58,7 +60,7 @@ def run_each(
         return
     left = dict(tasks)
     while left:
-        running: dict[Future, list[Hashable]] = {}
+        running: dict[Future, list[Key]] = {}
         try:
             for key, result in _pooled(function, left, workers, running, bundle):
                 del left[key]
@@ -71,11 +73,11 @@ def run_each(
 
 def _pooled(
     function: Callable,
-    tasks: dict,
+    tasks: dict[Key, Any],
     workers: int,
-    running: dict[Future, list[Hashable]],
+    running: dict[Future, list[Key]],
     most: int,
-) -> Iterator[tuple[Hashable, Any]]:
+) -> Iterator[tuple[Key, Any]]:
     size = max(1, min(most, len(tasks) // (AHEAD * workers)))
     waiting = iter(list(tasks))
     with ProcessPoolExecutor(min(workers, len(tasks))) as pool:

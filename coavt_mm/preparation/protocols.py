@@ -27,6 +27,7 @@ from coavt_mm.datasets.manifest import (
 )
 from coavt_mm.datasets.reading import iter_table, located, read_list
 from coavt_mm.errors import ConfigError
+from coavt_mm.streams import STREAMS
 
 # '<YouTube id>', perhaps with AudioSet downloaders' Y in front and the start behind
 YOUTUBE = re.compile(r'Y?([\w-]{11})(?:_\d+(?:\.\d+)?){0,2}')
@@ -183,11 +184,11 @@ def read_vggsounder(path: str | Path) -> list[tuple[str, str, str]]:
 
     entries = []
     for place, cells in iter_table(path, check):
-        entry = tuple(cells[name].strip() for name in names)
+        video, label, modality = (cells[name].strip() for name in names)
         with located(place):
-            if entry[2] not in ('A', 'V', 'AV'):
-                raise ValueError(f'modality {entry[2]!r} is none of A, V, AV')
-        entries.append(entry)
+            if modality not in STREAMS:
+                raise ValueError(f'modality {modality!r} is none of A, V, AV')
+        entries.append((video, label, modality))
     return entries
 
 
@@ -303,7 +304,7 @@ def make_protocol(
         ConfigError: The name is unknown, a list is needed, or its length is wrong.
     """
     if name not in PROTOCOLS:
-        hint = nearest(name, PROTOCOLS) or f'; there is {", ".join(PROTOCOLS)}'
+        hint = nearest(name, list(PROTOCOLS)) or f'; there is {", ".join(PROTOCOLS)}'
         raise ConfigError(f"protocol '{name}' is unknown{hint}")
     protocol, manifest = PROTOCOLS[name], find_manifest(manifest)
     full_name, kept, missing, choice = _select(name, manifest, ids, relabels, seed)

@@ -343,11 +343,14 @@ def make_shards(
     """
     manifest, settings = find_manifest(manifest), settings or Settings()
     backend_order(settings.backend)
-    jobs = plan_jobs(manifest, data_root, out_dir, settings, per_shard)
+    jobs = plan_jobs(manifest, data_root, str(out_dir), settings, per_shard)
     Path(out_dir).mkdir(parents=True, exist_ok=True)
-    run = run_local(jobs, workers) if ray_address is None else None
+    if ray_address is None:
+        made = run_local(jobs, workers)
+    else:
+        made = run_on_ray(jobs, ray_address)
     reports = []
-    for report in run or run_on_ray(jobs, ray_address):
+    for report in made:
         reports.append(report)
         if on_report:
             on_report(report, len(jobs))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from coavt_mm.datasets.labels import class_ids, class_names
 from coavt_mm.datasets.manifest import check_seconds, nearest
@@ -60,8 +61,10 @@ class ListedClip:
     @property
     def span(self) -> tuple[str, int | None, int | None]:
         """What tells clips apart: source, start and end in ms."""
-        times = (self.start, self.end)
-        return (self.source, *(t if t is None else round(t * 1000) for t in times))
+        begin, stop = (
+            t if t is None else round(t * 1000) for t in (self.start, self.end)
+        )
+        return self.source, begin, stop
 
 
 def _six_digits(seconds: float) -> str:
@@ -155,8 +158,8 @@ def read_audioset(path: str | Path) -> list[ListedClip]:
     clips = []
     for place, row in iter_csv(path, comments=True, skipinitialspace=True):
         with located(place):
-            source, start, end, mids = columns(row, 4)
-            mids = mids.split(',')
+            source, start, end, listed = columns(row, 4)
+            mids = listed.split(',')
             unknown = [mid for mid in mids if mid not in names]
             if unknown:
                 raise ValueError(
@@ -251,7 +254,7 @@ def _own_clip(values: dict[str, str]) -> ListedClip:
         raise ValueError(f'end {end} s does not lie behind start {start or 0} s')
     if stop is not None and begin is None:
         begin = 0.0
-    texts = {
+    texts: dict[str, Any] = {
         f'{key}s': [_filled(values[key], key)]
         for key in ('caption', 'audio_caption', 'visual_caption', 'label')
         if values.get(key, '').strip()
