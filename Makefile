@@ -4,8 +4,8 @@ PYTHON ?=
 ARGS ?=
 VENV := .venv
 CONSTRAINTS := requirements/constraints.txt
-REQUIREMENTS := setup.py $(CONSTRAINTS)
-LINTED := $(wildcard coavt_mm configs tools tests projects docs setup.py README.md CHANGELOG.md)
+REQUIREMENTS := pyproject.toml $(CONSTRAINTS)
+LINTED := $(wildcard coavt_mm configs tools tests projects docs setup.py *.md)
 
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
@@ -20,7 +20,7 @@ TEST_READY := check-test
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-all test lint clean check-run check-test
+.PHONY: help demo demo-all quick test lint clean check-run check-test
 
 help:  ## show this text
 	@echo 'make TARGET [PYTHON=python] [ARGS="..."]'
@@ -34,17 +34,23 @@ demo-all: $(RUN_READY)  ## the demo, unless it was run, then every recipe in min
 	@test -f work_dirs/demo/checkpoint.pth || $(MAKE) --no-print-directory demo ARGS=
 	$(RUN) tools/demo.py --twins $(ARGS)
 
+quick: $(TEST_READY)  ## the tests that are not slow, on all cores; ARGS go to pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto -m 'not slow' $(ARGS)
+
 test: $(TEST_READY)  ## lint and run all tests; ARGS go to pytest
 	@$(MAKE) --no-print-directory lint
 	$(RUN) -m pytest --cov=coavt_mm --cov-report=term --cov-fail-under=85 $(ARGS)
 
-lint: $(TEST_READY)  ## ruff (rules and format) and codespell
+lint: $(TEST_READY)  ## rules, format, spelling, types, and who may import whom
 	$(RUN) -m ruff check $(LINTED)
 	$(RUN) -m ruff format --check $(LINTED)
 	$(RUN) -m codespell_lib $(LINTED)
+	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	$(RUN) -m mypy coavt_mm
 
 clean:  ## remove .venv, builds and caches; data and work_dirs stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	    .import_linter_cache .coverage
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------- environment
@@ -81,5 +87,5 @@ check-run:
 	$(call CHECK,$(RUN_MODULES))
 
 check-test:
-	$(call CHECK,$(RUN_MODULES) codespell_lib pytest pytest_cov pytest_timeout ruff \
-	    sklearn timm)
+	$(call CHECK,$(RUN_MODULES) codespell_lib importlinter mypy pytest pytest_cov \
+	    pytest_timeout ruff sklearn timm xdist)

@@ -70,7 +70,7 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp('repository')
     for name in ('configs', 'projects'):
         shutil.copytree(ROOT / name, root / name)
-    for name in ('tools', 'tests', 'docs', 'Makefile', 'requirements', 'setup.py'):
+    for name in ('tools', 'tests', 'docs', 'Makefile', 'requirements', 'pyproject.toml'):
         (root / name).symlink_to(ROOT / name)
     write_stubs(root / 'bin')
     clips = Settings(train_clips=4, test_clips=3, val_clips=3)
@@ -179,9 +179,10 @@ def check_pip(words):
     """`pip install`: the extras and the files that it names exist; `pip download`
     would ask the network."""
     assert words[0] in ('install', 'download')
-    setup = (ROOT / 'setup.py').read_text()
-    for extra in re.findall(r'\[(\w+)\]', ' '.join(words)):
-        assert f"'{extra}': [" in setup, f'setup.py has no extra {extra}'
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    for extra in re.findall(r'\[([\w,]+)\]', ' '.join(words)):
+        for name in extra.split(','):
+            assert name in project['optional-dependencies'], f'no extra {name}'
     for option, value in zip(words, words[1:], strict=False):
         assert option != '-c' or Path(value).is_file()
 
