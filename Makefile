@@ -45,7 +45,7 @@ lint: $(TEST_READY)  ## rules, format, spelling, types, and who may import whom
 	$(RUN) -m ruff check $(LINTED)
 	$(RUN) -m ruff format --check $(LINTED)
 	$(RUN) -m codespell_lib $(LINTED)
-	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	$(dir $(shell command -v $(RUN)))lint-imports
 	$(RUN) -m mypy coavt_mm
 
 clean:  ## remove .venv, builds and caches; data and work_dirs stay

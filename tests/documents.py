@@ -10,9 +10,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
 PAGES = sorted(
-    [ROOT / 'README.md', *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/README.md')]
+    [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/README.md')]
 )
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'`(python tools/[^`]+ [^`]+)`')
@@ -31,7 +37,7 @@ with open(os.environ['RECORD'], 'a') as file:
     file.write(json.dumps([name, *arguments]) + '\\n')
     file.write(json.dumps(os.environ.get('PYTHONPATH', '')) + '\\n')
 """
-PROGRAMS = ('python', 'pip', 'make', 'srun', 'tar')
+PROGRAMS = ('python', 'pip', 'make', 'srun', 'tar', 'lint-imports', 'pre-commit', 'git')
 
 
 @dataclass

@@ -22,7 +22,7 @@ import ancestors
 import pytest
 import timm
 import torch
-from documents import PAGES, ROOT, blocks_of, commands_of, write_stubs
+from documents import PAGES, PROJECT, ROOT, blocks_of, commands_of, write_stubs
 from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
 from transformers import BertConfig, BertModel
@@ -59,7 +59,7 @@ CHECKED = {
 # pages whose blocks another test runs, beside a checkpoint
 RUN_ELSEWHERE = {'docs/quickstart.md': 'test_apis/test_quickstart.py'}
 NEEDS_VGGSOUND = 'data/vggsound'
-MODULES = ('pytest', 'ruff', 'codespell_lib')
+MODULES = ('pytest', 'ruff', 'codespell_lib', 'mypy')
 NO_CODE = ('text', 'mermaid')
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
@@ -70,7 +70,14 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp('repository')
     for name in ('configs', 'projects'):
         shutil.copytree(ROOT / name, root / name)
-    for name in ('tools', 'tests', 'docs', 'Makefile', 'requirements', 'pyproject.toml'):
+    for name in (
+        'tools',
+        'tests',
+        'docs',
+        'Makefile',
+        'requirements',
+        'pyproject.toml',
+    ):
         (root / name).symlink_to(ROOT / name)
     write_stubs(root / 'bin')
     clips = Settings(train_clips=4, test_clips=3, val_clips=3)
@@ -179,10 +186,9 @@ def check_pip(words):
     """`pip install`: the extras and the files that it names exist; `pip download`
     would ask the network."""
     assert words[0] in ('install', 'download')
-    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
     for extra in re.findall(r'\[([\w,]+)\]', ' '.join(words)):
         for name in extra.split(','):
-            assert name in project['optional-dependencies'], f'no extra {name}'
+            assert name in PROJECT['optional-dependencies'], f'no extra {name}'
     for option, value in zip(words, words[1:], strict=False):
         assert option != '-c' or Path(value).is_file()
 
@@ -195,8 +201,8 @@ def check_command(words, monkeypatch):
         check_python(rest, monkeypatch)
     elif program == 'pip':
         check_pip(rest)
-    else:
-        assert program == 'tar'  # unpacks what pip would have downloaded
+    else:  # tar unpacks what pip would have downloaded
+        assert program in ('tar', 'lint-imports', 'pre-commit', 'git')
 
 
 # --------------------------------------------------------------------------------------

@@ -1,23 +1,20 @@
 """What lies around the package: its metadata, pinned versions, forms and workflows."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
 import yaml
-from documents import ROOT
+from documents import PROJECT, ROOT
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 import coavt_mm
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
 YAML = sorted(
     [ROOT / 'CITATION.cff', ROOT / '.pre-commit-config.yaml', ROOT / 'model-index.yml']
     + [*ROOT.glob('.github/**/*.yml')]
@@ -120,3 +117,29 @@ def test_citation():
     (paper,) = cited['references']
     assert paper['url'] == PROJECT['urls']['Paper']
     assert all(a['family-names'] and a['given-names'] for a in paper['authors'])
+
+
+@pytest.mark.parametrize(
+    ('file', 'line', 'chain'),
+    [
+        ('models/layers.py', 'import coavt_mm.demo.grammar', 'coavt_mm.demo'),
+        ('datasets/manifest.py', 'from coavt_mm import models', 'coavt_mm.models'),
+    ],
+)
+def test_a_forbidden_import_breaks_the_contract(tmp_path, file, line, chain):
+    shutil.copy(ROOT / 'pyproject.toml', tmp_path)
+    shutil.copytree(ROOT / 'coavt_mm', tmp_path / 'coavt_mm')
+    path = tmp_path / 'coavt_mm' / file
+    path.write_text(path.read_text() + f'\n{line}\n')
+    code = 'from importlinter.cli import lint_imports_command as run; run()'
+    done = subprocess.run(
+        [sys.executable, '-c', code, '--no-cache'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    module = f'coavt_mm/{file}'[:-3].replace('/', '.')
+    assert f'{module} -> {chain}' in done.stdout

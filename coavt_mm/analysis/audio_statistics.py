@@ -41,6 +41,7 @@ class RunningMoments:
 
     @property
     def std(self) -> float:
+        """Standard deviation of all values so far."""
         return math.sqrt(self.squares / self.count) if self.count else 0.0
 
 

@@ -22,7 +22,8 @@ def describe(
         model (CoAVT | CoAVTClassifier): Has to take one of the streams.
         sample (BaseDataElement): With ``sample_idx``, ``sample_id``, ``shown`` (start,
             end in s) and ``share`` (of the clip that is done with this window).
-        heard, seen (bool): Whether it has sound, and a picture.
+        heard (bool): Whether it has sound.
+        seen (bool): Whether it has a picture.
 
     Returns:
         dict: ``index``, ``clip``, ``start``, ``end``, ``streams``, ``share``, and

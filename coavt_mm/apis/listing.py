@@ -24,10 +24,12 @@ MANIFEST_SUFFIX = '.jsonl'
 
 
 def is_array(value: Any) -> bool:
+    """Whether a value is an array of numpy or a tensor."""
     return isinstance(value, np.ndarray | torch.Tensor)
 
 
 def is_address(value: Any) -> bool:
+    """Whether a value is an address that fsspec opens."""
     return isinstance(value, str) and '://' in value
 
 

@@ -99,6 +99,7 @@ class FitFrames:
         self.fit = IfVisual([Resize((-1, size)), CenterCrop(size)])
 
     def __call__(self, results: dict) -> dict:
+        """Resize and crop, unless the size is right or there is no picture."""
         there = results.get('has_visual')
         if not there or results['imgs'][0].shape[:2] == self.size:
             return results

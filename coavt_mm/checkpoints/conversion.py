@@ -21,11 +21,11 @@ WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module')
 
 @dataclass(frozen=True)
 class Rule:
-    """One row of a table of names; the first row whose pattern matches is used.
+    r"""One row of a table of names; the first row whose pattern matches is used.
 
     Attributes:
         pattern (str): Regular expression over the whole old name.
-        names (Sequence[str]): New names, with ``\\1`` for groups of the pattern; none
+        names (Sequence[str]): New names, with ``\1`` for groups of the pattern; none
             drops the tensor on purpose.
         reason (str): Why it is dropped, or what ``transform`` does.
         transform (Callable, optional): Old tensor -> new tensor.

@@ -67,7 +67,8 @@ def read_lists(
     Args:
         paths (Sequence[str]): The files.
         read (Callable): Reads one.
-        prefix, suffix (str): Parts of the names to leave out.
+        prefix (str): Beginning of the names to leave out.
+        suffix (str): End of the names to leave out.
 
     Raises:
         ConfigError: Two have the same name.

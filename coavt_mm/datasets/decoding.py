@@ -45,7 +45,8 @@ def cavmae_times(num_frames: int, start: float, end: float, rate: float) -> np.n
 
     Args:
         num_frames (int): Number of parts.
-        start, end (float): Span in s; an infinite end is a still picture's.
+        start (float): Beginning of the span, in s.
+        end (float): Its end, in s; infinite for a still picture.
         rate (float): Frames/s.
 
     Returns:

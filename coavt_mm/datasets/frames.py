@@ -88,6 +88,7 @@ def _picks(media: Media, times: Sequence[float]) -> list[tuple[float, av.VideoFr
 
 
 def frames_pyav(source: Source, times: Sequence[float]):
+    """Pictures that a player shows at ``times`` (s), by PyAV."""
     with opened(source) as media:
         if media.video is None:
             raise ValueError('there is no picture')

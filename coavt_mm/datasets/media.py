@@ -72,14 +72,17 @@ class MediaInfo:
 
     @property
     def has_video(self) -> bool:
+        """Whether there is a picture."""
         return self.video_start is not None
 
     @property
     def has_audio(self) -> bool:
+        """Whether there is sound."""
         return self.audio_start is not None
 
     @property
     def is_still(self) -> bool:
+        """Whether it is one picture, at any time."""
         return self.video_end == math.inf
 
 

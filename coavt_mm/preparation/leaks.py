@@ -69,10 +69,12 @@ def find_leaks(
     when abc is a YouTube id.
 
     Args:
-        train, test (str | Path): The manifests.
+        train (str | Path): The training manifest.
+        test (str | Path): The test manifest.
         content (bool): Also compare the files' bytes.
-        train_root, test_root (str): Their `data_root`, for the files. Default: the
-            manifest's folder.
+        train_root (str): `data_root` of the training clips, for their files.
+            Default: the manifest's folder.
+        test_root (str): The same of the test clips.
 
     Returns:
         dict: Id of a training clip -> id of a test clip, in the order of training.

@@ -89,6 +89,7 @@ class Job:
 
     @property
     def path(self) -> Path:
+        """The archive."""
         return Path(self.out_dir) / f'shard-{self.number:06d}.tar'
 
     @property
