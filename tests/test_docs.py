@@ -56,11 +56,12 @@ CHECKED = {
     'tools/analysis/modality_confusion.py': 'needs three runs; test_evaluation',
     'tools/infer.py': 'needs a trained model; run by test_apis/test_quickstart.py',
 }
-# pages whose blocks another test runs, beside a checkpoint
-RUN_ELSEWHERE = {'docs/quickstart.md': 'test_apis/test_quickstart.py'}
+# blocks that another test runs, beside a checkpoint: this page's, and README's Python
+RUN_BESIDE_A_CHECKPOINT = 'docs/quickstart.md'
+CHECKPOINT = 'work_dirs/demo/checkpoint.pth'
 NEEDS_VGGSOUND = 'data/vggsound'
 MODULES = ('pytest', 'ruff', 'codespell_lib', 'mypy')
-NO_CODE = ('text', 'mermaid')
+NO_CODE = ('bibtex', 'mermaid', 'text')
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
@@ -241,11 +242,17 @@ def check_python_block(block):
         exec(compile(block.text, str(block), 'exec'), {'__name__': '__main__'})
 
 
+def needs_checkpoint(block):
+    if str(block.page.relative_to(ROOT)) == RUN_BESIDE_A_CHECKPOINT:
+        return True
+    return block.language == 'python' and CHECKPOINT in block.text
+
+
 @pytest.mark.parametrize('block', BLOCKS, ids=str)
 def test_block(block, inside, monkeypatch):
-    elsewhere = RUN_ELSEWHERE.get(str(block.page.relative_to(ROOT)))
-    if elsewhere:
-        assert block.page.name in (ROOT / 'tests' / elsewhere).read_text()
+    if needs_checkpoint(block):
+        runs = (ROOT / 'tests/test_apis/test_quickstart.py').read_text()
+        assert block.page.name in runs
     elif block.language in ('shell', 'bash'):
         for words, path in commands_of(block, inside):
             for entry in filter(None, path.split(':')):

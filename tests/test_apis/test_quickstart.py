@@ -1,4 +1,4 @@
-"""docs/quickstart.md and its notebook run as they are written."""
+"""docs/quickstart.md, its notebook, and README.md's Python run as they are written."""
 
 import json
 import re
@@ -23,8 +23,8 @@ CHECKPOINT = 'work_dirs/demo/checkpoint.pth'
 CLIP = 'data/sounding_shapes/clips/test_000000.mp4'
 
 
-def blocks(language):
-    return re.findall(rf'^```{language}\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL)
+def blocks(language, page=PAGE):
+    return re.findall(rf'^```{language}\n(.*?)^```', page, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope='module')
@@ -73,6 +73,13 @@ def test_every_python_block_of_the_page(here, capsys):
     printed = capsys.readouterr().out
     assert "['AV', 'A', 'V']" in printed
     assert list(Path('work_dirs/pictures').glob('*.png'))
+
+
+def test_the_python_of_the_landing_page(here, capsys):
+    page = (ROOT / 'README.md').read_text(encoding='utf-8')
+    (block,) = [block for block in blocks('python', page) if CHECKPOINT in block]
+    exec(compile(block, 'README.md', 'exec'), {})
+    assert re.search(r'^1 .+\.mp4 -?[01]\.\d+', capsys.readouterr().out, re.MULTILINE)
 
 
 def test_the_notebook(here):
