@@ -93,7 +93,9 @@ def commands_of(block: Block, folder: Path) -> list[tuple[list[str], str]]:
     record = folder / 'record'
     record.write_text('')
     stubs = f'{folder / "bin"}{os.pathsep}/usr/bin{os.pathsep}/bin'
-    env = {k: v for k, v in os.environ.items() if not k.startswith('PYTHON')}
+    # without what a `make` that runs the tests hands on
+    drop = ('PYTHON', 'MAKE', 'MFLAGS', 'ARGS')
+    env = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
     done = subprocess.run(
         ['bash', '-euo', 'pipefail', '-c', block.text],
         cwd=folder,

@@ -12,6 +12,8 @@ from coavt_mm.cli import launch
 from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[1] / 'configs/coavt'
 
 # CAV-MAE's released scripts

@@ -97,6 +97,7 @@ def quick(monkeypatch):
     gc.unfreeze()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', CONFIGS, ids=str)
 @pytest.mark.usefixtures('quick')
 def test_one_training_and_one_test_step(path, shapes, tmp_path):
@@ -129,6 +130,7 @@ def _weights(path):
     return torch.load(path, weights_only=False)['state_dict']
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('quick')
 def test_a_resumed_demo_run_equals_an_unbroken_one(demo_options, tmp_path):
     """All losses, with drawn negatives, captions and frames; the senses first."""
@@ -167,6 +169,7 @@ def test_a_resumed_demo_run_equals_an_unbroken_one(demo_options, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('quick')
 def test_retrieval_demo_evaluates_a_checkpoint(demo_options, tmp_path):
     options = {**demo_options, 'train_cfg.max_iters': 1, 'train_cfg.val_begin': 2}

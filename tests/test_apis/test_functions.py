@@ -246,6 +246,7 @@ def ten_minutes(make_clip):
     return make_clip(seconds=600.0, fps=1, gop=20, sound_rate=8000)
 
 
+@pytest.mark.slow
 @function
 def test_ten_minutes(call, patient, ten_minutes):
     answer = call(ten_minutes, model=patient)

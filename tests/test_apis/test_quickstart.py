@@ -17,6 +17,8 @@ from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.errors import CheckpointError
 from coavt_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / 'docs' / 'quickstart.md').read_text(encoding='utf-8')
 CHECKPOINT = 'work_dirs/demo/checkpoint.pth'

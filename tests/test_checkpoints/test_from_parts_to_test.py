@@ -51,6 +51,7 @@ def model_cfg(name):
     return torch.load(f'{name}.pth', weights_only=True)['meta']['model_cfg']
 
 
+@pytest.mark.slow
 def test_convert_use_and_test(tool, tmp_path, capsys):
     cfg = Config.fromfile(ROOT / 'configs/coavt/retrieval_demo.py')
     head = cfg.model.lm_head

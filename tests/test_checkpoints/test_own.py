@@ -109,6 +109,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('rename', WRAPPED.values(), ids=WRAPPED)
 def test_wrapped_weights_load_and_export_under_plain_names(tmp_path, rename):
     model, other = tiny_coavt.tiny_coavt(), tiny_coavt.tiny_coavt()

@@ -184,6 +184,7 @@ def words(tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_is_read_again(path, words, monkeypatch):
     cfg = Config.fromfile(path).to_dict()

@@ -33,6 +33,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'path', sorted(set(FOLDER.glob('*.py')) - {FULL['demo']}), ids=lambda p: p.stem
 )

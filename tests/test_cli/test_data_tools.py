@@ -17,6 +17,8 @@ from coavt_mm.cli import launch
 from coavt_mm.datasets.manifest import content_hash
 from coavt_mm.preparation import layouts
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/coavt/pretrain_vggsound.py'
 IDS = ('--aaaa_aaa0', 'baaaaaaaa-1', 'Yaaaaaaaaa2', 'daaaaaaaaa3')

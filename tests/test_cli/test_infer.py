@@ -16,6 +16,8 @@ from coavt_mm.cli.infer import TASKS, main, parse_args
 from coavt_mm.cli.launch import run_tool
 from coavt_mm.errors import ClipError, InputError, ManifestError
 
+pytestmark = pytest.mark.slow
+
 WORDS = {
     'retrieve': ['--texts', 'dog', 'the'],
     'match': ['--texts', 'dog', 'the'],

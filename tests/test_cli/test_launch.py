@@ -340,6 +340,7 @@ def test_checkpoint_of_another_config_is_refused(toy_config, tmp_path):
         launch.test([toy_config, checkpoint, *common, 'model.width=5'])
 
 
+@pytest.mark.slow
 def test_tool_reports_a_typo_and_fails(toy_config):
     done = run_script(
         sys.executable, 'tools/train.py', toy_config, '--cfg-options', 'model.wdth=1'
@@ -349,6 +350,7 @@ def test_tool_reports_a_typo_and_fails(toy_config):
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_test(toy_config, tmp_path):
     """The launch scripts on a machine without GPUs: gloo, equal parameters."""
     environment = {

@@ -43,6 +43,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith('Error: manifest none.jsonl is missing')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['vggsound', 'sounding_shapes'])
 def test_one_base_line_changes_files_to_shards(name, clip, vocabulary, tmp_path):
     """Both configs give the same keys, and batches that a preprocessor takes alike."""

@@ -17,6 +17,8 @@ from coavt_mm.datasets import AVTDataset
 from coavt_mm.datasets.decoding import backend_order
 from coavt_mm.models.preprocessor import AVTDataPreprocessor
 
+pytestmark = pytest.mark.slow
+
 LOAD = [
     dict(type='LoadFrames', num_frames=4, pick=1),
     dict(type='IfVisual', transforms=[

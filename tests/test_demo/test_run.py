@@ -25,6 +25,7 @@ def _options(root):
     return options
 
 
+@pytest.mark.slow
 def test_demo_writes_what_it_promises(tmp_path, capfd):
     settings = Settings(train_clips=12, test_clips=6, val_clips=4)
     options = [*_options(tmp_path / 'data'), 'model.contrastive_head.streams.A=0']

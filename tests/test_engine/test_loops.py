@@ -30,6 +30,7 @@ def states(runner):
     return {**runner.model.state_dict(), **average.state_dict()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('accumulate', [1, 2])
 def test_resumed_run_equals_an_unbroken_one(toy_cfg, tmp_path, workers, accumulate):

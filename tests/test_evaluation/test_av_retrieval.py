@@ -142,6 +142,7 @@ def test_unknown_spaces_are_refused(spaces):
         AVRetrievalMetric(spaces=spaces)
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path):
     out = str(tmp_path / 'two')
     run_two_ranks(evaluate_rank, out)

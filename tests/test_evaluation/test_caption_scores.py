@@ -75,6 +75,7 @@ def test_ptb_of_a_turkish_machine(monkeypatch):
     assert module._tokenize_ptb([['I SIT, É 汉']]) == {0: ['i sit é 汉']}
 
 
+@pytest.mark.slow
 @needs_java
 def test_ptb_and_meteor(monkeypatch):
     """The values are those of pycocoevalcap 1.2, called as its own example does; also
@@ -94,6 +95,7 @@ def test_ptb_and_meteor(monkeypatch):
     }
 
 
+@pytest.mark.slow
 @needs_java
 def test_meteors_own_mark_and_no_word_at_all():
     texts = {0: ['c ||| d', 'e'], 1: ['f'], 2: ['g']}

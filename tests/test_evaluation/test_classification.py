@@ -171,6 +171,7 @@ def test_a_record_does_not_drag_its_batch_along():
     assert metric.results[0]['scores'].base is None
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path):
     out = str(tmp_path / 'two')
     run_two_ranks(evaluate_two, out)

@@ -277,6 +277,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_table():
     # a 20th of the captions and clips; all products at once would take 640 MB
     done = subprocess.run(

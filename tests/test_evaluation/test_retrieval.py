@@ -359,6 +359,7 @@ def test_a_record_does_not_drag_its_batch_along():
     assert storage.nbytes() == 2 * 3 * 5 * 4
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path):
     out = str(tmp_path / 'two')
     run_two_ranks(evaluate_two, out)

@@ -4,6 +4,8 @@ import pytest
 import ranks
 import torch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize('case', ['all', 'without matching'])
 def test_two_ranks_equal_one_with_twice_the_batch(case, tmp_path):

@@ -91,6 +91,7 @@ def test_greedy(model, batch, penalty):
         assert got[b] == ids
 
 
+@pytest.mark.slow
 def test_beams_wide_enough_find_the_best_caption(model):
     """With as many beams as prefixes, beam search is exhaustive search."""
     state = _state(model, 2)

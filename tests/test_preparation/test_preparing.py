@@ -103,6 +103,7 @@ def check_or_die(task):
     return check_clip(task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [1, 2])
 def test_a_clip_that_kills_its_process(corpus, tmp_path, monkeypatch, workers):
     monkeypatch.setattr(preparing, 'check_clip', check_or_die)

@@ -25,6 +25,7 @@ def test_every_task_gives_its_result(workers):
     assert results([], workers) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [1, 2])
 @pytest.mark.parametrize('place', [0, 7, 20])
 def test_a_task_that_kills_its_process_costs_itself_alone(workers, place):

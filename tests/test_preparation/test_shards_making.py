@@ -103,6 +103,7 @@ def test_processes_make_the_same(corpus, tmp_path):
         assert path.read_bytes() == (tmp_path / '2' / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_clip_that_kills_its_process_is_named(corpus, tmp_path, monkeypatch):
     def pack(row, *args):
         if row['sample_id'] in ('odd', 'silent'):

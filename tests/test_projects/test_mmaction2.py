@@ -15,6 +15,8 @@ from coavt_mm.checkpoints import convert_cavmae, save_weights
 from coavt_mm.datasets.media import probe
 from coavt_mm.demo.grammar import FACTORS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / 'projects/mmaction2_coavt'
 TOOLS = Path(mmaction.__path__[0]) / '.mim/tools'

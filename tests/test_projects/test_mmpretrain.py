@@ -12,6 +12,8 @@ from PIL import Image
 from coavt_mm.datasets.transforms import IfVisual, LoadFrames
 from coavt_mm.demo.grammar import FACTORS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / 'projects/mmpretrain_coavt'
 TOOLS = Path(mmpretrain.__path__[0]) / '.mim/tools'

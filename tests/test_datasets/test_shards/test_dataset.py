@@ -218,6 +218,7 @@ def test_frames_must_be_those_that_were_stored(made):
         shards(made, pipeline=pipeline)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('sampler', ['ResumableSampler', 'ShardSampler'])
 def test_a_resumed_loader_gives_what_was_not_seen(made, sampler):
     def seen(start, batches, workers=2):
@@ -272,6 +273,7 @@ def folder_of_many(tmp_path, clip):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_folder_can_be_moved(folder_of_many, tmp_path_factory):
     target = tmp_path_factory.mktemp('elsewhere') / 'shards'
     shutil.move(folder_of_many, target)

@@ -1,5 +1,6 @@
 """Two real processes with two workers each, on both kinds of data set."""
 
+import pytest
 import ranks
 import torch
 from media_files import write_rows
@@ -7,6 +8,7 @@ from media_files import write_rows
 from coavt_mm.preparation.shards import Settings, make_shards
 
 
+@pytest.mark.slow
 def test_an_epoch_is_shared_out_and_continued(tmp_path, clip):
     rows = [{'id': f'c{i}', 'clip': str(clip), 'captions': ['x']} for i in range(10)]
     manifest = write_rows(tmp_path / 'm.jsonl', rows)

@@ -87,6 +87,7 @@ def epoch(folder, kind):
     return ids, loader.dataset.bad_ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS)
 def test_two_ranks_with_two_workers_see_every_sample_once(
     tmp_path, clip, kind, monkeypatch
