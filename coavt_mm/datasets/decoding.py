@@ -29,7 +29,7 @@ from coavt_mm.errors import ClipError, ConfigError
 
 # Changes when other frames or other sound are read of a file than before: what was made
 # of them is then out of date.
-READING = 2
+READING = 3
 
 
 def sample_times(num_frames: int, start: float, end: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 
+from coavt_mm.datasets.ends import broadcast_tracks, read_tracks
 from coavt_mm.datasets.opening import (
     DECODER_ERRORS,
     check_regular_file,
@@ -121,6 +122,9 @@ class Media:
         self._busy = threading.RLock()
         try:
             self._open()
+            if self.container.format.name in BROADCAST:
+                tracks = broadcast_tracks(source, self._chosen)
+                self._ends = {index: track.end for index, track in tracks.items()}
         except DECODER_ERRORS as error:
             raise ClipError(f'{self.name}: {error}') from error
 
@@ -134,6 +138,10 @@ class Media:
         start = self.container.start_time
         self.start = 0.0 if start is None else start / av.time_base
         self._fresh = True  # nothing has been read yet
+
+    @property
+    def _chosen(self) -> tuple[int, ...]:
+        return tuple(stream.index for stream in (self.video, self.audio) if stream)
 
     def rewind(self) -> None:
         """Goes to the first packet, also where the file can't be sought in."""
@@ -263,27 +271,9 @@ class Media:
         return {self.audio.index: self.start + seconds}
 
     def _demuxed_ends(self) -> dict[int, float]:
-        """Ends in s by the packets from here on, as far as they can be read."""
-        ends: dict[int, float] = {}
-        bases = {s.index: float(s.time_base or 0) for s in self.container.streams}
         self._fresh = False
-        packets = self.container.demux()
-        while True:
-            try:
-                packet = next(packets, None)
-            except (av.FFmpegError, ValueError):
-                return ends  # damaged from here on: `is_whole` tells
-            if packet is None:
-                return ends
-            if packet.is_discard or not packet.size:
-                continue
-            index, stamp = packet.stream.index, packet.pts
-            stamp = packet.dts if stamp is None else stamp
-            time = ends.get(index, 0.0)  # of a raw stream
-            if stamp is not None:
-                time = stamp * bases[index]
-            end = time + packet_length(packet)
-            ends[index] = max(ends.get(index, end), end)
+        tracks = read_tracks(self.container, self._chosen, self.name)
+        return {index: track.end for index, track in tracks.items()}
 
     def _try_seek(self, offset: int, stream=None) -> bool:
         self._fresh = False
