@@ -103,6 +103,12 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope='module')
+def done():
+    """Names of the blocks that have been run."""
+    return set()
+
+
 @pytest.fixture
 def inside(folder, monkeypatch):
     monkeypatch.chdir(folder)
@@ -248,8 +254,7 @@ def needs_checkpoint(block):
     return block.language == 'python' and CHECKPOINT in block.text
 
 
-@pytest.mark.parametrize('block', BLOCKS, ids=str)
-def test_block(block, inside, monkeypatch):
+def run_block(block, inside, monkeypatch):
     if needs_checkpoint(block):
         runs = (ROOT / 'tests/test_apis/test_quickstart.py').read_text()
         assert block.page.name in runs
@@ -267,6 +272,15 @@ def test_block(block, inside, monkeypatch):
         assert block.language in NO_CODE, (
             f'{block}: say what the block is: shell, python, json, {", ".join(NO_CODE)}'
         )
+
+
+@pytest.mark.parametrize('block', BLOCKS, ids=str)
+def test_block(block, inside, done, monkeypatch):
+    """Behind the blocks above it on its page, in whatever order the tests run."""
+    for upper in blocks_of(block.page):
+        if upper.line <= block.line and str(upper) not in done:
+            run_block(upper, inside, monkeypatch)
+            done.add(str(upper))
 
 
 # --------------------------------------------------------------------------------------
