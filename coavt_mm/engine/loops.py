@@ -13,7 +13,7 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.registry import LOOPS
 
 # what checkpoints keep in mmengine's message hub
-_SEEN, _BATCHES = 'samples_seen', 'train_batches'
+SEEN, BATCHES = 'samples_seen', 'train_batches'
 
 
 @LOOPS.register_module()
@@ -61,14 +61,14 @@ class ResumableIterLoop(IterBasedTrainLoop):
             data_batch (Sequence[dict]): The batch.
         """
         self._seen += self.dataloader.batch_sampler.batch_size * get_world_size()
-        self.runner.message_hub.update_info(_SEEN, self._seen)
+        self.runner.message_hub.update_info(SEEN, self._seen)
         super().run_iter(data_batch)
 
     def _continue_data(self) -> None:
         """Begin the stream of samples after those trained already."""
         sampler = _sampler(self.dataloader)
         batch_size = self.dataloader.batch_sampler.batch_size
-        known = self.runner.message_hub.runtime_info.get(_SEEN)
+        known = self.runner.message_hub.runtime_info.get(SEEN)
         if known is None:
             known = self._iter * batch_size * get_world_size()
             self.runner.logger.warning(
@@ -96,14 +96,14 @@ def compare_batches(runner: Runner) -> None:
     loader, hub = runner.train_dataloader, runner.message_hub
     sampler = getattr(loader, 'sampler', None)
     now = dict(batch=loader.batch_size, processes=get_world_size())
-    before = hub.runtime_info.get(_BATCHES, now) if runner.iter > 0 else now
+    before = hub.runtime_info.get(BATCHES, now) if runner.iter > 0 else now
     if runner.iter > 0 and isinstance(sampler, EpochSampler):
         length = before.get('epoch', sampler.epoch_length)
         sampler.origin = before.get('origin', 0)
         sampler.origin += runner.epoch * (length - sampler.epoch_length)
     if isinstance(sampler, EpochSampler):
         now.update(epoch=sampler.epoch_length, origin=sampler.origin)
-    hub.update_info(_BATCHES, now)
+    hub.update_info(BATCHES, now)
     if any(before[key] != now[key] for key in ('batch', 'processes')):
         loop = runner.train_loop
         replays = isinstance(loop, IterBasedTrainLoop)

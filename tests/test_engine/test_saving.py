@@ -1,13 +1,18 @@
 """A run outlives a metric that isn't there."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS, DefaultScope
 
+from coavt_mm.cli import launch
 from coavt_mm.engine import CheckpointHook
 from coavt_mm.engine.running import build_runner
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import CheckpointError, ConfigError
 
 FULL = {'retrieval/AV/R@1': 10.0, 'retrieval/A/R@1': 5.0}
 PART = {'retrieval/A/R@1': 5.0, 'retrieval/A/R@5': 7.0}
@@ -105,3 +110,85 @@ def test_the_tools_give_it_to_configs_of_other_packages(toy_cfg, name):
 def test_configs_of_this_package_get_it():
     with DefaultScope.overwrite_default_scope('coavt_mm'):
         assert type(HOOKS.build(dict(type='CheckpointHook'))) is CheckpointHook
+
+
+@pytest.fixture(scope='module')
+def stopped(toy_config, tmp_path_factory):
+    """A run that stopped after a step: its checkpoint, and how to resume one."""
+    folder = tmp_path_factory.mktemp('stopped')
+    command = [toy_config, '--work-dir', str(folder), '--cfg-options']
+    launch.train([*command, 'train_cfg.max_iters=1'])
+    path = folder / 'iter_1.pth'
+
+    def resume(content):
+        torch.save(content, path)
+        launch.train([*command, 'train_cfg.max_iters=3', '--resume', str(path)])
+
+    return torch.load(path, weights_only=False), resume
+
+
+def hub(**about):
+    return dict(log_scalars={}, runtime_info=about, resumed_keys={})
+
+
+@pytest.mark.parametrize('part, value', [
+    ('message_hub', {}), ('message_hub', 5), ('message_hub', []), ('message_hub', None),
+    ('message_hub', {**hub(), 'log_scalars': 5}),
+    ('message_hub', {**hub(), 'runtime_info': []}),
+    ('message_hub', hub(samples_seen='x')), ('message_hub', hub(samples_seen=-1)),
+    ('message_hub', hub(train_batches=[1])),
+    ('message_hub', hub(train_batches=dict(batch=2))),
+    ('message_hub', hub(train_batches=dict(batch=2, processes=1.5))),
+    ('ema_state_dict', []), ('ema_state_dict', 5), ('ema_state_dict', {}),
+    ('ema_state_dict', {'steps': 'x'}), ('ema_state_dict', {'steps': torch.zeros(())}),
+    ('ema_state_dict', {'module.no_such': torch.zeros(2)}),
+    ('ema_state_dict', {'module.weight': 5}),
+    ('optimizer', 7), ('optimizer', {}), ('optimizer', []), ('optimizer', None),
+    ('optimizer', dict(state={}, param_groups=[])),
+    ('optimizer', dict(state={}, param_groups=[dict(params=[0] * 99)])),
+    ('param_schedulers', 5), ('param_schedulers', None), ('param_schedulers', {}),
+    ('param_schedulers', [5]), ('param_schedulers', [{}]), ('param_schedulers', 'ab'),
+    ('param_schedulers', [dict(last_step='x', base_values=[1])]),
+    ('param_schedulers', [dict(last_step=1, base_values=[])]),
+    ('state_dict', 5), ('state_dict', []), ('state_dict', {'a': 5}),
+], ids=str)  # fmt: skip
+def test_a_malformed_state_is_one_line(stopped, part, value):
+    content, resume = stopped
+    with pytest.raises(CheckpointError, match='the checkpoint is damaged') as caught:
+        resume({**content, part: value})
+    line = launch.one_line(caught.value)
+    assert f'its {part} can not be resumed: ' in line or 'is no name' in line
+    assert '\n' not in line and len(line) < 300
+
+
+@pytest.mark.parametrize('iteration', [4, 10**12, 10**30])
+def test_a_checkpoint_behind_the_end_is_refused(stopped, iteration):
+    """Going on there would drop so many batches, one by one."""
+    content, resume = stopped
+    meta = dict(content['meta'], iter=iteration)
+    with pytest.raises(CheckpointError, match=rf'iter {iteration}, .*max_iters=3'):
+        resume(dict(content, meta=meta))
+
+
+def test_a_checkpoint_behind_the_last_epoch_is_refused(toy_config, stopped, tmp_path):
+    content, _ = stopped
+    loop = "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2)"
+    config, path = tmp_path / 'epochs.py', tmp_path / 'epoch_3.pth'
+    config.write_text(re.sub('train_cfg = .*', loop, Path(toy_config).read_text()))
+    torch.save(dict(content, meta=dict(content['meta'], epoch=3)), path)
+    command = [str(config), '--work-dir', str(tmp_path), '--resume', str(path)]
+    with pytest.raises(CheckpointError, match=r'epoch 3, .*max_epochs=2'):
+        launch.train(command)
+
+
+def test_a_checkpoint_at_the_end_has_nothing_left_to_do(stopped):
+    content, resume = stopped
+    resume(dict(content, meta=dict(content['meta'], iter=3)))
+
+
+def test_fewer_schedules_than_in_the_config_are_said(stopped, monkeypatch):
+    content, resume = stopped
+    lines = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, line: lines.append(line))
+    resume(dict(content, param_schedulers=[]))
+    assert any('has 0 param_schedulers and the config 1' in line for line in lines)
