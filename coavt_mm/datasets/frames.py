@@ -55,7 +55,10 @@ def _check_reached(media: Media, wanted: float, time: float, stay: float) -> Non
     """Refuses to show the last frame of a picture (at `time`, for `stay` s) long after
     it, where a part of the file is missing. All times are in s of the file's clock."""
     indexed = media.container.format.name.startswith('mov')  # states each duration
-    if (indexed or not media.is_whole) and wanted > time + stay + LENGTH_TOLERANCE:
+    late = wanted - time - stay
+    if (media.missing and late > 0) or (
+        (indexed or not media.is_whole) and late > LENGTH_TOLERANCE
+    ):
         raise ValueError(
             f'the picture breaks off at {time + stay - media.start:.2f} s, a frame at '
             f'{wanted - media.start:.2f} s was asked for'

@@ -22,34 +22,26 @@ from coavt_mm.datasets.opening import (
     DECODER_ERRORS,
     check_regular_file,
     head,
-    is_chained,
-    missing_share,
     open_container,
     source_name,
 )
+from coavt_mm.datasets.sizes import is_chained, missing_share
 from coavt_mm.datasets.stills import is_still, still_span
-from coavt_mm.datasets.timing import packet_length, timed_pictures, timed_sounds
+from coavt_mm.datasets.timing import (
+    BROADCAST,
+    GUESSED_LENGTH,
+    LENGTH_OR_END,
+    RECKONED,
+    UNSTAMPED,
+    UNTIMED,
+    packet_length,
+    timed_pictures,
+    timed_sounds,
+)
 from coavt_mm.errors import ClipError
 
-# Streams without a container: their length is guessed from the bit rate.
-GUESSED_LENGTH = (
-    'mp3', 'aac', 'loas', 'mpeg', 'ac3', 'eac3', 'dts', 'dtshd', 'truehd', 'mlp', 'amr',
-    'h261', 'h263', 'h264', 'hevc', 'vvc', 'av1', 'obu', 'm4v', 'mpegvideo', 'mjpeg',
-    'vc1', 'cavsvideo',
-)  # fmt: skip
-
-# Packets of these have no times of their own: sound follows on sound.
-UNSTAMPED = tuple(name for name in GUESSED_LENGTH if name != 'mpeg')
-
-# Of these not even the time of a packet is known: it is counted with the first rate.
-UNTIMED = ('aac', 'loas')
-
-# Streams that are joined anywhere: they begin and end in the middle of something, and
-# state no length but one that is reckoned from the beginnings of packets.
-BROADCAST = ('mpegts', 'mpeg')
-
-# Files that begin late: some writers state the length, others the time of the end.
-LENGTH_OR_END = ('matroska', 'asf', 'nut')
+# A length that FFmpeg reckons from what is there differs from that by less (s).
+SETTLED = 0.1
 
 # A stream may end this much (s) before the length that its container states:
 # encoders round up to whole packets, and the last frame stays on the screen.
@@ -173,9 +165,15 @@ class Media:
         return name in UNTIMED or chained
 
     @cached_property
+    def missing(self) -> float:
+        """How much of it (0 to 1) isn't there, by what it says itself."""
+        return missing_share(self.source)
+
+    @property
     def _stretch(self) -> float:
         """Stated size over the size that is there: FFmpeg takes a length from this."""
-        return 1 / (1 - missing_share(self.source))
+        reckoned = self.container.format.name in RECKONED
+        return 1 / (1 - self.missing) if reckoned else 1.0
 
     @property
     def file_end(self) -> float | None:
@@ -203,11 +201,23 @@ class Media:
         stated, found = self.stated_end(stream), self._ends.get(stream.index)
         if found is None and stated is None:
             return None, None
+        if self.missing or not self.is_whole:
+            return max(begin - self.start, 0.0), self._lost_end(stated, found)
         # a header may tell less than there is, where frames come in uneven time
         slack = 0 if self.container.format.name in BROADCAST else LENGTH_TOLERANCE
         short = stated is None or (found and found > stated + slack)
         end = found if short else stated
         return max(begin - self.start, 0.0), max(end - self.start, 0.0)
+
+    def _lost_end(self, stated: float | None, found: float | None) -> float:
+        """Where a stream ends of whose file a part is missing."""
+        end, reached = stated or self.file_end or 0.0, found or self.start
+        if self.missing and end < reached + SETTLED:
+            raise ValueError(
+                f'the file breaks off at {reached - self.start:.2f} s, '
+                f'{self.missing:.1%} of it is missing'
+            )
+        return max(end, reached) - self.start
 
     @staticmethod
     def begin(stream) -> float:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable
@@ -106,31 +105,6 @@ def head(source: 'str | Path | bytes', size: int = 64) -> bytes:
         return source[:size]
     with open(source, 'rb') as file:
         return file.read(size)
-
-
-def missing_share(source: 'str | Path | bytes') -> float:
-    """How much of a file (0 to 1) isn't there by the size that it states itself.
-
-    Of a RIFF file (wav, avi) or a w64 that breaks off FFmpeg takes what is there for
-    all of it. A size of 2 GB and more is that of a writer which couldn't go back.
-    """
-    start = head(source, 24)
-    stated = 0
-    if start.startswith(b'RIFF'):
-        stated = int.from_bytes(start[4:8], 'little') + 8
-        stated = 0 if stated > 0x7FFF0000 else stated
-    elif start.startswith(b'riff\x2e\x91\xcf\x11'):
-        stated = int.from_bytes(start[16:24], 'little')
-    size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
-    share = 1 - size / stated if stated else 0.0
-    return share if share > 1e-3 else 0.0  # some writers are off by a header
-
-
-def is_chained(source: 'str | Path | bytes') -> bool:
-    """Whether an Ogg file is several, one behind the other, each with its own clock."""
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    flags = [kind[0] & 2 for kind in re.findall(rb'OggS\x00([\x00-\x07])', content)]
-    return 2 in flags[flags.index(0) :] if 0 in flags else False
 
 
 def refuse_playlist(source: 'str | Path | bytes') -> None:

@@ -5,16 +5,10 @@ import math
 import av
 import numpy as np
 
-from coavt_mm.datasets.media import (
-    BROADCAST,
-    LENGTH_TOLERANCE,
-    UNSTAMPED,
-    Media,
-    Source,
-    opened,
-)
+from coavt_mm.datasets.media import LENGTH_TOLERANCE, Media, Source, opened
 from coavt_mm.datasets.opening import head
 from coavt_mm.datasets.stills import is_still
+from coavt_mm.datasets.timing import BROADCAST, UNSTAMPED
 
 # Sound whose times leave out (or repeat) more than this (s) has a gap there; less is
 # the rounding of its container.
@@ -166,6 +160,11 @@ def _track_end(media: Media, reached: float, start: float, end: float) -> float:
         raise ValueError(
             f'the sound breaks off at {reached - media.start:.2f} s, its container '
             f'says {bound - media.start:.2f} s'
+        )
+    if media.missing and reached < end:
+        raise ValueError(
+            f'the sound breaks off at {reached - media.start:.2f} s, '
+            f'{media.missing:.1%} of its file is missing'
         )
     # decoders fill the last packet up behind the stated end; a header may be wrong
     known = stated is not None and media.container.format.name not in BROADCAST

@@ -1,7 +1,30 @@
-"""Times of packets and frames, in s of the clock of their file."""
+"""How containers count time; times of packets and frames, in s of their clock."""
 
 from collections import deque
 from collections.abc import Iterator
+
+# Streams without a container: their length is guessed from the bit rate.
+GUESSED_LENGTH = (
+    'mp3', 'aac', 'loas', 'mpeg', 'ac3', 'eac3', 'dts', 'dtshd', 'truehd', 'mlp', 'amr',
+    'h261', 'h263', 'h264', 'hevc', 'vvc', 'av1', 'obu', 'm4v', 'mpegvideo', 'mjpeg',
+    'vc1', 'cavsvideo',
+)  # fmt: skip
+
+# Packets of these have no times of their own: sound follows on sound.
+UNSTAMPED = tuple(name for name in GUESSED_LENGTH if name != 'mpeg')
+
+# Of these not even the time of a packet is known: it is counted with the first rate.
+UNTIMED = ('aac', 'loas')
+
+# Streams that are joined anywhere: they begin and end in the middle of something, and
+# state no length but one that is reckoned from the beginnings of packets.
+BROADCAST = ('mpegts', 'mpeg')
+
+# What is there of these FFmpeg takes for all.
+RECKONED = ('wav', 'w64', 'avi')
+
+# Files that begin late: some writers state the length, others the time of the end.
+LENGTH_OR_END = ('matroska', 'asf', 'nut')
 
 
 def packet_length(packet) -> float:

@@ -1,0 +1,156 @@
+"""Files that break off by their own account: never a shorter clip in silence."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strange_media import write_strange
+
+from coavt_mm.datasets import sizes
+from coavt_mm.datasets.decoding import read_audio, read_frames
+from coavt_mm.datasets.media import probe
+from coavt_mm.datasets.sizes import is_chained, missing_share
+from coavt_mm.datasets.transforms import LoadAudio, LoadFrames
+from coavt_mm.errors import ClipError
+
+FRAGMENTS = {'movflags': 'frag_keyframe+empty_moov+default_base_moof'}
+FILMS = {
+    'flv': dict(gop=5),
+    'piped.flv': dict(kind='flv', piped=True, gop=5),
+    'mkv': dict(gop=5),
+    'webm': dict(video='libvpx', audio='libopus'),
+    'live.webm': dict(kind='webm', video='libvpx', audio='libopus',
+                      options={'live': '1'}, piped=True),
+    'mp4': dict(gop=5, options={'movflags': 'faststart'}),
+    'fragments.mp4': dict(gop=5, options=FRAGMENTS),
+    'piped.mp4': dict(kind='mp4', gop=5, options=FRAGMENTS, piped=True),
+    'avi': dict(audio='libmp3lame', gop=5),
+    'wmv': dict(kind='asf', video='wmv2', audio='libmp3lame', rate=44100),
+}  # fmt: skip
+SOUNDS = {
+    'wav': dict(audio='pcm_s16le'),
+    'flac': dict(audio='flac'),
+    'mp3': dict(audio='libmp3lame'),
+    'opus': dict(audio='libopus', kind='ogg'),
+    'm4a': dict(kind='mp4', options={'movflags': 'faststart'}),
+    'aiff': dict(audio='pcm_s16be'),
+    'au': dict(audio='pcm_s16be'),
+    'caf': dict(audio='pcm_s16le'),
+    'w64': dict(audio='pcm_s16le'),
+}
+# cut at a byte where a part of it begins, nothing of the file says that more follows
+SHARES = (0.6, 0.88, 0.93)
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    """Return the path of a file of `FILMS` or `SOUNDS`."""
+    root, done = tmp_path_factory.mktemp('sizes'), {}
+
+    def get(kind):
+        if kind not in done:
+            options = FILMS.get(kind) or dict(SOUNDS[kind], video=None)
+            done[kind] = write_strange(root / f'x.{kind}', **options)
+        return done[kind]
+
+    return get
+
+
+def whole(source):
+    """What is read of a clip without a span, as in training."""
+    row = dict(clip_path=str(source), audio_path=str(source), start=0.0, end=None)
+    frames = LoadFrames(30, 'all', timeout=None)(dict(row))
+    return frames, LoadAudio(4.0, timeout=None)(dict(row))
+
+
+@pytest.mark.parametrize('kind', [*FILMS, *SOUNDS])
+def test_what_is_whole_misses_nothing(written, kind):
+    path = written(kind)
+    assert missing_share(path) == 0 == missing_share(path.read_bytes())
+    frames, sound = whole(path)
+    assert frames['has_visual'] == (kind in FILMS) and sound['has_audio']
+
+
+@pytest.mark.parametrize('share', SHARES)
+@pytest.mark.parametrize('kind', FILMS)
+def test_a_film_that_breaks_off(tmp_path, written, kind, share):
+    content = written(kind).read_bytes()
+    path = tmp_path / f'x.{kind}'
+    path.write_bytes(content[: round(share * len(content))])
+    row = dict(clip_path=str(path), audio_path=str(path), start=0.0, end=None)
+    with pytest.raises(ClipError, match=r'breaks off|Invalid data'):
+        LoadFrames(30, 'all', timeout=None)(dict(row))
+    with pytest.raises(ClipError, match=r'breaks off|Invalid data'):
+        LoadAudio(4.0, timeout=None)(dict(row))
+    with pytest.raises(ClipError, match=r'breaks off|Invalid data'):
+        read_audio(path)
+
+
+@pytest.mark.parametrize('share', SHARES)
+@pytest.mark.parametrize('kind', SOUNDS)
+def test_sound_that_breaks_off(tmp_path, written, kind, share):
+    content = written(kind).read_bytes()
+    if kind == 'mp3' and share > 0.9:
+        pytest.skip('the length that it notes is not that exact')
+    path = tmp_path / f'x.{kind}'
+    path.write_bytes(content[: round(share * len(content))])
+    with pytest.raises(ClipError, match='breaks off|Invalid data'):
+        read_audio(path)
+    with pytest.raises(ClipError, match='breaks off|Invalid data'):
+        read_audio(path.read_bytes())
+
+
+@pytest.mark.parametrize('kind', ['mkv', 'mp4', 'fragments.mp4', 'flv', 'wav', 'opus'])
+def test_what_lies_in_front_of_the_break_can_be_read(tmp_path, written, kind):
+    content = written(kind).read_bytes()
+    path = tmp_path / f'x.{kind}'
+    path.write_bytes(content[: round(0.9 * len(content))])
+    assert len(read_audio(path, 0.2, 0.7)) == 8000
+    if kind in FILMS:
+        images, _ = read_frames(path, [0.25, 1.05])
+        assert len(images) == 2
+
+
+@pytest.mark.parametrize('kind, tail', [
+    ('mp4', b'TAG' + b'x' * 125), ('mp4', bytes(1000)), ('mkv', bytes(1000)),
+    ('mp3', b'TAG' + bytes(125)), ('wav', b'LIST junk'), ('webm', b'\n'),
+    ('opus', bytes(100)), ('wmv', b'x'), ('aiff', b'x'), ('caf', bytes(3)),
+])  # fmt: skip
+def test_what_was_put_behind_is_no_part_that_breaks_off(tmp_path, written, kind, tail):
+    path = tmp_path / f'x.{kind}'
+    path.write_bytes(written(kind).read_bytes() + tail)
+    assert missing_share(path) == 0
+    assert probe(path).audio_end == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize('content', [
+    b'RIFF', b'FORM', b'OggS', b'OggS' * 20, b'\x1aE\xdf\xa3', b'\x1aE\xdf\xa3\x01',
+    b'FLV\x01', b'FLV\x01' + b'\xff' * 20, b'ID3', b'ID3' + b'\xff' * 300, b'\xff',
+    b'.snd', b'.snd1234', b'caff', b'caff' + b'\xff' * 30, b'0000ftyp',
+    b'\0\0\0\x01ftyp',
+    bytes.fromhex('3026b2758e66cf11'), b'riff\x2e\x91\xcf\x11',
+    bytes.fromhex('3026b2758e66cf11a1dcab8c47a9cf118ee400c00c205365'),
+])  # fmt: skip
+def test_heads_without_a_body(tmp_path, content):
+    assert 0 <= missing_share(content) <= 1
+    path = Path(tmp_path / 'x')
+    path.write_bytes(content)
+    with pytest.raises(ClipError):
+        probe(path)
+
+
+def test_chains_are_told_by_the_heads_of_pages(written, monkeypatch):
+    """Without reading what lies in between."""
+    one = written('opus')
+    assert not is_chained(one) and is_chained(one.read_bytes() * 2)
+    long, read = one.read_bytes(), []
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            read.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(sizes, 'open', lambda *_: Counting(long), raising=False)
+    assert not is_chained(one) and sum(read) < len(long) / 10
+    assert np.array(read).min() > 0
