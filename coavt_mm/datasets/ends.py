@@ -108,10 +108,20 @@ def _several(container, name: str, time: float, what: str) -> ClipError:
     )
 
 
-def broadcast_tracks(
+def packet_ends(container, chosen: tuple[int, ...], name: str) -> dict[int, float]:
+    """Read the end (s) of each stream off the packets from here on, see `read_tracks`.
+
+    Raises:
+        ClipError: The clock starts anew.
+    """
+    tracks = read_tracks(container, chosen, name)
+    return {index: track.end for index, track in tracks.items()}
+
+
+def broadcast_ends(
     source: 'str | os.PathLike | bytes', chosen: tuple[int, ...]
-) -> dict[int, Track]:
-    """Read the whole of a transport or program stream, see `read_tracks`.
+) -> dict[int, float]:
+    """Read the whole of a transport or program stream, see `packet_ends`.
 
     Its beginning and end don't tell whether the clock is one. A file is read once for
     all that is taken of it.
@@ -121,16 +131,16 @@ def broadcast_tracks(
     """
     if isinstance(source, bytes):
         return _whole(source, chosen)
-    status = os.stat(source)
-    return _known(os.path.abspath(source), chosen, status.st_size, status.st_mtime_ns)
+    path, status = os.path.abspath(source), os.stat(source)
+    return dict(_known(path, chosen, status.st_size, status.st_mtime_ns))
 
 
 @lru_cache(maxsize=10_000)
-def _known(path: str, chosen: tuple[int, ...], *_state: int) -> dict[int, Track]:
+def _known(path: str, chosen: tuple[int, ...], *_state: int) -> dict[int, float]:
     return _whole(path, chosen)
 
 
-def _whole(source: str | bytes, chosen: tuple[int, ...]) -> dict[int, Track]:
+def _whole(source: str | bytes, chosen: tuple[int, ...]) -> dict[int, float]:
     name = source_name(source)
     with open_container(source) as container:
         tracks = read_tracks(container, chosen, name, LEAP)
@@ -141,4 +151,4 @@ def _whole(source: str | bytes, chosen: tuple[int, ...]) -> dict[int, Track]:
                 what = {'video': 'its picture', 'audio': 'its sound'}[track.kind]
                 where = _end(tracks, chosen)
                 raise _several(container, name, where, f'{what} goes on elsewhere')
-    return tracks
+    return {index: track.end for index, track in tracks.items()}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import av
 
-from coavt_mm.datasets.ends import broadcast_tracks, read_tracks
+from coavt_mm.datasets.ends import broadcast_ends, packet_ends
 from coavt_mm.datasets.opening import (
     DECODER_ERRORS,
     check_regular_file,
@@ -25,7 +25,7 @@ from coavt_mm.datasets.opening import (
     open_container,
     source_name,
 )
-from coavt_mm.datasets.sizes import is_chained, missing_share
+from coavt_mm.datasets.sizes import is_chained, is_unfinished, missing_share
 from coavt_mm.datasets.stills import is_still, still_span
 from coavt_mm.datasets.timing import (
     BROADCAST,
@@ -115,8 +115,7 @@ class Media:
         try:
             self._open()
             if self.container.format.name in BROADCAST:
-                tracks = broadcast_tracks(source, self._chosen)
-                self._ends = {index: track.end for index, track in tracks.items()}
+                self._ends = broadcast_ends(source, self._chosen)
         except DECODER_ERRORS as error:
             raise ClipError(f'{self.name}: {error}') from error
 
@@ -171,15 +170,19 @@ class Media:
 
     @property
     def _stretch(self) -> float:
-        """Stated size over the size that is there: FFmpeg takes a length from this."""
-        reckoned = self.container.format.name in RECKONED
-        return 1 / (1 - self.missing) if reckoned else 1.0
+        """By what FFmpeg's length is to be multiplied."""
+        return 1 / (1 - self.missing * (self.container.format.name in RECKONED))
+
+    @cached_property
+    def _is_unstated(self) -> bool:
+        """Whether its header gives no length."""
+        guessed = self.container.format.name in GUESSED_LENGTH or self.is_untimed
+        return guessed or is_unfinished(self.source)
 
     @property
     def file_end(self) -> float | None:
         """The end in s that the container states; None where it states none."""
-        guessed = self.container.format.name in GUESSED_LENGTH or self.is_untimed
-        if guessed or self.container.duration is None:
+        if self._is_unstated or self.container.duration is None:
             return None
         length = self.container.duration / av.time_base
         if self.container.format.name == 'asf':  # states one for all streams
@@ -231,11 +234,10 @@ class Media:
 
     def stated_end(self, stream) -> float | None:
         """The end in s that the header gives a stream; None where it gives none."""
-        name = self.container.format.name
-        if name in GUESSED_LENGTH or self.is_untimed:
+        if self._is_unstated:
             return None
-        begin = self.begin(stream)
-        if stream.duration is not None and name != 'asf':  # there it is the file's
+        begin, asf = self.begin(stream), self.container.format.name == 'asf'
+        if stream.duration is not None and not asf:  # there it is the file's
             return begin + self._stretch * float(stream.duration * stream.time_base)
         # Matroska: '00:00:10.016000000'
         tag = re.fullmatch(
@@ -282,8 +284,7 @@ class Media:
 
     def _demuxed_ends(self) -> dict[int, float]:
         self._fresh = False
-        tracks = read_tracks(self.container, self._chosen, self.name)
-        return {index: track.end for index, track in tracks.items()}
+        return packet_ends(self.container, self._chosen, self.name)
 
     def _try_seek(self, offset: int, stream=None) -> bool:
         self._fresh = False

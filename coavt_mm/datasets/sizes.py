@@ -45,7 +45,8 @@ def _riff(file: BinaryIO, size: int) -> int:
 
 
 def _w64(file: BinaryIO, size: int) -> int:
-    return int.from_bytes(_at(file, 16, 8), 'little')
+    stated = int.from_bytes(_at(file, 16, 8), 'little')
+    return 0 if stated >= 1 << 62 else stated
 
 
 def _aiff(file: BinaryIO, size: int) -> int:
@@ -194,6 +195,14 @@ def missing_share(source: Source) -> float:
                 share = 1 - size / stated if stated else 0.0
                 return share if share > (0 if exact else 1e-3) else 0.0
     return 0.0
+
+
+def is_unfinished(source: Source) -> bool:
+    """Whether it is an AVI whose writer could not go back to state its length."""
+    with _raw(source) as file:
+        start = file.read(12)
+        stated = start[:4] == b'RIFF' and _riff(file, 0) > 8
+    return start[8:] == b'AVI ' and not stated
 
 
 def is_chained(source: Source) -> bool:

@@ -154,3 +154,11 @@ def test_chains_are_told_by_the_heads_of_pages(written, monkeypatch):
     monkeypatch.setattr(sizes, 'open', lambda *_: Counting(long), raising=False)
     assert not is_chained(one) and sum(read) < len(long) / 10
     assert np.array(read).min() > 0
+
+
+def test_an_avi_whose_writer_could_not_go_back(tmp_path):
+    path = write_strange(tmp_path / 'x.avi', 'avi', audio='libmp3lame', piped=True)
+    info = probe(path)
+    assert info.video_end == pytest.approx(3, abs=0.25)
+    frames, sound = whole(path)
+    assert len(frames['imgs']) == 30 and sound['has_audio']
