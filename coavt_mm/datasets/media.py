@@ -25,7 +25,7 @@ from coavt_mm.datasets.opening import (
     open_container,
     source_name,
 )
-from coavt_mm.datasets.sizes import is_chained, is_unfinished, missing_share
+from coavt_mm.datasets.sizes import is_chained, missing_share, states_nothing
 from coavt_mm.datasets.stills import is_still, still_span
 from coavt_mm.datasets.timing import (
     BROADCAST,
@@ -137,8 +137,7 @@ class Media:
     def rewind(self) -> None:
         """Goes to the first packet, also where the file can't be sought in."""
         if not self._fresh:
-            # the old container is left to those who hold a stream of it: PyAV's
-            # streams can't be asked anything once theirs is closed
+            # the old container stays open for those who hold a stream of it
             self._open()
 
     def close(self) -> None:
@@ -176,8 +175,9 @@ class Media:
     @cached_property
     def _is_unstated(self) -> bool:
         """Whether its header gives no length."""
+        part = self.container.format.name == 'flac' and self.start > 0
         guessed = self.container.format.name in GUESSED_LENGTH or self.is_untimed
-        return guessed or is_unfinished(self.source)
+        return guessed or part or states_nothing(self.source)
 
     @property
     def file_end(self) -> float | None:
@@ -216,10 +216,8 @@ class Media:
         """Where a stream ends of whose file a part is missing."""
         end, reached = stated or self.file_end or 0.0, found or self.start
         if self.missing and end < reached + SETTLED:
-            raise ValueError(
-                f'the file breaks off at {reached - self.start:.2f} s, '
-                f'{self.missing:.1%} of it is missing'
-            )
+            at = f'{reached - self.start:.2f} s, {self.missing:.1%} of it is missing'
+            raise ValueError(f'the file breaks off at {at}')
         return max(end, reached) - self.start
 
     @staticmethod

@@ -20,6 +20,9 @@ BOXES = (
 # Some writers count a mp3 with its tags, others without its first frame.
 TAGS = 2048
 
+# How frames of FLAC begin; how long (bytes) one may be that is looked for.
+FRAMES, LONGEST_FRAME = (b'\xf8', b'\xf9'), 1 << 16
+
 # A size of 2 GB and more is that of a writer which couldn't go back.
 LARGEST_RIFF = 0x7FFF0000
 
@@ -197,12 +200,68 @@ def missing_share(source: Source) -> float:
     return 0.0
 
 
-def is_unfinished(source: Source) -> bool:
-    """Whether it is an AVI whose writer could not go back to state its length."""
+def _checksums() -> list[int]:
+    """CRC-16 of each byte, of the polynomial 0x8005."""
+    table = [byte << 8 for byte in range(256)]
+    for _ in range(8):
+        table = [(value << 1 & 0xFFFF) ^ (0x8005 * (value >> 15)) for value in table]
+    return table
+
+
+CHECKSUMS = _checksums()
+
+
+def _checksum(data: bytes) -> int:
+    """CRC-16 of FLAC; 0 for a whole frame, which ends in its own."""
+    value = 0
+    for byte in data:
+        value = (value << 8 & 0xFFFF) ^ CHECKSUMS[value >> 8 ^ byte]
+    return value
+
+
+def _last_frame(data: bytes) -> bytes:
+    """The frame of FLAC that the data end with; nothing where they end within one."""
+    place = data.rfind(b'\xff')
+    while place >= 0:
+        if data[place + 1 : place + 2] in FRAMES and not _checksum(data[place:]):
+            return data[place:]
+        place = data.rfind(b'\xff', 0, place)
+    return b''
+
+
+def _frame_end(frame: bytes, size: int) -> int:
+    """Number of the sample behind a frame; `size` is that of the frames in samples."""
+    more = max(8 - (frame[4] ^ 0xFF).bit_length() - 1, 0)  # as in UTF-8
+    number = frame[4] & (0x7F >> more + (more > 0))
+    for byte in frame[5 : 5 + more]:
+        number = number << 6 | byte & 0x3F
+    begin = number if frame[1:2] == FRAMES[1] else number * size
+    code, rest = frame[2] >> 4, frame[5 + more :]
+    if code in (6, 7):
+        return begin + int.from_bytes(rest[: code - 5], 'big') + 1
+    return begin + ((192, 576)[code > 1] << max(code - 2, 0) if code < 8 else 1 << code)
+
+
+def _is_part(file: BinaryIO, size: int) -> bool:
+    """Whether a FLAC ends with a whole frame, before or behind the end that it states:
+    it is cut by stream copy; a download breaks off within a frame."""
+    header = _at(file, 8, 18)
+    frame = _last_frame(_at(file, max(size - LONGEST_FRAME, 0), LONGEST_FRAME))
+    length = int.from_bytes(header[10:], 'big') & ((1 << 36) - 1)
+    samples = int.from_bytes(header[2:4], 'big')
+    return bool(frame) and _frame_end(frame, samples) != length
+
+
+def states_nothing(source: Source) -> bool:
+    """Whether the length in the header of a file is not its own: of an AVI whose writer
+    could not go back, and of a FLAC that was cut out of a longer one."""
+    size = file_size(source)
     with _raw(source) as file:
         start = file.read(12)
-        stated = start[:4] == b'RIFF' and _riff(file, 0) > 8
-    return start[8:] == b'AVI ' and not stated
+        if start[:4] == b'fLaC':
+            return _is_part(file, size)
+        unfinished = start[:4] == b'RIFF' and _riff(file, size) <= 8
+    return start[8:] == b'AVI ' and unfinished
 
 
 def is_chained(source: Source) -> bool:

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from strange_media import write_strange
@@ -162,3 +163,48 @@ def test_an_avi_whose_writer_could_not_go_back(tmp_path):
     assert info.video_end == pytest.approx(3, abs=0.25)
     frames, sound = whole(path)
     assert len(frames['imgs']) == 30 and sound['has_audio']
+
+
+def cut_sound(source, path, begin, end):
+    """A stream copy of the packets from `begin` to `end` s, with the old header."""
+    with av.open(str(source)) as whole, av.open(str(path), 'w') as part:
+        stream = part.add_stream_from_template(whole.streams.audio[0])
+        for packet in whole.demux():
+            if packet.size and begin <= packet.pts * packet.time_base < end:
+                packet.stream = stream
+                part.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize('begin, end', [(1.0, 2.0), (1.0, 9.0), (0.0, 2.0)])
+def test_a_flac_cut_by_stream_copy(tmp_path, written, begin, end):
+    path = cut_sound(written('flac'), tmp_path / 'x.flac', begin, end)
+    length = min(end, 3.0) - begin
+    assert probe(path).audio_end == pytest.approx(length, abs=0.1)
+    assert len(read_audio(path)) / 16000 == pytest.approx(length, abs=0.1)
+    assert LoadAudio(4.0)(dict(audio_path=str(path), start=0.0, end=None))['has_audio']
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ClipError, match='breaks off|Invalid data'):
+        read_audio(path)
+
+
+@pytest.mark.parametrize('rate, seconds', [(8000, 0.3), (44100, 1.2)])
+@pytest.mark.parametrize('size', [None, 192, 256, 300, 576, 4096])
+def test_a_whole_flac_states_its_own_length(tmp_path, rate, seconds, size):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, round(rate * seconds))
+    path = tmp_path / 'x.flac'
+    with av.open(str(path), 'w') as file:
+        stream = file.add_stream('flac', rate=rate)
+        stream.layout, stream.format = 'mono', 's16'
+        if size:
+            stream.codec_context.options = {'frame_size': str(size)}
+        samples = (noise * 32767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(samples, 's16', 'mono')
+        frame.sample_rate, frame.pts = rate, 0
+        fifo = av.AudioFifo()
+        fifo.write(frame)
+        while piece := fifo.read(stream.codec_context.frame_size or 4096, partial=True):
+            file.mux(stream.encode(piece))
+        file.mux(stream.encode(None))
+    assert not sizes.states_nothing(path)
+    assert probe(path).audio_end == pytest.approx(seconds, abs=1e-3)
