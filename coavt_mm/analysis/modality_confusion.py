@@ -18,8 +18,8 @@ from coavt_mm.datasets.manifest import (
 )
 from coavt_mm.datasets.reading import existing, read_json
 from coavt_mm.errors import ConfigError, ManifestError
-from coavt_mm.evaluation.class_report import BEST_CLASSES
-from coavt_mm.evaluation.report import draw_table, heading
+from coavt_mm.evaluation.class_scores import BEST_CLASSES
+from coavt_mm.evaluation.metric import draw_table, heading
 from coavt_mm.streams import available
 
 STREAMS = ('A', 'V', 'AV')  # in the order of VGGSounder's tables

@@ -1,7 +1,7 @@
 """The results of many evaluations, gathered from the JSON files that they left.
 
 A file of results is a JSON object with the key ``metric`` and the facts that
-:func:`coavt_mm.evaluation.clips.describe_clips` gives; all other numbers in it are
+:func:`coavt_mm.evaluation.metric.describe_clips` gives; all other numbers in it are
 results, at whatever depth. Numbers side by side in one dictionary make one row.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from coavt_mm.datasets.reading import read_json
 from coavt_mm.errors import CoAVTError, ManifestError
-from coavt_mm.evaluation.report import draw_table
+from coavt_mm.evaluation.metric import draw_table
 
 FACTS = ('metric', 'protocol', 'manifest', 'manifest_hash', 'clips', 'missing')
 #: counts and settings that a metric's JSON has beside its numbers

@@ -4,13 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from mmengine.evaluator import BaseMetric
 
 from coavt_mm.demo.grammar import FACTORS, parse_caption
 from coavt_mm.errors import ConfigError
-from coavt_mm.evaluation.clips import describe_clips
+from coavt_mm.evaluation.captioning import captions_of
+from coavt_mm.evaluation.metric import ReportingMetric
 from coavt_mm.registry import METRICS
 
 
@@ -23,7 +21,7 @@ def attribute_accuracy(
     names the same class, wrong where it names none, another one, or two.
 
     Args:
-        predictions: (B,) one written caption a clip.
+        predictions: (B,) one written caption per clip.
         references: (B,) the true captions of each clip, any number.
 
     Returns:
@@ -51,7 +49,7 @@ def attribute_accuracy(
 
 
 @METRICS.register_module()
-class AttributeAccuracy(BaseMetric):
+class AttributeAccuracy(ReportingMetric):
     """Share of the attributes that the model's captions name rightly.
 
     Needs data samples with ``sample_id``, ``texts`` (the references) and
@@ -60,68 +58,54 @@ class AttributeAccuracy(BaseMetric):
 
     Args:
         out_file: JSON file for the captions and the shares. Default: none.
-        collect_device: ``'cpu'`` or ``'gpu'``, see :class:`mmengine.BaseMetric`.
-        prefix: Replaces ``'caption'`` in front of the keys.
+        **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
+
+    Attributes:
+        last_results: The nested results of the last evaluation (main process).
     """
 
     default_prefix = 'caption'
+    name = 'attribute_accuracy'
 
-    def __init__(
-        self,
-        out_file: str | None = None,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+    def __init__(self, out_file: str | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
         self.out_file = out_file
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the captions of a batch.
-
-        Args:
-            data_batch: Not used.
-            data_samples: (B,) data samples as dictionaries.
+    def record(self, sample: dict) -> dict:
+        """Keep captions and references.
 
         Raises:
             ConfigError: If the model wrote no caption.
         """
-        for sample in data_samples:
-            if not sample.get('pred_caption'):
-                raise ConfigError(
-                    f'Clip {sample["sample_id"]!r} has no pred_caption: switch '
-                    'test_cfg.caption of the model on, or remove AttributeAccuracy.'
-                )
-            self.results.append(
-                {
-                    'sample_id': sample['sample_id'],
-                    'error': sample.get('error'),
-                    'references': list(sample['texts']),
-                    'predictions': dict(sample['pred_caption']),
-                }
+        if not sample.get('pred_caption'):
+            raise ConfigError(
+                f'Clip {sample["sample_id"]!r} has no pred_caption: switch '
+                'test_cfg.caption of the model on, or remove AttributeAccuracy.'
             )
+        return captions_of(sample)
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Compute the shares by decoder.
+    def report(self, scored: list[dict]) -> dict:
+        """``'<decoder>/<attribute>'`` -> share (0 ... 1), and all captions."""
+        references = [clip['references'] for clip in scored]
+        shares = {
+            f'{decoder}/{name}': share
+            for decoder in scored[0]['predictions']
+            for name, share in attribute_accuracy(
+                [clip['predictions'][decoder] for clip in scored], references
+            ).items()
+        }
+        keys = ('sample_id', 'error', 'references', 'predictions')
+        clips = [{key: clip[key] for key in keys} for clip in scored]
+        return {'shares': shares, 'predictions': clips}
 
-        Args:
-            results: What :meth:`process` kept, of all ranks.
+    def numbers(self, report: dict) -> dict:
+        """The shares by decoder."""
+        return report['shares']
 
-        Returns:
-            ``'<decoder>/<attribute>'`` -> share (0 ... 1).
-        """
-        # a sampler may pad the last batch with clips that were there before
-        clips = list({result['sample_id']: result for result in results}.values())
-        references = [clip['references'] for clip in clips]
-        metrics = {}
-        for decoder in clips[0]['predictions']:
-            predictions = [clip['predictions'][decoder] for clip in clips]
-            shares = attribute_accuracy(predictions, references)
-            metrics.update({f'{decoder}/{k}': v for k, v in shares.items()})
+    def write(self, report: dict, scored: list[dict], table: str) -> None:
+        """Write ``out_file`` as well."""
+        super().write(report, scored, table)
         if self.out_file:
             path = Path(self.out_file)
             path.parent.mkdir(parents=True, exist_ok=True)
-            about = describe_clips(self.dataset_meta, clips)
-            report = {'metric': 'attribute_accuracy', **about, 'shares': metrics}
-            report['predictions'] = clips
             path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-        return metrics

@@ -22,7 +22,7 @@ from coavt_mm.analysis.results import find_results, markdown_tables, read_rows
 from coavt_mm.config import load_config
 from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.errors import CoAVTError
-from coavt_mm.evaluation.report import markdown_table
+from coavt_mm.evaluation.retrieval_report import markdown_table
 from coavt_mm.visualization.plots import read_scalars, save_figure, training_figure
 
 ROOT = Path(__file__).parents[2]

@@ -8,17 +8,107 @@ order, so that tied clips fall together.
 Letters: B clips, C classes.
 """
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from coavt_mm.errors import CoAVTError
+from coavt_mm.datasets.manifest import nearest
+from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.ranking import TIE_TOLERANCE
 
-TASKS = ('multi_label', 'single_label')
+#: Task -> the mean that stands for it, and what each class has.
+MAIN = {'multi_label': 'mAP', 'single_label': 'top1'}
+VALUE = {'multi_label': 'AP', 'single_label': 'accuracy'}
 TOP = (1, 5)
+SHARES = ('mAP', 'mAUC', 'top1', 'top5', 'mean_class_accuracy', 'f1')
+TITLES = {
+    'd_prime': "d'",
+    'top1': 'top-1',
+    'top5': 'top-5',
+    'f1': 'F1',
+    'mean_class_accuracy': 'mean-class',
+}
+BEST_CLASSES = 'best_classes.json'
+
+
+def check_task(task: str) -> None:
+    """Refuse a task that is neither of the two.
+
+    Raises:
+        ConfigError: The message names them.
+    """
+    if task not in MAIN:
+        raise ConfigError(f'task {task!r} is none of {", ".join(MAIN)}')
+
+
+def renamed_sensed(
+    observable_classes: Mapping[str, Sequence[str]] | None,
+    sensed: Mapping[str, Sequence[str]] | None,
+) -> dict[str, Sequence[str]]:
+    """Take the option under its new name or, with a warning, its old one."""
+    if sensed is not None:
+        warnings.warn(
+            "the option 'sensed' is called 'observable_classes' now, and 'sensed' will "
+            'go with the next release',
+            FutureWarning,
+            stacklevel=3,
+        )
+    return dict(observable_classes or sensed or {})
+
+
+def label_indices(sample: dict) -> np.ndarray:
+    """Indices of the labels of a prediction.
+
+    Raises:
+        ConfigError: If the data set gave it none.
+    """
+    if 'gt_label' not in sample:
+        raise ConfigError(
+            f'the clip {sample.get("sample_id")!r} has no gt_label; give the data set '
+            'its `classes`'
+        )
+    return np.asarray(sample['gt_label'].cpu())
+
+
+def class_mask(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """(C,) bool, which classes are named.
+
+    Raises:
+        ConfigError: If a name is none of the classes.
+    """
+    unknown = [name for name in names if name not in classes]
+    if unknown:
+        raise ConfigError(
+            f'{unknown[0]!r} is none of the {len(classes)} classes'
+            f'{nearest(unknown[0], classes)}'
+        )
+    return np.isin(classes, names)
+
+
+def label_matrix(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """Indices of the labels of B clips -> (B, C) bool."""
+    matrix = np.zeros((len(labels), classes), dtype=bool)
+    for row, own in zip(matrix, labels, strict=True):
+        row[list(own)] = True
+    return matrix
+
+
+def class_names_of(meta: dict | None, metric: str) -> list[str]:
+    """Class names of the data set.
+
+    Raises:
+        ConfigError: If it has none.
+    """
+    classes = (meta or {}).get('classes')
+    if not classes:
+        raise ConfigError(
+            f'{metric}: the data set names no classes; give it `classes`, or a '
+            'manifest whose sidecar has them'
+        )
+    return list(classes)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -156,25 +246,23 @@ def class_scores(task: str, scores: np.ndarray, labels: np.ndarray) -> dict:
     return function(scores, labels)
 
 
-def ceiling(task: str, labels: np.ndarray, sensed: np.ndarray) -> dict:
+def ceiling(task: str, labels: np.ndarray, observable: np.ndarray) -> dict:
     """What a model reaches that knows some classes for certain and others not at all.
 
-    It scores a class that it can sense with the truth, the others in the order of their
+    It scores an observable class with the truth, the others in the order of their
     shares of the clips.
 
     Args:
-        task: One of :data:`TASKS`.
+        task: One of :data:`MAIN`.
         labels: (B, C) bool.
-        sensed: (C,) bool.
+        observable: (C,) bool, which classes it knows.
 
     Returns:
         The means of :func:`class_scores`.
     """
     order = labels.mean(axis=0).argsort(kind='stable').argsort()
     guess = (order + 1) / (len(order) + 1)  # no two alike, between false and true
-    numbers = class_scores(task, np.where(sensed, labels, guess), labels)
-    del numbers['per_class']
-    return numbers
+    return mean_numbers(class_scores(task, np.where(observable, labels, guess), labels))
 
 
 def names_of_best(
@@ -194,3 +282,23 @@ def names_of_best(
         top = [classes[i] for i in np.flatnonzero(reaches(scores, scores.max()))]
         best.setdefault(record['stream'], {})[record['sample_id']] = top
     return best
+
+
+def best_of_clips(
+    report: dict, records: Iterable[dict], classes: Sequence[str]
+) -> dict:
+    """What was tested, and :func:`names_of_best`: the content of best_classes.json."""
+    facts = {key: report[key] for key in ('protocol', 'manifest', 'manifest_hash')}
+    return {**facts, 'best': names_of_best(records, classes)}
+
+
+def cell(name: str, value: float | None) -> str:
+    """Shares in per cent, d' as it is, '-' for what is not known."""
+    if value is None:
+        return '-'
+    return f'{100 * value:.1f}' if name in SHARES else f'{value:.2f}'
+
+
+def mean_numbers(report: dict) -> dict[str, float | None]:
+    """The means of a report or a part of one: mAP, top1, ..."""
+    return {name: report[name] for name in (*SHARES, 'd_prime') if name in report}

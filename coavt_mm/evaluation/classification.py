@@ -1,82 +1,70 @@
 """Classification as an mmengine metric."""
 
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
+from matplotlib.figure import Figure
 
 from coavt_mm.datasets.manifest import (
     content_hash,
     find_manifest,
     iter_manifest,
-    nearest,
     read_sidecar,
 )
 from coavt_mm.errors import CoAVTError, ConfigError
-from coavt_mm.evaluation.class_report import (
-    flat_metrics,
-    markdown_table,
-    save_best_classes,
-    save_class_plots,
-    save_classification,
-)
 from coavt_mm.evaluation.class_scores import (
-    TASKS,
+    BEST_CLASSES,
+    MAIN,
+    TITLES,
+    VALUE,
+    best_of_clips,
     ceiling,
+    cell,
+    check_task,
+    class_mask,
+    class_names_of,
     class_scores,
     confusion,
-    names_of_best,
+    label_indices,
+    label_matrix,
+    mean_numbers,
+    renamed_sensed,
 )
-from coavt_mm.evaluation.clips import check_samples, describe_clips
+from coavt_mm.evaluation.metric import (
+    ReportingMetric,
+    draw_table,
+    heading,
+    warn_of,
+)
 from coavt_mm.registry import METRICS
+from coavt_mm.visualization import class_bars_figure, confusion_figure
 
 
-def class_mask(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """(C,) bool, which classes are named.
+@dataclass
+class Scored:
+    """The clips that were scored.
 
-    Raises:
-        ConfigError: If a name is none of the classes.
+    Args:
+        records: B records.
+        unscored: Clips without a score.
+        classes: C names.
+        scores: (B, C).
+        labels: (B, C) bool.
     """
-    unknown = [name for name in names if name not in classes]
-    if unknown:
-        raise ConfigError(
-            f'{unknown[0]!r} is none of the {len(classes)} classes'
-            f'{nearest(unknown[0], classes)}'
-        )
-    return np.isin(classes, names)
 
-
-def label_matrix(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
-    """Indices of the labels of B clips -> (B, C) bool."""
-    matrix = np.zeros((len(labels), classes), dtype=bool)
-    for row, own in zip(matrix, labels, strict=True):
-        row[list(own)] = True
-    return matrix
-
-
-def class_names_of(meta: dict | None, metric: str) -> list[str]:
-    """Class names of the data set.
-
-    Raises:
-        ConfigError: If it has none.
-    """
-    classes = (meta or {}).get('classes')
-    if not classes:
-        raise ConfigError(
-            f'{metric}: the data set names no classes; give it `classes`, or a '
-            'manifest whose sidecar has them'
-        )
-    return list(classes)
+    records: list[dict]
+    unscored: int
+    classes: list[str]
+    scores: np.ndarray
+    labels: np.ndarray
 
 
 @METRICS.register_module()
-class ClassificationMetric(BaseMetric):
-    """mAP, mAUC and d' of labels, or accuracy of one class a clip.
+class ClassificationMetric(ReportingMetric):
+    """mAP, mAUC and d' of labels, or accuracy of one class per clip.
 
     Multi-label (AudioSet): mAP, mAUC, d', average precision of each class.
     Single-label (VGGSound): top-1, top-5, mean-class accuracy, accuracy of each class
@@ -91,179 +79,174 @@ class ClassificationMetric(BaseMetric):
         relabels: Name -> manifest with other labels for clips of the same ids, such as
             ``dict(A='data/vggsound/vggsounder-a.jsonl')``: the same predictions are
             scored against each as well.
-        sensed: Stream -> the classes that it can tell, for data with known answers;
-            adds the numbers of a model that makes no mistake on these and knows
-            nothing of the others.
+        observable_classes: Stream -> the classes that it can tell, for data with known
+            answers; adds the numbers of a model that makes no mistake on these and
+            knows nothing of the others.
         out_dir: Where classification.json, classification.md, best_classes.json (of
             single labels) and plots go; None saves nothing.
         plots: Save plots as well.
+        sensed: Old name of ``observable_classes``.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
 
     Attributes:
         last_results: The nested results of the last evaluation (main process).
     """
 
-    default_prefix = 'classification'
+    name = default_prefix = 'classification'
 
     def __init__(
         self,
         task: str = 'multi_label',
         relabels: Mapping[str, str] | None = None,
-        sensed: Mapping[str, Sequence[str]] | None = None,
+        observable_classes: Mapping[str, Sequence[str]] | None = None,
         out_dir: str | None = None,
         plots: bool = False,
+        sensed: Mapping[str, Sequence[str]] | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
-        if task not in TASKS:
-            raise ConfigError(f'task {task!r} is none of {", ".join(TASKS)}')
-        if plots and out_dir is None:
-            raise ConfigError('plots=True needs an out_dir to save them in')
-        self.task, self.out_dir, self.plots = task, out_dir, plots
-        self.relabels, self.sensed = dict(relabels or {}), dict(sensed or {})
-        self.last_results: dict | None = None
-        self._size: int | None = None
+        super().__init__(out_dir, plots, **kwargs)
+        check_task(task)
+        self.task, self.relabels = task, dict(relabels or {})
+        self.observable_classes = renamed_sensed(observable_classes, sensed)
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep scores and labels of a batch of predictions."""
-        self.results += [self._record(sample) for sample in data_samples]
-
-    def evaluate(self, size: int) -> dict:
-        """Collect over ranks and score; ``size`` is the length of the data set."""
-        self._size = size
-        return super().evaluate(size)
-
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Flat numbers for mmengine; the nested ones stay in ``last_results``."""
-        check_samples(results, self._size)
-        classes = class_names_of(self.dataset_meta, type(self).__name__)
-        scored = self._scored(results)
-        report = {
-            'metric': 'classification',
-            **describe_clips(self.dataset_meta, results),
-            'unscored': sum(not r['error'] for r in results) - len(scored),
-            'task': self.task,
-            'streams': dict(Counter(record['stream'] for record in scored)),
-            'classes': len(classes),
+    def record(self, sample: dict) -> dict:
+        """Keep scores and labels."""
+        score = sample.get('pred_score')
+        # a copy: a row of a batch would drag the whole batch through pickle
+        return {
+            'labels': label_indices(sample),
+            'stream': sample.get('pred_stream', 'not stated'),
+            'scores': None if score is None else score.float().cpu().numpy().copy(),
         }
-        scores = np.stack([record['scores'] for record in scored])  # (B, C)
+
+    def check(self, record: dict) -> None:
+        """Refuse scores that are not finite."""
+        score = record['scores']
+        if score is not None and not np.isfinite(score).all():
+            raise CoAVTError(
+                f'pred_score of sample {record["sample_id"]!r} holds NaN or inf. Look '
+                'at the clip, or at the checkpoint it came from'
+            )
+
+    def score(self, records: list[dict]) -> Scored:
+        """Scores and labels of the clips that have both."""
+        classes = class_names_of(self.dataset_meta, type(self).__name__)
+        whole = [record for record in records if not record['error']]
+        unlabelled = [r['sample_id'] for r in whole if not len(r['labels'])]
+        if unlabelled and self.task == 'single_label':
+            raise ConfigError(
+                f'{len(unlabelled)} clips have no label, the first is '
+                f'{unlabelled[0]!r}; a single-label task needs one for each clip'
+            )
+        unscored = [r['sample_id'] for r in whole if r['scores'] is None]
+        warn_of(unscored, 'lack the modality that is tested and are not scored')
+        if len(unscored) == len(whole):
+            raise CoAVTError(
+                'no clip was scored: none could be read, or none has the modality '
+                'that is tested'
+            )
+        scored = [record for record in whole if record['scores'] is not None]
+        scores = np.stack([record['scores'] for record in scored])
         if scores.shape[1] != len(classes):
             raise ConfigError(
                 f'the model scores {scores.shape[1]} classes, the data set has '
                 f'{len(classes)}; set head.num_classes'
             )
         labels = label_matrix([record['labels'] for record in scored], len(classes))
-        report.update(self._numbers(scores, labels, classes))
-        report['ceilings'] = self._ceilings(labels, classes)
-        report['relabels'] = self._score_relabels(scored, classes)
-        self._publish(report, scores, labels, classes)
-        if self.out_dir and self.task == 'single_label':
-            save_best_classes(report, names_of_best(scored, classes), self.out_dir)
-        return flat_metrics(report)
+        return Scored(scored, len(unscored), classes, scores, labels)
 
-    def _record(self, sample: dict) -> dict:
-        record = {key: sample.get(key) for key in ('sample_idx', 'sample_id', 'error')}
-        if 'gt_label' not in sample:
-            raise ConfigError(
-                f'the clip {record["sample_id"]!r} has no gt_label; give the data set '
-                'its `classes`'
-            )
-        record['labels'] = np.asarray(sample['gt_label'].cpu())
-        record['stream'] = sample.get('pred_stream', 'not stated')
-        score = sample.get('pred_score')
-        if score is not None and not score.isfinite().all():
-            raise CoAVTError(
-                f'pred_score of sample {record["sample_id"]!r} holds NaN or inf. Look '
-                'at the clip, or at the checkpoint it came from'
-            )
-        # a copy: a row of a batch would drag the whole batch through pickle
-        if score is not None:
-            score = score.float().cpu().numpy().copy()
-        record['scores'] = score
-        return record
-
-    def _scored(self, results: list[dict]) -> list[dict]:
-        whole = [r for r in results if not r['error']]
-        bare = [r['sample_id'] for r in whole if not len(r['labels'])]
-        if bare and self.task == 'single_label':
-            raise ConfigError(
-                f'{len(bare)} clips have no label, the first is {bare[0]!r}; a '
-                'single-label task needs one for each clip'
-            )
-        silent = [r['sample_id'] for r in whole if r['scores'] is None]
-        if silent:
-            print_log(
-                f'{len(silent)} clips lack the modality that is tested and are not '
-                f'scored: {", ".join(map(str, silent[:20]))}',
-                logger='current',
-                level=logging.WARNING,
-            )
-        if len(silent) == len(whole):
-            raise CoAVTError(
-                'no clip was scored: none could be read, or none has the modality '
-                'that is tested'
-            )
-        return [record for record in whole if record['scores'] is not None]
-
-    def _numbers(
-        self, scores: np.ndarray, labels: np.ndarray, classes: list[str]
-    ) -> dict:
-        numbers = class_scores(self.task, scores, labels)
-        value = 'AP' if self.task == 'multi_label' else 'accuracy'
+    def report(self, scored: Scored) -> dict:
+        """The means, the numbers of each class, ceilings, other labels."""
+        classes, labels = scored.classes, scored.labels
+        numbers = class_scores(self.task, scored.scores, labels)
         clips = labels.sum(axis=0).tolist()
         rows = zip(classes, clips, numbers.pop('per_class'), strict=True)
-        per_class = [{'class': name, 'clips': n, value: x} for name, n, x in rows]
+        value = VALUE[self.task]
         return {
+            'unscored': scored.unscored,
+            'task': self.task,
+            'streams': dict(Counter(record['stream'] for record in scored.records)),
+            'classes': len(classes),
             'classes_without_clips': clips.count(0),
             **numbers,
-            'per_class': per_class,
+            'per_class': [{'class': c, 'clips': n, value: x} for c, n, x in rows],
+            'ceilings': {
+                stream: ceiling(self.task, labels, class_mask(names, classes))
+                for stream, names in self.observable_classes.items()
+            }
+            or None,
+            'relabels': {
+                name: self._relabelled(find_manifest(path), scored)
+                for name, path in self.relabels.items()
+            },
         }
 
-    def _ceilings(self, labels: np.ndarray, classes: list[str]) -> dict | None:
-        return {
-            stream: ceiling(self.task, labels, class_mask(names, classes))
-            for stream, names in self.sensed.items()
-        } or None
+    def numbers(self, report: dict) -> dict:
+        """The means: 'mAP', 'relabels/A/top1'."""
+        parts = report['relabels'].items()
+        relabels = {name: mean_numbers(part) for name, part in parts}
+        return {**mean_numbers(report), 'relabels': relabels}
 
-    def _score_relabels(self, scored: list[dict], classes: list[str]) -> dict:
-        return {
-            name: self._score_relabel(find_manifest(path), scored, classes)
-            for name, path in self.relabels.items()
-        }
+    def table(self, report: dict) -> str:
+        """The numbers, with ceilings and re-labels under them; shares in per cent."""
+        streams = '+'.join(f'{s} ({n})' for s, n in report['streams'].items())
+        parts = {streams: report}
+        for stream, part in (report['ceilings'] or {}).items():
+            parts[f'{stream}: ceiling'] = part
+        for name, part in report['relabels'].items():
+            about = f'{part["protocol"]}, {part["clips"]} clips, {part["missing"]}'
+            parts[f'labels {name}: {about} missing'] = part
+        columns = list(
+            dict.fromkeys(n for p in parts.values() for n in mean_numbers(p))
+        )
+        head = ['stream (clips)', *(TITLES.get(name, name) for name in columns)]
+        rows = [
+            [label, *(cell(name, part.get(name)) for name in columns)]
+            for label, part in parts.items()
+        ]
+        counts = f'{report["classes"]} classes, {report["classes_without_clips"]} '
+        counts += f'without a clip, {report["unscored"]} clips not scored'
+        return f'{heading(report)}\n{counts}\n\n{draw_table(head, rows)}'
 
-    def _score_relabel(
-        self, path: Path, scored: list[dict], classes: list[str]
-    ) -> dict:
+    def write(self, report: dict, scored: Scored, table: str) -> None:
+        """Write the best class of each clip as well, where clips have one class."""
+        super().write(report, scored, table)
+        if self.out_dir and self.task == 'single_label':
+            best = best_of_clips(report, scored.records, scored.classes)
+            self.write_json(BEST_CLASSES, best, None)
+
+    def figures(self, report: dict, scored: Scored) -> dict[str, Figure]:
+        """Bars of the classes and, of single labels, a confusion matrix."""
+        main, value = MAIN[self.task], VALUE[self.task]
+        main = 'mean_class_accuracy' if main == 'top1' else main
+        title = f'{report["protocol"]}: {report["clips"]} clips, '
+        title += f'{TITLES.get(main, main)} {cell(main, report[main])} %'
+        values = {row['class']: row[value] for row in report['per_class']}
+        figures = {'per_class': class_bars_figure(values, value, title)}
+        if self.task == 'single_label':
+            counts = confusion(scored.scores, scored.labels)
+            figures['confusion_matrix'] = confusion_figure(counts, list(values), title)
+        return figures
+
+    def _relabelled(self, path: Path, scored: Scored) -> dict:
         """The numbers against the labels of another manifest."""
+        classes = scored.classes
         index = {name: i for i, name in enumerate(classes)}
         rows = list(iter_manifest(path))
         for row in rows:
             class_mask(row['labels'], classes)  # refuses labels of another list
         own = {row['sample_id']: [index[x] for x in row['labels']] for row in rows}
-        here = [record for record in scored if record['sample_id'] in own]
-        if not here:
+        tested = [record for record in scored.records if record['sample_id'] in own]
+        if not tested:
             raise ConfigError(f'relabels: {path} has none of the clips tested')
-        labels = label_matrix([own[r['sample_id']] for r in here], len(classes))
-        numbers = class_scores(self.task, np.stack([r['scores'] for r in here]), labels)
-        del numbers['per_class']
+        labels = label_matrix([own[r['sample_id']] for r in tested], len(classes))
+        scores = np.stack([record['scores'] for record in tested])
         about = read_sidecar(path)
         return {
             'protocol': about.get('protocol') or path.stem,
             'manifest': str(path),
             'manifest_hash': content_hash(path),
-            'clips': len(here),
-            'missing': about.get('missing', 0) + len(rows) - len(here),
-            **numbers,
+            'clips': len(tested),
+            'missing': about.get('missing', 0) + len(rows) - len(tested),
+            **mean_numbers(class_scores(self.task, scores, labels)),
         }
-
-    def _publish(
-        self, report: dict, scores: np.ndarray, labels: np.ndarray, classes: list[str]
-    ) -> None:
-        self.last_results = report
-        print_log('\n' + markdown_table(report), logger='current')
-        if self.out_dir:
-            save_classification(report, self.out_dir)
-        if self.plots:
-            single = self.task == 'single_label'
-            table = confusion(scores, labels) if single else None
-            save_class_plots(self.out_dir, report, table)

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from coavt_mm.compat import load_from_local
 from coavt_mm.errors import CoAVTError
-from coavt_mm.evaluation.clips import check_finite
+from coavt_mm.evaluation.metric import check_finite
 from coavt_mm.streams import STREAMS
 
-KEPT = ('clip_path', 'start', 'end', 'frame_times', 'error')
 KEPT_META = ('protocol', 'manifest', 'manifest_hash', 'hash', 'missing', 'ceilings')
 
 
-def make_record(sample: dict, dtype: torch.dtype, keep_tokens: bool) -> dict:
+def keep_features(sample: dict, dtype: torch.dtype, keep_tokens: bool) -> dict:
     """Take from a prediction what ranking needs, on the CPU.
 
     Args:
@@ -31,8 +30,7 @@ def make_record(sample: dict, dtype: torch.dtype, keep_tokens: bool) -> dict:
         keep_tokens: Keep what the matching head needs.
     """
     texts = list(sample.get('texts', []))
-    record = {key: sample.get(key) for key in ('sample_idx', 'sample_id', *KEPT)}
-    record['texts'] = texts
+    record: dict[str, Any] = {'texts': texts}
     record['text_streams'] = list(sample.get('text_streams', ['AV'] * len(texts)))
     # clone: a row of a batch would drag the whole batch through pickle
     record['clip_feats'] = {
@@ -46,7 +44,6 @@ def make_record(sample: dict, dtype: torch.dtype, keep_tokens: bool) -> dict:
         tokens, ids = sample.get('tokens'), sample.get('caption_ids')
         record['tokens'] = None if tokens is None else tokens.detach().cpu().clone()
         record['caption_ids'] = None if ids is None else [i.cpu().clone() for i in ids]
-    check_record(record)
     return record
 
 

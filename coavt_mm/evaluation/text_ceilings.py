@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 
+from coavt_mm.datasets.captions import normalise
 from coavt_mm.datasets.manifest import iter_manifest
-from coavt_mm.evaluation.features import normalise
+from coavt_mm.evaluation.metric import ARROWS, cells, draw_table
 from coavt_mm.evaluation.ranking import recall_summary
 from coavt_mm.streams import CAPTION_FIELDS, STREAMS
 
-RULES = ('own_clip', 'equal_texts')
+#: Which answers are right, and how tables say it.
+RULES = {'own_clip': 'own clip is right', 'equal_texts': 'equal texts are right'}
 
 
 def shared_texts(texts: Sequence[Sequence[str]]) -> dict[str, int]:
@@ -114,3 +116,30 @@ def manifest_texts(
             about = ('AV',) if stream == 'AV' else ('AV', stream)
             groups.append([text for name in about for text in said[name]])
     return {stream: groups for stream, groups in texts.items() if any(groups)}
+
+
+def say_shared(numbers: dict[str, int]) -> str:
+    """One sentence of :func:`~coavt_mm.evaluation.text_ceilings.shared_texts`."""
+    said = '{captions} captions, {distinct} distinct texts'.format(**numbers)
+    if not numbers['shared']:
+        return f'{said}, none of several clips.'
+    shared = '{shared} captions are of several clips, of up to {most_clips}.'
+    return f'{said}; {shared.format(**numbers)}'
+
+
+def ceilings_table(ceilings: dict[str, dict]) -> str:
+    """What equal texts allow at best, a row a rule, direction and stream.
+
+    Args:
+        ceilings: Stream -> what
+            :func:`~coavt_mm.evaluation.text_ceilings.text_ceilings` gives.
+    """
+    names = ['R@1', 'R@5', 'R@10', 'MedR', 'MeanR']
+    rows = [
+        [RULES['own_clip'], ARROWS[direction], stream, *cells(summary, names)]
+        for stream, rules in ceilings.items()
+        for direction, summary in rules['own_clip'].items()
+    ]
+    best = next(iter(ceilings.values()))['equal_texts']['text_to_clip']
+    rows.append([RULES['equal_texts'], 'both', 'all', *cells(best, names)])
+    return draw_table(['ceiling of the texts', 'direction', 'stream', *names], rows)

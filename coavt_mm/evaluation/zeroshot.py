@@ -1,26 +1,31 @@
 """Zero-shot classification by prompts as an mmengine metric."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
-from mmengine.fileio import dump
-from mmengine.logging import print_log
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from coavt_mm.errors import CoAVTError, ConfigError
-from coavt_mm.evaluation.class_report import (
+from coavt_mm.evaluation.class_scores import (
+    BEST_CLASSES,
+    MAIN,
     TITLES,
+    VALUE,
+    best_of_clips,
+    ceiling,
     cell,
+    check_task,
+    class_mask,
+    class_names_of,
+    class_scores,
+    label_indices,
+    label_matrix,
     mean_numbers,
-    save_best_classes,
+    renamed_sensed,
 )
-from coavt_mm.evaluation.class_scores import TASKS, ceiling, class_scores, names_of_best
-from coavt_mm.evaluation.classification import class_mask, class_names_of, label_matrix
-from coavt_mm.evaluation.clips import check_samples, describe_clips
+from coavt_mm.evaluation.metric import ReportingMetric, draw_table, heading
 from coavt_mm.evaluation.prompts import (
     check_joint_template,
     check_templates,
@@ -29,16 +34,13 @@ from coavt_mm.evaluation.prompts import (
     joint_scores,
     prompt_scores,
 )
-from coavt_mm.evaluation.report import draw_table, heading
 from coavt_mm.registry import METRICS
 from coavt_mm.streams import FUSED, STREAMS
-from coavt_mm.visualization import label_sets_figure, save_figure
-
-MAIN = {'single_label': 'top1', 'multi_label': 'mAP'}
+from coavt_mm.visualization import label_sets_figure
 
 
 @METRICS.register_module()
-class ZeroShotMetric(BaseMetric):
+class ZeroShotMetric(ReportingMetric):
     """Which class name, put into sentences, is nearest to the clip?
 
     Text features of the classes are computed once, as the mean over the sentences. The
@@ -58,11 +60,12 @@ class ZeroShotMetric(BaseMetric):
         task: 'single_label' (top-1, top-5, mean-class accuracy over the clips that have
             a label of the set) or 'multi_label' (mAP, mAUC, d' over all clips).
         words: Class name -> what sentences call it, where that is another word.
-        sensed: Stream -> the classes that it can tell, see ``ClassificationMetric``;
-            adds ceilings.
+        observable_classes: Stream -> the classes that it can tell, see
+            ``ClassificationMetric``; adds ceilings.
         max_tokens: Longer sentences lose their end.
         out_dir: Where zeroshot.json, zeroshot.md and zeroshot.png go; None saves
             nothing.
+        sensed: Old name of ``observable_classes``.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
 
     Attributes:
@@ -70,7 +73,7 @@ class ZeroShotMetric(BaseMetric):
         last_results: The nested results of the last evaluation (main process).
     """
 
-    default_prefix = 'zeroshot'
+    name = default_prefix = 'zeroshot'
 
     def __init__(
         self,
@@ -78,58 +81,118 @@ class ZeroShotMetric(BaseMetric):
         label_sets: Mapping[str, Sequence[str]] | None = None,
         task: str = 'single_label',
         words: Mapping[str, str] | None = None,
-        sensed: Mapping[str, Sequence[str]] | None = None,
+        observable_classes: Mapping[str, Sequence[str]] | None = None,
         max_tokens: int = 77,
         out_dir: str | None = None,
+        sensed: Mapping[str, Sequence[str]] | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
-        if task not in TASKS:
-            raise ConfigError(f'task {task!r} is none of {", ".join(TASKS)}')
+        super().__init__(out_dir, plots=out_dir is not None, **kwargs)
+        check_task(task)
         _check(templates, list(label_sets or ()))
         self.templates, self.label_sets, self.task = templates, label_sets, task
-        self.words, self.sensed = dict(words or {}), dict(sensed or {})
-        self.max_tokens, self.out_dir = max_tokens, out_dir
+        self.words, self.max_tokens = dict(words or {}), max_tokens
+        self.observable_classes = renamed_sensed(observable_classes, sensed)
         self.model: torch.nn.Module | None = None
-        self.last_results: dict | None = None
         self._texts: dict[str, Tensor] | Tensor | None = None
-        self._size: int | None = None
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Score a batch of clips against the sentences."""
+    def record(self, sample: dict) -> dict:
+        """Score a clip against the sentences."""
         if self._texts is None:
             self._texts = self._encode_sets()
-        self.results += [self._record(sample) for sample in data_samples]
+        labels = label_indices(sample)
+        classes = class_names_of(self.dataset_meta, type(self).__name__)
+        return {
+            'labels': [classes[i] for i in labels],
+            'scores': self._scores(sample.get('clip_feats', {})),
+        }
+
+    def check(self, record: dict) -> None:
+        """Refuse scores that are not finite."""
+        for stream, scores in record['scores'].items():
+            if not all(np.isfinite(values).all() for values in scores.values()):
+                raise CoAVTError(
+                    f'clip_feats[{stream}] of sample {record["sample_id"]!r} hold NaN '
+                    'or inf. Look at the clip, or at the checkpoint it came from'
+                )
 
     def evaluate(self, size: int) -> dict:
         """Collect over ranks and score; ``size`` is the length of the data set."""
-        self._size, self._texts = size, None  # the model may have changed by next time
+        self._texts = None  # the model may have changed by next time
         return super().evaluate(size)
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Flat numbers for mmengine; the nested ones stay in ``last_results``."""
-        check_samples(results, self._size)
-        report = {
-            'metric': 'zeroshot',
-            **describe_clips(self.dataset_meta, results),
-            'task': self.task,
-        }
-        whole = [record for record in results if not record['error']]
+    def score(self, records: list[dict]) -> dict[str, list[dict]]:
+        """Stream -> the records that have it."""
+        whole = [record for record in records if not record['error']]
         streams = {s: [r for r in whole if s in r['scores']] for s in (*STREAMS, FUSED)}
-        found = {
-            s: self._stream(s, records) for s, records in streams.items() if records
-        }
-        if not found:
+        return {stream: found for stream, found in streams.items() if found}
+
+    def report(self, scored: dict[str, list[dict]]) -> dict:
+        """Stream -> label set -> numbers."""
+        if not scored:
             raise CoAVTError('no clip could be scored: none has features of any stream')
-        report['streams'] = found
-        self.last_results = report
-        print_log('\n' + zeroshot_table(report), logger='current')
-        if self.out_dir:
-            save_zeroshot(report, self.out_dir)
-            if self.task == 'single_label' and not self.label_sets:
-                best = names_of_best(_by_stream(streams), self._sets()['all'])
-                save_best_classes(report, best, self.out_dir)
-        return flat_zeroshot(report)
+        streams = {s: self._stream(s, records) for s, records in scored.items()}
+        return {'task': self.task, 'streams': streams}
+
+    def numbers(self, report: dict) -> dict:
+        """The means: 'AV/mean', 'AV/shape/top1'."""
+        return {
+            stream: {
+                'mean': part['mean'],
+                **{name: mean_numbers(x) for name, x in part['label_sets'].items()},
+            }
+            for stream, part in report['streams'].items()
+        }
+
+    def table(self, report: dict) -> str:
+        """One row per stream and label set; shares in per cent."""
+        streams, main = report['streams'].items(), MAIN[report['task']]
+        sets = [
+            (stream, name, numbers)
+            for stream, part in streams
+            for name, numbers in part['label_sets'].items()
+        ]
+        columns = list(dict.fromkeys(n for *_, x in sets for n in mean_numbers(x)))
+        counts = ('classes', 'templates', 'clips')
+        head = ['stream', 'label set', *counts, *(TITLES.get(n, n) for n in columns)]
+        rows = [
+            [
+                *(stream, name),
+                *(str(numbers[key]) for key in counts),
+                *(cell(n, numbers.get(n)) for n in columns),
+                cell(main, numbers.get('ceiling')),
+            ]
+            for stream, name, numbers in sets
+        ]
+        means = ', '.join(f'{s} {cell(main, part["mean"])}' for s, part in streams)
+        mean = f'Mean {TITLES.get(main, main)} over the label sets (%): {means}\n'
+        return f'{heading(report)}\n\n{draw_table([*head, "ceiling"], rows)}\n{mean}'
+
+    def write(self, report: dict, scored: dict[str, list[dict]], table: str) -> None:
+        """Write the best class of each clip as well, where all classes compete."""
+        super().write(report, scored, table)
+        if self.out_dir and self.task == 'single_label' and not self.label_sets:
+            best = best_of_clips(report, _by_stream(scored), self._sets()['all'])
+            self.write_json(BEST_CLASSES, best, None)
+
+    def figures(self, report: dict, scored: dict[str, list[dict]]) -> dict[str, Figure]:
+        """Bars of the label sets, with their ceilings."""
+        main = MAIN[report['task']]
+        values, ceilings = (
+            {
+                stream: {
+                    name: numbers[key]
+                    for name, numbers in part['label_sets'].items()
+                    if numbers.get(key) is not None
+                }
+                for stream, part in report['streams'].items()
+            }
+            for key in (main, 'ceiling')
+        )
+        marks = ceilings if any(ceilings.values()) else None
+        title = f'{report["protocol"]}: {report["clips"]} clips, by prompts'
+        figure = label_sets_figure(values, marks, TITLES.get(main, main), title)
+        return {'zeroshot': figure}
 
     def _sets(self) -> dict[str, list[str]]:
         classes = class_names_of(self.dataset_meta, type(self).__name__)
@@ -189,24 +252,6 @@ class ZeroShotMetric(BaseMetric):
             for stream, scores in cosines.items()
         }
 
-    def _record(self, sample: dict) -> dict:
-        record = {key: sample.get(key) for key in ('sample_idx', 'sample_id', 'error')}
-        if 'gt_label' not in sample:
-            raise ConfigError(
-                f'the clip {record["sample_id"]!r} has no gt_label; give the data set '
-                'its `classes`'
-            )
-        classes = class_names_of(self.dataset_meta, type(self).__name__)
-        record['labels'] = [classes[i] for i in sample['gt_label'].tolist()]
-        record['scores'] = self._scores(sample.get('clip_feats', {}))
-        for stream, scores in record['scores'].items():
-            if not all(np.isfinite(values).all() for values in scores.values()):
-                raise CoAVTError(
-                    f'clip_feats[{stream}] of sample {record["sample_id"]!r} hold NaN '
-                    'or inf. Look at the clip, or at the checkpoint it came from'
-                )
-        return record
-
     def _stream(self, stream: str, records: list[dict]) -> dict:
         """Numbers of every label set, and the mean of the main one over the sets."""
         sets = {
@@ -230,8 +275,8 @@ class ZeroShotMetric(BaseMetric):
             asked = labels.any(axis=1)
             scores, labels = scores[asked], labels[asked]
         numbers = class_scores(self.task, scores, labels)
+        value = VALUE[self.task]
         values = zip(classes, numbers.pop('per_class'), strict=True)
-        value = 'AP' if self.task == 'multi_label' else 'accuracy'
         result = {
             'clips': len(labels),
             'classes': len(classes),
@@ -239,10 +284,10 @@ class ZeroShotMetric(BaseMetric):
             **numbers,
             'per_class': [{'class': label, value: x} for label, x in values],
         }
-        known = self.sensed.get('AV' if stream == FUSED else stream)
+        known = self.observable_classes.get('AV' if stream == FUSED else stream)
         if known is not None and len(labels):
-            sensed = np.isin(classes, known)
-            result['ceiling'] = ceiling(self.task, labels, sensed)[MAIN[self.task]]
+            best = ceiling(self.task, labels, np.isin(classes, known))
+            result['ceiling'] = best[MAIN[self.task]]
         return result
 
 
@@ -264,68 +309,3 @@ def _check(templates, label_sets: list[str]) -> None:
     lacking = [name for name in label_sets if name not in by_set]
     if isinstance(templates, Mapping) and lacking:
         raise ConfigError(f'templates has no sentences for the label set {lacking}')
-
-
-def flat_zeroshot(report: dict) -> dict[str, float]:
-    """Numbers for mmengine's log: 'AV/mean', 'AV/shape/top1'."""
-    flat = {}
-    for stream, found in report['streams'].items():
-        flat[f'{stream}/mean'] = found['mean']
-        for name, numbers in found['label_sets'].items():
-            for key, value in mean_numbers(numbers).items():
-                flat[f'{stream}/{name}/{key}'] = value
-    return {key: value for key, value in flat.items() if value is not None}
-
-
-def zeroshot_table(report: dict) -> str:
-    """One row a stream and label set; shares in per cent."""
-    sets = [
-        (stream, name, numbers)
-        for stream, found in report['streams'].items()
-        for name, numbers in found['label_sets'].items()
-    ]
-    main = MAIN[report['task']]
-    columns = list(dict.fromkeys(n for *_, part in sets for n in mean_numbers(part)))
-    counts = ('classes', 'templates', 'clips')
-    head = ['stream', 'label set', *counts, *(TITLES.get(n, n) for n in columns)]
-    rows = []
-    for stream, name, part in sets:
-        cells = [cell(n, part.get(n)) for n in columns]
-        best = cell(main, part.get('ceiling'))
-        sizes = [str(part[key]) for key in counts]
-        rows.append([stream, name, *sizes, *cells, best])
-    means = ', '.join(
-        f'{stream} {cell(main, found["mean"])}'
-        for stream, found in report['streams'].items()
-    )
-    mean = f'Mean {TITLES.get(main, main)} over the label sets (%): {means}\n'
-    return f'{heading(report)}\n\n{draw_table([*head, "ceiling"], rows)}\n{mean}'
-
-
-def save_zeroshot(report: dict, out_dir: str | Path) -> None:
-    """Write zeroshot.json, zeroshot.md and zeroshot.png."""
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    dump(report, out_dir / 'zeroshot.json', indent=2)
-    (out_dir / 'zeroshot.md').write_text(zeroshot_table(report), 'utf-8')
-    main = MAIN[report['task']]
-
-    def drawn(key: str) -> dict:
-        return {
-            stream: {
-                name: part[key]
-                for name, part in found['label_sets'].items()
-                if part.get(key) is not None
-            }
-            for stream, found in report['streams'].items()
-        }
-
-    title = f'{report["protocol"]}: {report["clips"]} clips, by prompts'
-    ceilings = drawn('ceiling')
-    figure = label_sets_figure(
-        drawn(main),
-        ceilings if any(ceilings.values()) else None,
-        TITLES.get(main, main),
-        title,
-    )
-    save_figure(figure, out_dir / 'zeroshot.png')

@@ -9,6 +9,8 @@ from coavt_mm.visualization.classes import (
 from coavt_mm.visualization.clip_page import ClipPage, clip_page_figure
 from coavt_mm.visualization.contact_sheet import Hit, contact_sheet_figure
 from coavt_mm.visualization.plots import (
+    DIRECTION_TITLES,
+    SPACE_STYLE,
     read_scalars,
     recall_figure,
     save_figure,
@@ -17,6 +19,8 @@ from coavt_mm.visualization.plots import (
 )
 
 __all__ = [
+    'DIRECTION_TITLES',
+    'SPACE_STYLE',
     'CaptionRow',
     'ClipPage',
     'Hit',

@@ -5,7 +5,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
 from coavt_mm.demo.metric import AttributeAccuracy, attribute_accuracy
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.registry import METRICS
 
 TRUTH = (
@@ -53,19 +53,26 @@ def test_predictions_and_references_must_pair_up():
         attribute_accuracy([TRUTH], [[TRUTH], [TRUTH]])
 
 
-def _sample(name, greedy, beam):
-    sample = BaseDataElement(metainfo={'sample_id': name, 'texts': [TRUTH]})
+def _sample(index, name, greedy, beam):
+    meta = dict(sample_idx=index, sample_id=name, texts=[TRUTH])
+    sample = BaseDataElement(metainfo=meta)
     sample.pred_caption = {'greedy': greedy, 'beam': beam}
     return sample
 
 
-def test_metric_by_decoder_with_padded_clip_and_file(tmp_path):
+def _evaluate(samples, size, **options):
+    evaluator = Evaluator([METRICS.build({'type': 'AttributeAccuracy', **options})])
+    for sample in samples:  # batches of one
+        evaluator.process([sample])
+    return evaluator.evaluate(size)
+
+
+A, B = (0, 'a', PARAPHRASE, 'a red disc'), (1, 'b', '', TRUTH)
+
+
+def test_metric_by_decoder_with_file(tmp_path):
     out_file = tmp_path / 'new' / 'captions.json'
-    metric = METRICS.build({'type': 'AttributeAccuracy', 'out_file': str(out_file)})
-    evaluator = Evaluator([metric])
-    evaluator.process([_sample('a', PARAPHRASE, 'a red disc'), _sample('b', '', TRUTH)])
-    evaluator.process([_sample('a', PARAPHRASE, 'a red disc')])
-    metrics = evaluator.evaluate(3)
+    metrics = _evaluate([_sample(*A), _sample(*B)], 2, out_file=str(out_file))
     assert metrics['caption/greedy/all'] == 0.5
     assert metrics['caption/beam/all'] == pytest.approx(9 / 14)
     assert metrics['caption/beam/colour'] == 1.0
@@ -74,6 +81,16 @@ def test_metric_by_decoder_with_padded_clip_and_file(tmp_path):
     assert [clip['sample_id'] for clip in report['predictions']] == ['a', 'b']
     assert report['predictions'][0]['predictions']['beam'] == 'a red disc'
     assert report['shares']['greedy/shape'] == 0.5
+
+
+def test_lost_or_repeated_clips_are_refused():
+    with pytest.raises(CoAVTError, match="'a' was counted twice"):
+        _evaluate([_sample(*A), _sample(*B), _sample(*A)], 3)
+    with pytest.raises(CoAVTError, match='2 of 3 samples arrived'):
+        _evaluate([_sample(*A), _sample(*B)], 3)
+    nameless = [_sample(None, *A[1:]), _sample(None, *A[1:])]
+    with pytest.raises(CoAVTError, match="'a' was counted twice"):
+        _evaluate(nameless, 2)
 
 
 def test_model_without_captions():

@@ -6,7 +6,7 @@ from mmengine.structures import BaseDataElement
 
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.caption_scores import SCORES, caption_scores
-from coavt_mm.evaluation.captioning import CaptionMetric, caption_markdown
+from coavt_mm.evaluation.captioning import CaptionMetric
 from coavt_mm.registry import METRICS
 
 pytest.importorskip('pycocoevalcap', reason='pycocoevalcap (extra `caption`) is absent')
@@ -55,7 +55,7 @@ def test_files(tmp_path, make_clip):
         _sample(0, 'a', WRITTEN['a'], clip_path=clip, start=0.0, end=1.0),
         _sample(1, 'b', '', clip_path=None),
     ]
-    _evaluate(samples, 2, out_dir=str(tmp_path / 'new'), plots=True)
+    _, metric = _evaluate(samples, 2, out_dir=str(tmp_path / 'new'), plots=True)
     report = json.loads((tmp_path / 'new/captioning.json').read_text())
     assert {key: report[key] for key in list(report)[:9]} == dict(
         metric='captioning',
@@ -74,7 +74,7 @@ def test_files(tmp_path, make_clip):
         predictions=dict(greedy='a dog barks', beam='a dog barks loudly'),
     )
     text = (tmp_path / 'new/captioning.md').read_text()
-    assert text == caption_markdown(report)
+    assert text == metric.table(report)
     assert 'missing 2, tokenizer words' in text.splitlines()[0]
     row = next(line for line in text.splitlines() if line.startswith('| greedy'))
     cells = [cell.strip() for cell in row.strip('|').split('|')]

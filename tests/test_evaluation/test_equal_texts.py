@@ -241,11 +241,11 @@ def test_saved_features_are_scored_under_either_rule(tmp_path):
 
 
 def test_plots_mark_every_right_clip(tmp_path, monkeypatch):
-    from coavt_mm.evaluation import retrieval_plots
+    from coavt_mm.evaluation import retrieval_report
 
-    seen, hit = [], retrieval_plots.Hit
+    seen, hit = [], retrieval_report.Hit
     monkeypatch.setattr(
-        retrieval_plots, 'Hit', lambda *args: (seen.append(args), hit(*args))[1]
+        retrieval_report, 'Hit', lambda *args: (seen.append(args), hit(*args))[1]
     )
     score(class_samples(3, 4), equal_texts=True, out_dir=str(tmp_path), plots=True)
     assert sum(is_right for _, _, is_right in seen) == 6 * 4  # 4 of 5 clips a query

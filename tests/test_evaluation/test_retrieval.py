@@ -16,8 +16,8 @@ from retrieval_parts import (
 
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation import RetrievalMetric
-from coavt_mm.evaluation.report import markdown_table
 from coavt_mm.evaluation.retrieval import stream_texts
+from coavt_mm.evaluation.retrieval_report import markdown_table
 
 META = dict(
     protocol='toy-7',

@@ -19,7 +19,7 @@ from coavt_mm.cli.launch import run_tool
 from coavt_mm.config import load_config
 from coavt_mm.errors import ConfigError
 from coavt_mm.evaluation import RetrievalMetric
-from coavt_mm.evaluation.score_modes import MODES, RENAMED
+from coavt_mm.evaluation.ranking import MODES, RENAMED
 from coavt_mm.registry import MODELS
 
 
@@ -71,7 +71,7 @@ def main() -> None:
         out_dir=args.out_dir,
         plots=args.out_dir is not None,
     )
-    if metric.needs_model:
+    if metric.needs_tokens:
         metric.model = build_model(args.config, args.checkpoint, args.device)
     metric.evaluate_file(args.features, args.device)
 

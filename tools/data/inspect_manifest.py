@@ -12,9 +12,10 @@ import os
 
 from coavt_mm.datasets.manifest import find_manifest
 from coavt_mm.cli.launch import run_tool
-from coavt_mm.evaluation.report import ceilings_table, say_shared
 from coavt_mm.evaluation.text_ceilings import (
+    ceilings_table,
     manifest_texts,
+    say_shared,
     shared_texts,
     text_ceilings,
 )

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from coavt_mm.errors import ClipError
-from coavt_mm.evaluation import clips as module
-from coavt_mm.evaluation.clips import middle_frame
+from coavt_mm.evaluation import metric as module
+from coavt_mm.evaluation.metric import middle_frame
 
 IMAGE = np.full((9, 16, 3), 200, np.uint8)
 

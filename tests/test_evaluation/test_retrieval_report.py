@@ -4,8 +4,8 @@ import pytest
 from mmengine.evaluator import Evaluator
 from retrieval_parts import as_element, make_samples
 
-from coavt_mm.evaluation import retrieval_plots
-from coavt_mm.evaluation.retrieval_plots import spread
+from coavt_mm.evaluation import retrieval_report
+from coavt_mm.evaluation.retrieval_report import evenly_spaced
 from coavt_mm.visualization import Hit
 
 FILES = {'recall_curves.png', 'similarity_matrix.png', 'contact_sheet.png'}
@@ -39,7 +39,7 @@ def test_metric_saves_plots_with_frames_of_the_clips(tmp_path, monkeypatch):
         sample.update(clip_path=path, start=0.0, end=1.0)
     seen = []
     monkeypatch.setattr(
-        retrieval_plots, 'Hit', lambda *args: (seen.append(args), Hit(*args))[1]
+        retrieval_report, 'Hit', lambda *args: (seen.append(args), Hit(*args))[1]
     )
     evaluate(samples, tmp_path / 'out')
     found = {path.name for path in (tmp_path / 'out').iterdir()}
@@ -62,7 +62,7 @@ def test_nothing_to_plot_is_no_error(tmp_path):
     assert not FILES & {path.name for path in tmp_path.iterdir()}
 
 
-def test_spread():
-    assert spread(3, 10) == [0, 1, 2]
-    assert spread(10, 4) == [0, 2, 5, 7]
-    assert spread(0, 4) == []
+def test_evenly_spaced():
+    assert evenly_spaced(3, 10) == [0, 1, 2]
+    assert evenly_spaced(10, 4) == [0, 2, 5, 7]
+    assert evenly_spaced(0, 4) == []

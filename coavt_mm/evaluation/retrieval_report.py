@@ -1,0 +1,214 @@
+"""What a retrieval evaluation leaves for people: flat numbers, a table, figures."""
+
+from dataclasses import dataclass
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from coavt_mm.evaluation.features import StreamFeatures, stream_texts
+from coavt_mm.evaluation.metric import ARROWS, cells, draw_table, heading, middle_frame
+from coavt_mm.evaluation.ranking import (
+    CURVE_DEPTH,
+    RENAMED,
+    recall_curve,
+    recall_summary,
+    similarity,
+    top_clips,
+)
+from coavt_mm.evaluation.text_ceilings import (
+    RULES,
+    ceilings_table,
+    say_shared,
+    shared_texts,
+    text_ceilings,
+)
+from coavt_mm.visualization import (
+    Hit,
+    contact_sheet_figure,
+    recall_figure,
+    similarity_figure,
+)
+
+DIRECTIONS = ('text_to_clip', 'clip_to_text')
+MATRIX_SIZE = 100  # clips
+SHEET_QUERIES, SHEET_CLIPS = 6, 5
+
+
+@dataclass
+class Ranked:
+    """What was ranked, by stream.
+
+    Args:
+        records: One dict per sample.
+        features: Stream -> what it is ranked from.
+        ranks: Stream -> score mode -> ranks (N,) text to clip and (G,) clip to text.
+    """
+
+    records: list[dict]
+    features: dict[str, StreamFeatures]
+    ranks: dict[str, dict[str, tuple[Tensor, Tensor]]]
+
+    def asked(self, mode: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """Stream -> ranks of all captions, and of the clips that have a caption."""
+        return {
+            stream: (found[mode][0], found[mode][1][self.features[stream].answered])
+            for stream, found in self.ranks.items()
+            if mode in found
+        }
+
+    def recalls(self, mode: str) -> dict[str, dict[str, dict]]:
+        """Direction, with the mode in its name -> stream -> R@1, ..., MeanR."""
+        suffix = '' if mode == 'cosine' else f'_{mode}'
+        asked = self.asked(mode).items()
+        return {
+            direction + suffix: {s: recall_summary(ranks[i]) for s, ranks in asked}
+            for i, direction in enumerate(DIRECTIONS)
+        }
+
+    def texts(self) -> dict[str, dict]:
+        """How many texts are shared, and what that allows; {} where none is."""
+        shared, ceilings = {}, {}
+        for stream, features in self.features.items():
+            texts: list[list[str]] = [[] for _ in features.clips]
+            named = stream_texts(self.records, features)
+            for clip, text in zip(features.owner.tolist(), named, strict=True):
+                texts[clip].append(text)
+            shared[stream] = shared_texts(texts)
+            if shared[stream]['shared']:
+                ceilings[stream] = text_ceilings(texts)
+        return {'shared_texts': shared, 'text_ceilings': ceilings}
+
+
+def ceiling_of(ceilings: dict | None, direction: str, stream: str) -> dict | None:
+    """Find a ceiling given per direction and stream, or per stream only."""
+    ceilings = ceilings or {}
+    return ceilings.get(direction, ceilings).get(stream)
+
+
+def logged_numbers(report: dict) -> dict:
+    """Numbers for mmengine's log: 'text_to_clip/AV/R@1', 'matching_accuracy'."""
+    recalls = {key: x for key, x in report.items() if key.startswith(DIRECTIONS)}
+    return {**recalls, 'matching_accuracy': report.get('matching_accuracy')}
+
+
+def markdown_table(report: dict) -> str:
+    """Readable both in a terminal and on a page; R@k in per cent, ranks from 1."""
+    summaries = [
+        summary
+        for key in report
+        if key.startswith(DIRECTIONS)
+        for summary in report[key].values()
+    ]
+    if not summaries:
+        return f'{heading(report)}\n\nNo caption has its clip in any gallery.\n'
+    names = list(summaries[0])
+    head = ['direction', 'score', 'stream', *names, 'gallery', 'captions', 'missing']
+    lines = [draw_table(head, _rows(report, names))]
+    if report.get('matching_accuracy') is not None:
+        share = report['matching_accuracy']
+        lines.append(f'Matching accuracy on held-out pairs: {100 * share:.1f} %\n')
+    notes = [f'{report["note"]}\n'] if report.get('note') else []
+    lines += _about_texts(report)
+    return '\n'.join([f'{heading(report)}\n', *notes, *lines])
+
+
+def _rows(report: dict, names: list[str]) -> list[list[str]]:
+    rows = []
+    for key in report:
+        if not key.startswith(DIRECTIONS):
+            continue
+        direction = next(name for name in DIRECTIONS if key.startswith(name))
+        mode = key[len(direction) + 1 :] or 'cosine'
+        mode = RENAMED.get(mode, mode)
+        for stream, summary in report[key].items():
+            counts = [str(n) for n in report['streams'][stream].values()]
+            label = [ARROWS[direction], mode, stream]
+            rows.append(label + cells(summary, names) + counts)
+            best = ceiling_of(report['ceilings'], direction, stream)
+            if best and mode == 'cosine':
+                label[1] = 'ceiling'
+                rows.append(label + cells(best, names) + [''] * len(counts))
+    return rows
+
+
+def _about_texts(report: dict) -> list[str]:
+    """What is right, how many texts clips share, and what either rule allows then."""
+    if 'right_answers' not in report:  # of an earlier release
+        return []
+    lines = [f'Rule: {report["right_answers"]}.']
+    if report['temperatures']:
+        named = report['temperatures'].items()
+        said = ', '.join(f'{RENAMED.get(mode, mode)} {t:g}' for mode, t in named)
+        lines.append(f'Temperatures: {said}.')
+    if report['text_ceilings']:
+        shared = report['shared_texts'].items()
+        lines += [f'{stream}: {say_shared(numbers)}' for stream, numbers in shared]
+        lines += ['', ceilings_table(report['text_ceilings'])]
+    else:
+        lines.append('No text is of several clips.')
+    return ['\n'.join(lines).rstrip() + '\n']
+
+
+def retrieval_figures(report: dict, scored: Ranked) -> dict[str, Figure]:
+    """Recall curves, a similarity matrix and a contact sheet, ranked by cosine."""
+    title = f'{report["protocol"] or "retrieval"}: {report["clips"]} clips, '
+    title += f'{report["captions"]} captions, {report["missing"] or 0} missing'
+    stream = 'AV' if 'AV' in scored.features else next(iter(scored.features))
+    features, note = scored.features[stream], f'{title}, stream {stream}'
+    right = 'right' if report['right_answers'] == RULES['equal_texts'] else 'own'
+    return {
+        'recall_curves': _recalls(scored, report['ceilings'], title),
+        'similarity_matrix': similarity_figure(_matrix(features).numpy(), note),
+        'contact_sheet': _sheet(scored, stream, note, right),
+    }
+
+
+def _recalls(scored: Ranked, ceilings: dict | None, title: str) -> Figure:
+    asked = scored.asked('cosine')
+    sizes = {s: (len(f.clips), len(f.owner)) for s, f in scored.features.items()}
+    depth = min(CURVE_DEPTH, max(size[0] for size in sizes.values()))
+    curves, galleries, marks = {}, {}, {}
+    for i, name in enumerate(DIRECTIONS):
+        curves[name] = {s: recall_curve(ranks[i], depth) for s, ranks in asked.items()}
+        galleries[name] = {s: size[i] for s, size in sizes.items()}
+        best = {s: ceiling_of(ceilings, name, s) for s in asked}
+        marks[name] = {s: found for s, found in best.items() if found}
+    return recall_figure(
+        curves, galleries, marks if any(marks.values()) else None, title
+    )
+
+
+def evenly_spaced(length: int, number: int) -> list[int]:
+    """At most ``number`` positions, evenly spaced over range(length)."""
+    number = min(number, length)
+    return [i * length // number for i in range(number)]
+
+
+def _matrix(features: StreamFeatures) -> Tensor:
+    """First captions of some clips with these clips, (n, n)."""
+    first: dict[int, int] = {}
+    for caption, clip in enumerate(features.owner.tolist()):
+        first.setdefault(clip, caption)
+    clips = [list(first)[i] for i in evenly_spaced(len(first), MATRIX_SIZE)]
+    captions = features.caption_chunk([first[clip] for clip in clips])
+    return similarity(captions, features.clip_chunk(torch.tensor(clips))).cpu()
+
+
+def _sheet(scored: Ranked, stream: str, title: str, right: str) -> Figure:
+    features, ranks = scored.features[stream], scored.ranks[stream]['cosine'][0]
+    chosen = evenly_spaced(len(features.owner), SHEET_QUERIES)
+    asked = torch.tensor(chosen)
+    scores, clips = top_clips(features, min(SHEET_CLIPS, len(features.clips)), asked)
+    is_right = features.is_right(asked[:, None].expand_as(clips), clips)
+    samples = [scored.records[row] for row in features.rows]
+    hits = [
+        [
+            Hit(middle_frame(samples[clip]), score, own)
+            for score, clip, own in zip(*row, strict=True)
+        ]
+        for row in zip(scores.tolist(), clips.tolist(), is_right.tolist(), strict=True)
+    ]
+    texts = stream_texts(scored.records, features)
+    queries = [texts[i] for i in chosen]
+    return contact_sheet_figure(queries, hits, ranks[chosen].tolist(), title, right)
