@@ -148,7 +148,7 @@ def _check_new_key(
         valid |= set(node)
         type_name = options.get(f'{parent}.type', node.get('type'))
         target = _find_class(type_name, cfg.get('default_scope', 'mmengine'))
-        valid |= _constructor_arguments(target)
+        valid |= constructor_arguments(target)
     if part in valid:
         return
     if part in node:
@@ -286,7 +286,7 @@ def _find_class(type_name: Any, default_scope: str) -> Any:
     return None
 
 
-def _constructor_arguments(target: Any) -> set[str]:
+def constructor_arguments(target: Any) -> set[str]:
     """Names that a class's constructor, or a function, takes.
 
     Where a constructor passes ``**kwargs`` on, those of its base classes count too.

@@ -31,4 +31,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = _node('OPTIM_WRAPPER_CONSTRUCTORS', 'engine')
 PARAM_SCHEDULERS = _node('PARAM_SCHEDULERS', 'engine')
 WEIGHT_INITIALIZERS = _node('WEIGHT_INITIALIZERS', 'engine')
 VISUALIZERS = _node('VISUALIZERS', 'visualization')
+TOKENIZERS = Registry(
+    'tokenizer', scope='coavt_mm', locations=['coavt_mm.datasets.tokenizer']
+)
 INFERENCERS = _node('INFERENCERS', 'apis')

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from coavt_mm.datasets.stored_tokenizer import SPECIAL_TOKENS, checked_tokenizer
 from coavt_mm.errors import CheckpointError, ConfigError, DatasetMissingError
+from coavt_mm.registry import TOKENIZERS
 
 # BLIP-2's name of the token that starts a text to be generated.
 DECODER_TOKEN = '[DEC]'
@@ -106,6 +107,7 @@ def _from_pretrained(name_or_path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+@TOKENIZERS.register_module('WordPieces')
 @cache
 def build_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """Builds a BERT tokenizer with BLIP-2's [DEC] as its `bos_token`.

@@ -7,9 +7,10 @@ from coavt_mm.models.heads import (
     AVContrastiveHead,
     ContrastiveHead,
     LanguageModelingHead,
-    MatchingHead,
 )
 from coavt_mm.models.logmel import LogMel
+from coavt_mm.models.losses import LossHead, LossInputs
+from coavt_mm.models.matching import MatchingHead
 from coavt_mm.models.preprocessor import AVTDataPreprocessor
 from coavt_mm.models.query_encoder import QueryEncoder, QueryState
 from coavt_mm.models.text_encoder import TextEncoder
@@ -24,6 +25,8 @@ __all__ = [
     'JointAVEncoder',
     'LanguageModelingHead',
     'LogMel',
+    'LossHead',
+    'LossInputs',
     'MatchingHead',
     'QueryEncoder',
     'QueryState',

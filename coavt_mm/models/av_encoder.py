@@ -28,7 +28,7 @@ class PatchEmbed(nn.Module):
     ):
         super().__init__()
         if size[0] % patch_size or size[1] % patch_size:
-            raise ValueError(
+            raise ConfigError(
                 f'the input size {tuple(size)} must be a multiple of the patch size '
                 f'{patch_size} in both directions'
             )
@@ -45,7 +45,7 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, N, D)."""
         if x.shape[-2:] != self.size:
-            raise ValueError(
+            raise ConfigError(
                 f'expected an input of {self.size[0]} x {self.size[1]} (height x '
                 f'width), got {x.shape[-2]} x {x.shape[-1]}; set spec_size / img_size '
                 'of the encoder, or the sizes in the data pipeline and preprocessor'
@@ -111,8 +111,9 @@ class JointAVEncoder(BaseModule):
                 f'and the visual tokens, got {mask_ratio}'
             )
         if num_heads < 1 or embed_dims % num_heads:
-            raise ValueError(
-                f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}'
+            raise ConfigError(
+                f'JointAVEncoder: embed_dims {embed_dims} is not a multiple of '
+                f'num_heads {num_heads}'
             )
         self.embed_dims = embed_dims
         self.spec_size, self.img_size = tuple(spec_size), img_size
@@ -197,7 +198,7 @@ class JointAVEncoder(BaseModule):
             them where tokens are masked. In a tuple with ``as_tuple``.
 
         Raises:
-            ValueError: If the number of channels is neither 1 nor 3.
+            ConfigError: If the number of channels is neither 1 nor 3.
         """
         if x.shape[1] == 1:
             stream = 'A' if frames is None else 'AV'
@@ -205,7 +206,7 @@ class JointAVEncoder(BaseModule):
         elif x.shape[1] == 3 and frames is None:
             stream, tokens = 'V', self(frames=x, streams=['V'])['V']
         else:
-            raise ValueError(
+            raise ConfigError(
                 'expected a log-mel (B, 1, frames, mel bins), alone or with pictures, '
                 f'or pictures (B, 3, height, width), got {tuple(x.shape)}'
             )
@@ -216,7 +217,35 @@ class JointAVEncoder(BaseModule):
         out = tokens.transpose(1, 2).unflatten(2, (rows, cols))
         return (out,) if self.as_tuple else out
 
-    def encode_lone(
+    def training_inputs(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Take spectrograms and frames out of a batch, zeros where nobody has any.
+
+        All ranks must run the same gathers, also the rank whose batch happens to have
+        no sound; its rows don't count, by has_audio and has_visual.
+
+        Args:
+            inputs: The preprocessor's output.
+
+        Returns:
+            (B, L, M) and (B, 3, H, W).
+
+        Raises:
+            ConfigError: If the clips have several frames.
+        """
+        batch, like = len(inputs['has_audio']), self.audio_embed.modality
+        spectrogram, frames = inputs.get('spectrogram'), inputs.get('frames')
+        if spectrogram is None:
+            spectrogram = like.new_zeros(batch, *self.spec_size)
+        if frames is None:
+            frames = like.new_zeros(batch, 1, 3, self.img_size, self.img_size)
+        if frames.shape[1] != 1:
+            raise ConfigError(
+                f'training takes one frame per clip, got {frames.shape[1]}; set '
+                "pick='random' in LoadFrames"
+            )
+        return spectrogram, frames[:, 0]
+
+    def encode_unimodal(
         self,
         stream: str,
         spectrogram: Tensor | None = None,

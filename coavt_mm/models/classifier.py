@@ -8,7 +8,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.layers import build_part, global_mean
+from coavt_mm.models.layers import build_part, global_mean, stated_size
 from coavt_mm.registry import MODELS
 from coavt_mm.streams import MODALITIES, STREAMS, available
 
@@ -44,6 +44,7 @@ class ClassificationHead(BaseModule):
                 f"ClassificationHead: loss must be 'bce' or 'ce', got {loss!r}"
             )
         self.num_classes, self.loss_name = num_classes, loss
+        self.embed_dims = embed_dims
         self.label_smoothing = label_smoothing
         self.norm = nn.LayerNorm(embed_dims, eps=1e-5)
         self.fc = nn.Linear(embed_dims, num_classes)
@@ -137,8 +138,16 @@ class CoAVTClassifier(BaseModel):
         init_cfg: dict | None = None,
     ):
         super().__init__(build_part(data_preprocessor), init_cfg)
-        self.backbone, self.head = build_part(backbone), build_part(head)
-        self.query_encoder = build_part(query_encoder)
+        self.backbone = build_part(backbone)
+        pooled = stated_size(
+            backbone if query_encoder is None else query_encoder, 'embed_dims'
+        )
+        self.head = build_part(head, 'CoAVTClassifier: head', embed_dims=pooled)
+        self.query_encoder = build_part(
+            query_encoder,
+            'CoAVTClassifier: query_encoder',
+            context_dims=stated_size(backbone, 'embed_dims'),
+        )
         self.frozen, self.stream = frozen, stream
         self.test_cfg = dict(stream=None, missing='average')
         unknown = set(test_cfg or {}) - set(self.test_cfg)
@@ -194,7 +203,7 @@ class CoAVTClassifier(BaseModel):
         """
         if self.stream != 'AV' or self.test_cfg['missing'] == 'own':
             return self.features(stream, spectrogram, frames)
-        own, joint = self.backbone.encode_lone(stream, spectrogram, frames)
+        own, joint = self.backbone.encode_unimodal(stream, spectrogram, frames)
         return (self.pool(own) + self.pool(joint)) / 2
 
     def forward(
@@ -210,7 +219,7 @@ class CoAVTClassifier(BaseModel):
             return self.predict(inputs, data_samples)
         if mode == 'tensor':
             return self.scores(inputs)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+        raise ConfigError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
     def loss(
         self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
@@ -226,19 +235,8 @@ class CoAVTClassifier(BaseModel):
         Returns:
             dict[str, Tensor]: ``loss_cls``.
         """
-        batch, backbone = len(data_samples), self.backbone
-        spectrogram, frames = inputs.get('spectrogram'), inputs.get('frames')
-        like = self.head.fc.weight
-        if spectrogram is None:  # nobody in the batch has sound; nothing will count
-            spectrogram = like.new_zeros(batch, *backbone.spec_size)
-        if frames is None:
-            frames = like.new_zeros(batch, 1, 3, *[backbone.img_size] * 2)
-        if frames.shape[1] != 1:
-            raise ValueError(
-                f'training takes one frame a clip, got {frames.shape[1]}; set '
-                "pick='random' in LoadFrames"
-            )
-        logits = self.head(self.features(self.stream, spectrogram, frames[:, 0]))
+        spectrogram, frames = self.backbone.training_inputs(inputs)
+        logits = self.head(self.features(self.stream, spectrogram, frames))
         target = self.head.targets(data_samples, logits)
         if 'mix_share' in inputs:
             share = inputs['mix_share'][:, None]
@@ -310,12 +308,6 @@ class CoAVTClassifier(BaseModel):
         return available(inputs['has_audio'], inputs['has_visual'])
 
     def _check(self, unknown: set[str]) -> None:
-        pooled = (self.query_encoder or self.backbone).embed_dims
-        if self.head.fc.in_features != pooled:
-            raise ConfigError(
-                f'CoAVTClassifier: head.embed_dims is {self.head.fc.in_features}, but '
-                f'must be {pooled}'
-            )
         if unknown:
             raise ConfigError(
                 f'CoAVTClassifier: unknown test_cfg {", ".join(sorted(unknown))}; '

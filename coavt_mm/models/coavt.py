@@ -2,21 +2,21 @@
 
 from functools import cached_property
 
-import torch
-from mmengine.dist import all_reduce
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.checks import check_parts
 from coavt_mm.models.generation import check_decoding, generate
-from coavt_mm.models.heads import Similarity, pool_tokens
-from coavt_mm.models.layers import build_part, gather_with_grad
-from coavt_mm.models.pairs import matching_pairs
+from coavt_mm.models.heads import pool_tokens
+from coavt_mm.models.layers import build_part, stated_size
+from coavt_mm.models.losses import LossHead, loss_inputs
 from coavt_mm.models.query_encoder import KeyValue, QueryState
-from coavt_mm.registry import MODELS
-from coavt_mm.streams import STREAMS, available
+from coavt_mm.registry import MODELS, TOKENIZERS
+from coavt_mm.streams import available
+
+#: The heads that a config has arguments for, in the order in which they run.
+HEADS = ('contrastive_head', 'matching_head', 'lm_head', 'av_head')
 
 
 @MODELS.register_module()
@@ -28,23 +28,27 @@ class CoAVT(BaseModel):
     tokens, D width, E projected width.
 
     Args:
-        query_encoder (dict | nn.Module): The queries and the text branch.
-        av_encoder (dict | nn.Module, optional): Spectrogram and frames to tokens.
-        text_encoder (dict | nn.Module, optional): Text encoder of the contrastive
-            loss. None lets the query encoder's text branch play it (BLIP-2's form).
-        contrastive_head (dict | nn.Module, optional): None switches the loss off.
-        matching_head (dict | nn.Module, optional): None switches the loss off.
-        lm_head (dict | nn.Module, optional): None switches the loss off.
-        av_head (dict | nn.Module, optional): Contrast of sound and picture without
-            text. Defaults to None, off.
-        tokenizer (str, optional): Local directory, vocabulary file or hub id; only
-            needed to turn generated tokens into words.
-        test_cfg (dict, optional): What ``predict`` does beside features:
-            ``keep_tokens`` (bool) keeps E_AV for matching; ``caption`` (dict of
-            name -> arguments of :class:`~.generation.Decoding`) writes captions, e.g.
+        query_encoder: The queries and the text branch.
+        av_encoder: Spectrogram and frames to tokens.
+        text_encoder: Text encoder of the contrastive loss. None lets the query
+            encoder's text branch play it (BLIP-2's form).
+        contrastive_head: Its loss; None switches it off, as of each head.
+        matching_head: Likewise.
+        lm_head: Likewise.
+        av_head: Contrast of sound and picture without text.
+        extra_heads: Name -> any further :class:`~.losses.LossHead`. The widths
+            that a head leaves out are those of the encoders.
+        tokenizer: Local directory, vocabulary file or hub id; only needed to turn
+            generated tokens into words.
+        test_cfg: What ``predict`` does beside features: ``keep_tokens`` (bool) keeps
+            E_AV for matching; ``caption`` (dict of name -> arguments of
+            :class:`~.generation.Decoding`) writes captions, e.g.
             ``dict(greedy=dict(), beam=dict(num_beams=3), drawn=dict(top_p=0.9))``.
-        data_preprocessor (dict | nn.Module, optional): Its config.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        data_preprocessor: Its config.
+        init_cfg: mmengine's initialisation config.
+
+    Raises:
+        ConfigError: If the parts don't fit together.
     """
 
     def __init__(
@@ -56,22 +60,53 @@ class CoAVT(BaseModel):
         matching_head: dict | nn.Module | None = None,
         lm_head: dict | nn.Module | None = None,
         av_head: dict | nn.Module | None = None,
+        extra_heads: dict[str, dict | nn.Module | None] | None = None,
         tokenizer: str | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(build_part(data_preprocessor), init_cfg)
-        self.query_encoder = build_part(query_encoder)
+        self.query_encoder = build_part(
+            query_encoder,
+            'CoAVT: query_encoder',
+            context_dims=stated_size(av_encoder, 'embed_dims'),
+        )
         self.av_encoder = build_part(av_encoder)
         self.text_encoder = build_part(text_encoder)
-        self.contrastive_head = build_part(contrastive_head)
-        self.matching_head = build_part(matching_head)
-        self.lm_head = build_part(lm_head)
-        self.av_head = build_part(av_head)
+        self.contrastive_head = self._build_head('contrastive_head', contrastive_head)
+        self.matching_head = self._build_head('matching_head', matching_head)
+        self.lm_head = self._build_head('lm_head', lm_head)
+        self.av_head = self._build_head('av_head', av_head)
+        self.extra_heads = nn.ModuleDict()
+        for name, head in _checked_names(extra_heads or {}).items():
+            if head is not None:
+                self.extra_heads[name] = self._build_head(f'extra_heads.{name}', head)
         self.tokenizer_path = tokenizer
         self.test_cfg = _checked_test_cfg(test_cfg)
-        check_parts(self)
+        if self.av_head is not None and getattr(self.av_encoder, 'one_pass', False):
+            raise ConfigError(
+                'CoAVT: with one_pass in the av_encoder the tokens of the sound have '
+                'seen the picture, so that av_head would have nothing to learn; leave '
+                'one out'
+            )
+
+    def _build_head(self, name: str, head: dict | nn.Module | None) -> LossHead | None:
+        """Build a head, whose widths are those of the encoders unless it says them."""
+        queries = self.query_encoder
+        head = build_part(
+            head,
+            f'CoAVT: {name}',
+            embed_dims=queries.embed_dims,
+            text_dims=getattr(self.text_encoder, 'embed_dims', queries.embed_dims),
+            vocab_size=getattr(queries, 'vocab_size', None),
+        )
+        if head is None or isinstance(head, LossHead):
+            return head
+        raise ConfigError(
+            f'CoAVT: {name} is a {type(head).__name__}, which is no LossHead; a loss '
+            'derives from coavt_mm.models.LossHead'
+        )
 
     # ------------------------------------------------------------------ verbs
     def encode_audio(self, spectrogram: Tensor) -> Tensor:
@@ -142,187 +177,45 @@ class CoAVT(BaseModel):
             return self.predict(inputs, data_samples)
         if mode == 'tensor':
             return self.extract(inputs)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+        raise ConfigError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
     # ------------------------------------------------------------------- loss
     def loss(
         self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
     ) -> dict[str, Tensor]:
-        """All losses of a batch in which each clip has one caption.
+        """Compute the losses of all heads on clips with one caption each.
 
         Args:
-            inputs (dict): The preprocessor's output: ``spectrogram`` (B, L, M),
-                ``frames`` (B, 1, 3, H, W), ``has_audio``, ``has_visual`` (B,),
-                ``input_ids``, ``attention_mask`` (B, T), ``clip_key``,
-                ``caption_key`` (B,), ``caption_streams`` (B, 3).
-            data_samples (list[BaseDataElement]): Not used by the losses.
+            inputs: The preprocessor's output: ``spectrogram`` (B, L, M), ``frames``
+                (B, 1, 3, H, W), ``has_audio``, ``has_visual`` (B,), ``input_ids``,
+                ``attention_mask`` (B, T), ``clip_key``, ``caption_key`` (B,),
+                ``caption_streams`` (B, 3).
+            data_samples: Not used by the losses.
 
         Returns:
-            dict[str, Tensor]: ``loss_contrastive_*``, ``loss_matching_*``,
-            ``loss_lm_*`` for each stream in use, ``loss_audio_visual`` with an
-            ``av_head``, and values to watch, such as ``negatives``: the share of clips
-            with another one to be told from.
+            ``loss_contrastive_*``, ``loss_matching_*``, ``loss_lm_*`` for each stream
+            in use, ``loss_audio_visual`` with an ``av_head``, those of ``extra_heads``,
+            and values to watch, such as ``negatives``: the share of clips with another
+            one to be told from.
+
+        Raises:
+            ConfigError: If the batch isn't one to train on.
         """
-        if 'mix_share' in inputs:
-            raise ConfigError('augment.mixup is for classification, CoAVT trains on '
-                              'captions; set it to 0')  # fmt: skip
-        ids, mask = inputs['input_ids'], inputs['attention_mask']
-        if len(ids) != len(inputs['has_audio']):
-            raise ValueError(
-                f'training takes one caption a clip, got {len(ids)} captions for '
-                f'{len(inputs["has_audio"])} clips; use PickCaption in the pipeline'
-            )
-        text_streams, av_streams = self._text_streams(), _weights(self.av_head)
-        valid = self._valid(inputs)
-        # a sense that no other stream needs is encoded where a caption is about it
-        lone = {} if 'AV' in text_streams or av_streams else valid
-        tokens = self._encode_streams(inputs, {*text_streams, *av_streams}, lone)
-        states = {s: self.query(tokens[s]) for s in text_streams}
-        same, similarity, losses = self._same(inputs), {}, {}
-        if self.contrastive_head is not None:
-            losses, similarity = self._contrastive(states, ids, mask, same, valid)
-        for stream, weight in _weights(self.matching_head).items():
-            loss, accuracy = self._matching(
-                tokens[stream],
-                states[stream],
-                (ids, mask),
-                self.matching_head.mining(stream, similarity),
-                same,
-                valid[stream],
-            )
-            losses[f'loss_matching_{stream}'] = weight * loss
-            losses[f'matching_acc_{stream}'] = accuracy
-        for stream, weight in _weights(self.lm_head).items():
-            loss = self._language(states[stream], ids, mask, valid[stream])
-            losses[f'loss_lm_{stream}'] = weight * loss
-        if av_streams:
-            losses['loss_audio_visual'] = self._audio_visual(tokens, inputs)
-        compared = {**_weights(self.contrastive_head), **_weights(self.matching_head)}
-        if compared:
-            losses['negatives'] = _with_negatives(same, [valid[s] for s in compared])
+        batch, losses = loss_inputs(self, inputs), {}
+        for head in self.heads.values():
+            losses.update(head.losses(batch))
+        telling = [head for head in self.heads.values() if head.needs_negatives]
+        streams = dict.fromkeys(stream for head in telling for stream in head.streams)
+        if streams:
+            losses['negatives'] = batch.share_with_negatives([*streams])
         return losses
 
-    def _contrastive(
-        self,
-        states: dict[str, QueryState],
-        ids: Tensor,
-        mask: Tensor,
-        same: Tensor,
-        valid: dict[str, Tensor],
-    ) -> tuple[dict[str, Tensor], dict[str, Similarity]]:
-        """Losses by name, and the similarities that the matching loss draws from."""
-        head = self.contrastive_head
-        text_feats = head.project_text(self.encode_text(ids, mask))
-        all_text_feats = gather_with_grad(text_feats)
-        losses, similarity = {}, {}
-        for stream, weight in head.streams.items():
-            feats = head.project_queries(states[stream].hidden)
-            similarity[stream] = head.similarity(
-                feats, text_feats, gather_with_grad(feats), all_text_feats
-            )
-            loss = head.loss(
-                similarity[stream],
-                same,
-                valid[stream],
-                gather_with_grad(valid[stream]),
-            )
-            losses[f'loss_contrastive_{stream}'] = weight * loss
-        losses['temperature'] = head.temperature.detach().clone()
-        return losses, similarity
-
-    def _matching(
-        self,
-        tokens: Tensor,
-        state: QueryState,
-        text: tuple[Tensor, Tensor],
-        mining: Similarity | None,
-        same: Tensor,
-        valid: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy on the right pairs and on hard wrong ones."""
-        head = self.matching_head
-        pairs = matching_pairs(
-            self.query_encoder, tokens, state, text, mining, same, valid
-        )
-        hidden = self.query_encoder.encode_pair(
-            pairs.context, pairs.input_ids, pairs.attention_mask
-        )
-        everyone = torch.ones_like(pairs.labels, dtype=torch.bool)
-        return head.loss(head(hidden), pairs.labels, everyone)
-
-    def _language(
-        self, state: QueryState, ids: Tensor, mask: Tensor, valid: Tensor
-    ) -> Tensor:
-        """The caption from the queries, whose keys and values are reused."""
-        ids, mask = ids[valid], mask[valid]
-        past = [tuple(part[valid] for part in kv) for kv in state.self_kv]
-        hidden, _ = self.query_encoder.decode_text(self.lm_head.start(ids), mask, past)
-        logits = self.lm_head(hidden, self.query_encoder.word_embeddings.weight)
-        return self.lm_head.loss(logits, ids, mask, valid[valid])
-
-    def _audio_visual(
-        self, tokens: dict[str, Tensor], inputs: dict[str, Tensor]
-    ) -> Tensor:
-        """Sound against picture, whatever the text; only a clip itself is right."""
-        head, key = self.av_head, inputs['clip_key']
-        feats = [pool_tokens(tokens[s]) for s in ('A', 'V')]
-        valid = inputs['has_audio'] & inputs['has_visual']
-        return head.weight * head.loss(
-            head.similarity(*feats, *map(gather_with_grad, feats)),
-            key[:, None] == gather_with_grad(key)[None],
-            valid,
-            gather_with_grad(valid),
-        )
-
-    def _text_streams(self) -> list[str]:
-        heads = (self.contrastive_head, self.matching_head, self.lm_head)
-        wanted = {stream for head in heads for stream in _weights(head)}
-        return [s for s in STREAMS if s in wanted]
-
-    def _encode_streams(
-        self, inputs: dict[str, Tensor], streams: set[str], rows: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Tokens of the streams; a modality that nobody in the batch has is filled.
-
-        All ranks must run the same gathers, also the rank whose batch happens to
-        have no sound; its rows are masked out by has_audio and has_visual. ``rows``,
-        stream -> (B,) bool, says which clips are encoded, the others' tokens being
-        zero; all, if it is empty.
-        """
-        encoder, batch = self.av_encoder, len(inputs['has_audio'])
-        spectrogram, frames = inputs.get('spectrogram'), inputs.get('frames')
-        like = self.query_encoder.query_tokens
-        if spectrogram is None:
-            spectrogram = like.new_zeros(batch, *encoder.spec_size)
-        if frames is None:
-            side = encoder.img_size
-            frames = like.new_zeros(batch, 1, 3, side, side)
-        if frames.shape[1] != 1:
-            raise ValueError(
-                f'training takes one frame a clip, got {frames.shape[1]}; set '
-                "pick='random' in LoadFrames"
-            )
-        wanted = [s for s in STREAMS if s in streams]
-        if not rows or encoder.one_pass:
-            return encoder(spectrogram, frames[:, 0], wanted)
-        encode = {
-            'A': lambda at: encoder.encode_audio(spectrogram[at]),
-            'V': lambda at: encoder.encode_visual(frames[at, 0]),
-        }
-        return {s: _scattered(encode[s](rows[s]), rows[s]) for s in wanted}
-
-    @staticmethod
-    def _valid(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Which samples take part in each stream: modality there, text about it."""
-        there = available(inputs['has_audio'], inputs['has_visual'])
-        about = inputs['caption_streams']
-        return {s: there[s] & about[:, i] for i, s in enumerate(STREAMS)}
-
-    @staticmethod
-    def _same(inputs: dict[str, Tensor]) -> Tensor:
-        """(B, G) bool: the same clip, or the same caption."""
-        keys = torch.stack([inputs['clip_key'], inputs['caption_key']], 1)
-        return (keys[:, None] == gather_with_grad(keys)[None]).any(-1)
+    @property
+    def heads(self) -> dict[str, LossHead]:
+        """All heads of the model by name, in the order in which their losses come."""
+        named = {name: getattr(self, name) for name in HEADS}
+        named |= dict(self.extra_heads.items())
+        return {name: head for name, head in named.items() if head is not None}
 
     # ---------------------------------------------------------------- predict
     def extract(self, inputs: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -366,8 +259,7 @@ class CoAVT(BaseModel):
             on demand ``tokens`` (F, N_av, D) and ``pred_caption`` (name -> str).
         """
         extracted = self.extract(inputs)
-        has = {'A': inputs['has_audio'], 'V': inputs['has_visual']}
-        has['AV'] = has['A'] & has['V']
+        has = available(inputs['has_audio'], inputs['has_visual'])
         pooled = {s: pool_tokens(x) for s, x in extracted['tokens'].items()}
         for i, sample in enumerate(data_samples):
             feats = extracted.get('clip_feats', {})
@@ -447,43 +339,29 @@ class CoAVT(BaseModel):
     @cached_property
     def tokenizer(self):
         """The tokenizer, built when captions are first written."""
-        from coavt_mm.datasets.tokenizer import build_tokenizer
-
         if self.tokenizer_path is None:
             raise ConfigError(
                 'writing captions needs `tokenizer` in the model config: a local '
                 'directory, a vocabulary file or a hub id'
             )
-        tokenizer = build_tokenizer(self.tokenizer_path)
-        ids = {'dec_token_id': '[DEC]', 'end_token_id': '[SEP]'}
-        for name, piece in ids.items():
-            here, there = (
-                getattr(self.lm_head, name),
-                tokenizer.convert_tokens_to_ids(piece),
-            )
-            if here != there:
-                raise ConfigError(
-                    f'lm_head.{name} is {here}, but {piece} has id {there} in the '
-                    f'tokenizer {self.tokenizer_path}'
-                )
+        tokenizer = TOKENIZERS.build(
+            dict(type='WordPieces', name_or_path=self.tokenizer_path)
+        )
+        self.lm_head.check_ids(tokenizer, self.tokenizer_path)
         return tokenizer
 
 
-def _weights(head: nn.Module | None) -> dict[str, float]:
-    return {} if head is None else head.streams
-
-
-def _with_negatives(same: Tensor, streams: list[Tensor]) -> Tensor:
-    """Share of all ranks' clips, (B,) bool a stream, that have a negative in one."""
-    found = [valid & (~same & gather_with_grad(valid)).any(1) for valid in streams]
-    counts = torch.stack([torch.stack(of).any(0).sum() for of in (found, streams)])
-    all_reduce(counts)
-    return counts[0] / counts[1].clamp_min(1)
-
-
-def _scattered(some: Tensor, rows: Tensor) -> Tensor:
-    """(R, ...) back at the R rows of a (B,) bool, zeros elsewhere: (B, ...)."""
-    return some.new_zeros(len(rows), *some.shape[1:]).index_put((rows,), some)
+def _checked_names(heads: dict) -> dict:
+    """The extra heads, if each has a name that nothing else has."""
+    if not isinstance(heads, dict):
+        raise ConfigError(
+            f'CoAVT: extra_heads is a {type(heads).__name__}, but must be a dict of '
+            "name -> head, such as dict(area=dict(type='AreaHead'))"
+        )
+    for name in heads:
+        if name in HEADS or '.' in name or hasattr(nn.ModuleDict, name):
+            raise ConfigError(f'CoAVT: extra_heads.{name}: take another name')
+    return heads
 
 
 def _checked_test_cfg(test_cfg: dict | None) -> dict:

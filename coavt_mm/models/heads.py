@@ -1,52 +1,25 @@
-"""Loss heads of pre-training: contrastive, matching, language modelling.
+"""Loss heads of pre-training: contrastive, language modelling, sound with picture.
 
 Each head names the streams it works on and their weights; a weight of 0 switches a
-stream off, and so does leaving the head out of the model.
+stream off, and so does leaving the head out of the model. Matching is in matching.py.
 
 Letters used in shapes: B clips of this rank, G clips of all ranks, Q queries,
 T text tokens, D width, E projected width.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.layers import global_mean
+from coavt_mm.models.layers import gather_with_grad, global_mean
+from coavt_mm.models.losses import LossHead, LossInputs, Similarity, checked_streams
 from coavt_mm.registry import MODELS
 from coavt_mm.streams import STREAMS
 
-
-def checked_streams(head: str, streams: dict[str, float]) -> dict[str, float]:
-    """The streams of positive weight.
-
-    Raises:
-        ConfigError: If a name or a weight makes no sense.
-    """
-    for stream, weight in streams.items():
-        if stream not in STREAMS:
-            raise ConfigError(
-                f"{head}: unknown stream {stream!r}, expected one of 'AV', 'A', 'V'"
-            )
-        if weight < 0:
-            raise ConfigError(f'{head}: the weight of {stream} is negative: {weight}')
-    return {s: float(w) for s, w in streams.items() if w > 0}
-
-
-class Similarity(NamedTuple):
-    """Scaled similarities of this rank's items with all ranks' items.
-
-    Attributes:
-        clip_to_text (Tensor): (B, G).
-        text_to_clip (Tensor): (B, G).
-    """
-
-    clip_to_text: Tensor
-    text_to_clip: Tensor
+#: The floor keeps a run-away temperature from turning into inf.
+MIN_TEMPERATURE = 1e-3
 
 
 def pool_tokens(tokens: Tensor) -> Tensor:
@@ -64,14 +37,14 @@ def contrastive_loss(
     """Cross-entropy in both directions, averaged; positives share the target evenly.
 
     Args:
-        similarity (Similarity): Two (B, G) matrices.
-        same (Tensor): (B, G) bool, pairs that belong together.
-        valid (Tensor): (B,) bool, samples of this rank that take part.
-        all_valid (Tensor): (G,) bool, samples of all ranks that take part.
-        label_smoothing (float): Share of the target that all samples get.
+        similarity: Two (B, G) matrices.
+        same: (B, G) bool, pairs that belong together.
+        valid: (B,) bool, samples of this rank that take part.
+        all_valid: (G,) bool, samples of all ranks that take part.
+        label_smoothing: Share of the target that all samples get.
 
     Returns:
-        Tensor: Scalar.
+        Scalar.
     """
     positives = (same & all_valid).float()
     target = positives / positives.sum(1, keepdim=True).clamp_min(1)
@@ -85,7 +58,7 @@ def contrastive_loss(
 
 
 @MODELS.register_module()
-class ContrastiveHead(BaseModule):
+class ContrastiveHead(LossHead):
     """Clip-text contrastive loss; similarity is the best of the queries (BLIP-2).
 
     AV-T is the foundation of CoAVT, A-T and V-T are added on top of it; the three
@@ -96,16 +69,18 @@ class ContrastiveHead(BaseModule):
     BLIP-2's loss to the digit.
 
     Args:
-        embed_dims (int): Width D of the query outputs. Defaults to 768.
-        text_dims (int, optional): Width of the text states. Defaults to D.
-        proj_dims (int): Projected width E. Defaults to 256.
-        temperature (float): Initial temperature, learnable; it divides. Defaults to
-            0.07.
-        label_smoothing (float): Defaults to 0.1.
-        streams (dict[str, float]): Weight of each alignment. Defaults to
-            ``dict(AV=1, A=1, V=1)``.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        embed_dims: Width D of the query outputs. In a CoAVT the query encoder's
+            unless given, else 768.
+        text_dims: Width of the text states. In a CoAVT the text encoder's unless
+            given, else D.
+        proj_dims: Projected width E.
+        temperature: Initial temperature, learnable; it divides.
+        label_smoothing: Share of the target that all samples get.
+        streams: Weight of each alignment. Defaults to ``dict(AV=1, A=1, V=1)``.
+        init_cfg: mmengine's initialisation config.
     """
+
+    needs_negatives = True
 
     def __init__(
         self,
@@ -119,10 +94,11 @@ class ContrastiveHead(BaseModule):
     ):
         super().__init__(init_cfg)
         streams = dict.fromkeys(STREAMS, 1.0) if streams is None else streams
-        self.streams = checked_streams('ContrastiveHead', streams)
+        self.streams = checked_streams(type(self).__name__, streams)
         self.label_smoothing = label_smoothing
+        self.embed_dims, self.text_dims = embed_dims, text_dims or embed_dims
         self.query_proj = nn.Linear(embed_dims, proj_dims)
-        self.text_proj = nn.Linear(text_dims or embed_dims, proj_dims)
+        self.text_proj = nn.Linear(self.text_dims, proj_dims)
         self.temperature = nn.Parameter(torch.tensor(float(temperature)))
 
     def project_queries(self, hidden: Tensor) -> Tensor:
@@ -132,6 +108,21 @@ class ContrastiveHead(BaseModule):
     def project_text(self, text_hidden: Tensor) -> Tensor:
         """Text states (B, T, text_dims) -> the [CLS] feature (B, E), L2-normalised."""
         return F.normalize(self.text_proj(text_hidden[:, 0]).float(), dim=-1)
+
+    def logits(self, cosines: Tensor) -> Tensor:
+        """Cosines of any shape, divided by the temperature."""
+        return cosines * (1 / self.temperature.float().clamp_min(MIN_TEMPERATURE))
+
+    def probabilities(self, cosines: Tensor) -> Tensor:
+        """Say how probable each of several texts is for a clip.
+
+        Args:
+            cosines: (..., texts), of one clip with the texts to choose from.
+
+        Returns:
+            (..., texts), which sum up to 1.
+        """
+        return self.logits(cosines).softmax(-1)
 
     def similarity(
         self,
@@ -143,19 +134,45 @@ class ContrastiveHead(BaseModule):
         """Similarities divided by the temperature.
 
         Args:
-            query_feats (Tensor): (B, Q, E) of this rank.
-            text_feats (Tensor): (B, E) of this rank.
-            all_query_feats (Tensor): (G, Q, E) of all ranks.
-            all_text_feats (Tensor): (G, E) of all ranks.
+            query_feats: (B, Q, E) of this rank.
+            text_feats: (B, E) of this rank.
+            all_query_feats: (G, Q, E) of all ranks.
+            all_text_feats: (G, E) of all ranks.
 
         Returns:
-            Similarity: Two (B, G) matrices.
+            Two (B, G) matrices, clips (a) with texts (b).
         """
         clip_to_text = torch.einsum('bqe,ge->bgq', query_feats, all_text_feats)
         text_to_clip = torch.einsum('be,gqe->bgq', text_feats, all_query_feats)
-        # the floor keeps a run-away temperature from turning into inf
-        scale = 1 / self.temperature.float().clamp_min(1e-3)
-        return Similarity(clip_to_text.amax(-1) * scale, text_to_clip.amax(-1) * scale)
+        return Similarity(
+            self.logits(clip_to_text.amax(-1)), self.logits(text_to_clip.amax(-1))
+        )
+
+    def similarities(self, batch: LossInputs) -> dict[str, Similarity]:
+        """Stream -> similarities of a batch, of the streams that are aligned."""
+        return {
+            stream: self.similarity(
+                batch.features.clips[stream],
+                batch.features.texts,
+                gather_with_grad(batch.features.clips[stream]),
+                batch.all_texts,
+            )
+            for stream in self.streams
+        }
+
+    def losses(self, batch: LossInputs) -> dict[str, Tensor]:
+        """``loss_contrastive_*`` of each stream; ``temperature`` to watch."""
+        losses = {
+            f'loss_contrastive_{stream}': weight
+            * self.loss(
+                batch.similarity[stream],
+                batch.same,
+                batch.valid[stream],
+                batch.all_valid[stream],
+            )
+            for stream, weight in self.streams.items()
+        }
+        return {**losses, 'temperature': self.temperature.detach().clone()}
 
     def loss(
         self, similarity: Similarity, same: Tensor, valid: Tensor, all_valid: Tensor
@@ -167,16 +184,18 @@ class ContrastiveHead(BaseModule):
 
 
 @MODELS.register_module()
-class AVContrastiveHead(BaseModule):
+class AVContrastiveHead(LossHead):
     """Contrast of sound and picture on the encoder's mean tokens (CAV-MAE).
 
     It has no parameters: a checkpoint fits whether or not it was trained with it.
 
     Args:
-        weight (float): Of the loss; 0 switches it off. Defaults to 0.
-        temperature (float): Divides the cosines. Defaults to 0.05, CAV-MAE's.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        weight: Of the loss; 0 switches it off.
+        temperature: Divides the cosines. The default is CAV-MAE's.
+        init_cfg: mmengine's initialisation config.
     """
+
+    takes_queries = False
 
     def __init__(
         self,
@@ -198,128 +217,47 @@ class AVContrastiveHead(BaseModule):
         """Cosines of mean tokens divided by the temperature.
 
         Args:
-            audio (Tensor): (B, D) of this rank.
-            visual (Tensor): (B, D) of this rank.
-            all_audio (Tensor): (G, D) of all ranks.
-            all_visual (Tensor): (G, D) of all ranks.
+            audio: (B, D) of this rank.
+            visual: (B, D) of this rank.
+            all_audio: (G, D) of all ranks.
+            all_visual: (G, D) of all ranks.
 
         Returns:
-            Similarity: Two (B, G) matrices, sound to picture and picture to sound.
+            Two (B, G) matrices, sounds (a) with pictures (b).
         """
         return Similarity(
             audio @ all_visual.T / self.temperature,
             visual @ all_audio.T / self.temperature,
         )
 
-    def loss(
-        self, similarity: Similarity, same: Tensor, valid: Tensor, all_valid: Tensor
-    ) -> Tensor:
-        """Cross-entropy in both directions, averaged; see :func:`contrastive_loss`."""
-        return contrastive_loss(similarity, same, valid, all_valid)
+    def losses(self, batch: LossInputs) -> dict[str, Tensor]:
+        """``loss_audio_visual``: whatever the text, only a clip itself is right."""
+        if not self.streams:
+            return {}
+        feats = [pool_tokens(batch.tokens[s]) for s in self.streams]
+        valid = batch.available['AV']
+        loss = contrastive_loss(
+            self.similarity(*feats, *map(gather_with_grad, feats)),
+            batch.same_clip,
+            valid,
+            gather_with_grad(valid),
+        )
+        return {'loss_audio_visual': self.weight * loss}
 
 
 @MODELS.register_module()
-class MatchingHead(BaseModule):
-    """Does the text belong to the clip? Two logits a query, averaged (BLIP-2).
-
-    Args:
-        embed_dims (int): Width D of the query outputs. Defaults to 768.
-        streams (dict[str, float]): Weight of each stream. Defaults to
-            ``dict(AV=1)``.
-        hardness (float): Negatives are drawn with softmax(hardness * similarity / its
-            temperature) as probabilities: 1 is BLIP-2, 0 draws evenly. Without
-            pre-trained text weights hard negatives alone teach nothing for long.
-            Defaults to 1.
-        mine (Sequence[str], optional): Streams whose similarities negatives are drawn
-            by, one at random for each. With ``('AV', 'A', 'V')`` some negatives sound
-            alike and some look alike, so that neither sense suffices to tell them
-            apart. Streams that the contrastive head does not train are left out.
-            None is the stream itself (BLIP-2).
-        init_cfg (dict, optional): mmengine's initialisation config.
-    """
-
-    def __init__(
-        self,
-        embed_dims: int = 768,
-        streams: dict[str, float] | None = None,
-        hardness: float = 1.0,
-        mine: Sequence[str] | None = None,
-        init_cfg: dict | None = None,
-    ):
-        super().__init__(init_cfg)
-        if hardness < 0:
-            raise ConfigError(f'MatchingHead: hardness is negative: {hardness}')
-        streams = {'AV': 1.0} if streams is None else streams
-        self.streams = checked_streams('MatchingHead', streams)
-        unknown = set(mine or ()) - set(STREAMS)
-        if unknown:
-            raise ConfigError(
-                f'MatchingHead: mine names {", ".join(sorted(unknown))}; streams are '
-                f'{", ".join(STREAMS)}'
-            )
-        self.hardness, self.mine = hardness, mine
-        self.fc = nn.Linear(embed_dims, 2)
-
-    def mining(
-        self, stream: str, similarity: dict[str, Similarity]
-    ) -> Similarity | None:
-        """Logits by which the negatives of a stream are drawn.
-
-        Args:
-            stream (str): The stream that is matched.
-            similarity (dict[str, Similarity]): Those of the contrastive head.
-
-        Returns:
-            Similarity: Two (B, G) matrices, in which each row is that of one stream
-            to mine; None where the contrastive head trains none of them.
-        """
-        names = [s for s in self.mine or (stream,) if s in similarity]
-        if not names:
-            return None
-        rows = []
-        for direction in zip(*(similarity[name] for name in names), strict=True):
-            every = torch.stack(direction)  # (streams, B, G)
-            picked = torch.randint(len(names), every.shape[1:2], device=every.device)
-            own = torch.arange(every.shape[1], device=every.device)
-            rows.append(self.hardness * every[picked, own])
-        return Similarity(*rows)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Query outputs of pairs (P, Q, D) -> logits (P, 2); column 1 is 'match'."""
-        return self.fc(hidden).float().mean(1)
-
-    def loss(
-        self, logits: Tensor, labels: Tensor, valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy over the pairs that count.
-
-        Args:
-            logits (Tensor): (P, 2).
-            labels (Tensor): (P,) 1 for a match, 0 for a mismatch.
-            valid (Tensor): (P,) bool.
-
-        Returns:
-            tuple[Tensor, Tensor]: Loss and accuracy, scalars.
-        """
-        loss = F.cross_entropy(logits, labels, reduction='none')
-        correct = (logits.argmax(1) == labels).float()
-        return global_mean(loss, valid), global_mean(correct, valid)
-
-
-@MODELS.register_module()
-class LanguageModelingHead(BaseModule):
+class LanguageModelingHead(LossHead):
     """Next-token prediction with tied word embeddings (BERT's head, BLIP-2's loss).
 
     Args:
-        embed_dims (int): Width D. Defaults to 768.
-        vocab_size (int): Word pieces, [DEC] included. Defaults to 30523.
-        dec_token_id (int): [DEC], put in the place of the first token. Defaults to
-            30522.
-        end_token_id (int): [SEP], which ends a caption. Defaults to 102.
-        label_smoothing (float): Defaults to 0.1.
-        streams (dict[str, float]): Weight of each stream. Defaults to
-            ``dict(AV=1)``.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        embed_dims: Width D. In a CoAVT the query encoder's unless given, else 768.
+        vocab_size: Word pieces, [DEC] included. In a CoAVT the query encoder's unless
+            given, else 30523.
+        dec_token_id: [DEC], put in the place of the first token.
+        end_token_id: [SEP], which ends a caption.
+        label_smoothing: Share of the target that all word pieces get.
+        streams: Weight of each stream. Defaults to ``dict(AV=1)``.
+        init_cfg: mmengine's initialisation config.
     """
 
     def __init__(
@@ -335,6 +273,7 @@ class LanguageModelingHead(BaseModule):
         super().__init__(init_cfg)
         streams = {'AV': 1.0} if streams is None else streams
         self.streams = checked_streams('LanguageModelingHead', streams)
+        self.embed_dims, self.vocab_size = embed_dims, vocab_size
         self.dec_token_id, self.end_token_id = dec_token_id, end_token_id
         self.label_smoothing = label_smoothing
         self.dense = nn.Linear(embed_dims, embed_dims)
@@ -349,32 +288,56 @@ class LanguageModelingHead(BaseModule):
         input_ids[:, 0] = self.dec_token_id
         return input_ids
 
+    def check_ids(self, tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+        """Refuse a tokenizer whose tokens begin or end captions otherwise.
+
+        Raises:
+            ConfigError: The message names the setting.
+        """
+        for name, piece in dict(dec_token_id='[DEC]', end_token_id='[SEP]').items():
+            given, wanted = getattr(self, name), tokenizer.convert_tokens_to_ids(piece)
+            if given != wanted:
+                raise ConfigError(
+                    f'lm_head.{name} is {given}, but {piece} has id {wanted} in the '
+                    f'tokenizer {path}'
+                )
+
     def forward(self, hidden: Tensor, word_embeddings: Tensor) -> Tensor:
         """Text states to logits of the next token.
 
         Args:
-            hidden (Tensor): (B, T, D).
-            word_embeddings (Tensor): (vocab_size, D), the query encoder's.
+            hidden: (B, T, D).
+            word_embeddings: (vocab_size, D), the query encoder's.
 
         Returns:
-            Tensor: (B, T, vocab_size).
+            (B, T, vocab_size).
         """
         hidden = self.norm(F.gelu(self.dense(hidden)))
         return F.linear(hidden, word_embeddings, self.bias)
 
-    def loss(
-        self, logits: Tensor, input_ids: Tensor, attention_mask: Tensor, valid: Tensor
-    ) -> Tensor:
-        """Smoothed cross-entropy a token, padding and left-out clips not counted.
+    def losses(self, batch: LossInputs) -> dict[str, Tensor]:
+        """``loss_lm_*`` of each stream: its captions, written by what queries saw."""
+        encoder, losses = batch.model.query_encoder, {}
+        for stream, weight in self.streams.items():
+            valid = batch.valid[stream]
+            ids, mask = batch.input_ids[valid], batch.attention_mask[valid]
+            # the queries' keys and values are reused
+            past = [(k[valid], v[valid]) for k, v in batch.states[stream].self_kv]
+            hidden, _ = encoder.decode_text(self.start(ids), mask, past)
+            logits = self(hidden, encoder.word_embeddings.weight)
+            losses[f'loss_lm_{stream}'] = weight * self.loss(logits, ids, mask)
+        return losses
+
+    def loss(self, logits: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Smoothed cross-entropy per token, padding not counted.
 
         Args:
-            logits (Tensor): (B, T, vocab_size).
-            input_ids (Tensor): (B, T).
-            attention_mask (Tensor): (B, T), 1 for text and 0 for padding.
-            valid (Tensor): (B,) bool.
+            logits: (B, T, vocab_size).
+            input_ids: (B, T).
+            attention_mask: (B, T), 1 for text and 0 for padding.
 
         Returns:
-            Tensor: Scalar, nats per token.
+            Scalar, nats per token.
         """
         losses = F.cross_entropy(
             logits[:, :-1].float().flatten(0, 1),
@@ -382,5 +345,4 @@ class LanguageModelingHead(BaseModule):
             reduction='none',
             label_smoothing=self.label_smoothing,
         )
-        counted = attention_mask[:, 1:].bool() & valid[:, None]
-        return global_mean(losses, counted.flatten())
+        return global_mean(losses, attention_mask[:, 1:].bool().flatten())

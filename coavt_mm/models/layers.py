@@ -4,7 +4,9 @@ Letters used in shapes: B batch, Q queries, T text tokens, N tokens of any strea
 D width, E projected width, W world size (number of processes).
 """
 
+import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as torch_dist
@@ -12,12 +14,56 @@ import torch.nn.functional as F
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
+from coavt_mm.config import constructor_arguments
+from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 
 
-def build_part(part: dict | nn.Module | None) -> nn.Module | None:
-    """A part of a model, given built, as a config, or not at all."""
-    return MODELS.build(part) if isinstance(part, dict) else part
+def build_part(
+    part: dict | nn.Module | None, name: str = '', **sizes: int | None
+) -> nn.Module | None:
+    """Build a part of a model, which takes the sizes that its config leaves out.
+
+    Args:
+        part: The part, given built, as a config, or not at all.
+        name: Where the part is in the model, for the message.
+        sizes: What the parts around it ask for, by the names of its own arguments,
+            which are its attributes, too; None asks for nothing.
+
+    Returns:
+        The part.
+
+    Raises:
+        ConfigError: If the part has another size.
+    """
+    sizes = {key: size for key, size in sizes.items() if size is not None}
+    if isinstance(part, dict):
+        takes = constructor_arguments(_class_of(part))
+        open_ = [k for k in sizes if k in takes and part.get(k) is None]
+        part = MODELS.build({**part, **{k: sizes[k] for k in open_}})
+    for key, size in sizes.items():
+        given = getattr(part, key, size)
+        if given != size:
+            raise ConfigError(
+                f'{name}.{key} is {given}, but must be {size}, as the parts around it '
+                'have it; left out, it fits by itself'
+            )
+    return part
+
+
+def stated_size(part: dict | nn.Module | None, name: str) -> int | None:
+    """Look up a size of a part, built or not; None where nothing says it."""
+    if not isinstance(part, dict):
+        return getattr(part, name, None)
+    if part.get(name) is not None or not inspect.isclass(_class_of(part)):
+        return part.get(name)
+    argument = inspect.signature(_class_of(part)).parameters.get(name)
+    return argument.default if argument and isinstance(argument.default, int) else None
+
+
+def _class_of(part: dict) -> Any:
+    kind = part.get('type')
+    return MODELS.get(kind) if isinstance(kind, str) else kind
 
 
 def sincos_table(embed_dims: int, rows: int, cols: int) -> Tensor:
@@ -35,7 +81,7 @@ def sincos_table(embed_dims: int, rows: int, cols: int) -> Tensor:
         Tensor: (rows * cols, D), row-major.
     """
     if embed_dims % 4:
-        raise ValueError(f'embed_dims must be a multiple of 4, got {embed_dims}')
+        raise ConfigError(f'embed_dims must be a multiple of 4, not {embed_dims}')
     quarter = embed_dims // 4
     omega = 1 / 10000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
 
@@ -150,7 +196,7 @@ def gather_padded(x: Tensor, value: int = 0) -> Tensor:
     return gather_with_grad(F.pad(x, (0, int(longest) - x.shape[1]), value=value))
 
 
-def global_mean(values: Tensor, weight: Tensor) -> Tensor:
+def global_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean of the counted values over all ranks, right under DDP's averaging.
 
     Ranks may count different numbers of values (missing modalities, padding); a
@@ -158,13 +204,14 @@ def global_mean(values: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         values (Tensor): Values of this rank, any shape.
-        weight (Tensor): Same shape, bool or float: how much each value counts.
+        weight: Same shape, bool or float: how much each value counts. All the same
+            when not given.
 
     Returns:
         Tensor: Scalar whose average over ranks is the weighted mean of all values.
         Zero, with a gradient path, where nothing counts.
     """
-    weight = weight.to(values.dtype)
+    weight = torch.ones_like(values) if weight is None else weight.to(values.dtype)
     count = weight.sum()
     if get_world_size() > 1:
         torch_dist.all_reduce(count)

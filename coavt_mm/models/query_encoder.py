@@ -223,6 +223,7 @@ class QueryEncoder(BaseModule):
                 f'{num_heads}, or dropout {dropout} no share in [0, 1)'
             )
         self.embed_dims, self.num_queries = embed_dims, num_queries
+        self.context_dims, self.vocab_size = context_dims, vocab_size
         self.dropout = dropout
         self.query_tokens = nn.Parameter(torch.zeros(1, num_queries, embed_dims))
         self.word_embeddings = nn.Embedding(vocab_size, embed_dims, padding_idx=0)
@@ -353,9 +354,11 @@ class QueryEncoder(BaseModule):
     def _embed_text(self, input_ids: Tensor, offset: int = 0) -> Tensor:
         end = offset + input_ids.shape[1]
         if end > self.position_embeddings.num_embeddings:
-            raise ValueError(
+            raise ConfigError(
                 f'a text of {end} tokens is longer than max_tokens='
-                f'{self.position_embeddings.num_embeddings} of the query encoder'
+                f'{self.position_embeddings.num_embeddings} of the query encoder; '
+                'shorten the text (max_tokens of TokenizeText, max_new_tokens of '
+                'decoding) or raise it there'
             )
         positions = torch.arange(offset, end, device=input_ids.device)
         x = self.word_embeddings(input_ids) + self.position_embeddings(positions)

@@ -3,7 +3,7 @@ import torch
 from tiny_coavt import samples, tiny_batch, tiny_cfg, tiny_coavt
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models import CoAVT
+from coavt_mm.models import CoAVT, losses
 from coavt_mm.registry import MODELS
 
 LOSSES = {
@@ -218,11 +218,9 @@ def test_a_lone_sense_is_encoded_for_the_clips_that_count(monkeypatch, about_sou
 
     few = losses_and_gradients()
     assert encoded == [about_sound, 8 - about_sound]
-    encode_streams = model._encode_streams
+    encode_streams = losses.encode_streams
     monkeypatch.setattr(
-        model,
-        '_encode_streams',
-        lambda inputs, streams, _: encode_streams(inputs, streams, {}),
+        losses, 'encode_streams', lambda *args: encode_streams(*args[:3], None)
     )
     every = losses_and_gradients()
     assert few.keys() == every.keys()
@@ -344,13 +342,13 @@ def test_parts_that_do_not_fit_are_named(part, setting, value, message):
 
 def test_clear_errors():
     model = tiny_coavt()
-    with pytest.raises(ValueError, match='one caption a clip'):
+    with pytest.raises(ConfigError, match='one caption per clip'):
         batch = tiny_batch(3)
         batch['input_ids'] = batch['input_ids'][:2]
         model(batch, samples(3), mode='loss')
-    with pytest.raises(ValueError, match='one frame a clip'):
+    with pytest.raises(ConfigError, match='one frame per clip'):
         model(tiny_batch(2, num_frames=2), samples(2), mode='loss')
-    with pytest.raises(ValueError, match="got 'losses'"):
+    with pytest.raises(ConfigError, match="got 'losses'"):
         model(tiny_batch(2), mode='losses')
     with pytest.raises(ConfigError, match='test_cfg'):
         tiny_coavt(test_cfg=dict(captions={}))

@@ -11,8 +11,9 @@ from coavt_mm.models import (
     LanguageModelingHead,
     MatchingHead,
 )
-from coavt_mm.models.heads import Similarity, pool_tokens
+from coavt_mm.models.heads import contrastive_loss, pool_tokens
 from coavt_mm.models.layers import draw_negatives
+from coavt_mm.models.losses import Similarity
 
 
 def _contrastive(batch=5, **options):
@@ -107,42 +108,44 @@ def test_negatives_are_mined_from_the_streams_named():
         for s, k in dict(AV=1.0, A=2.0, V=3.0).items()
     }
     own = MatchingHead(embed_dims=4, hardness=0.5).mining('AV', similarity)
-    assert torch.equal(own.clip_to_text, torch.full((200, 3), 0.5))
-    assert torch.equal(own.text_to_clip, torch.full((200, 3), -0.5))
+    assert torch.equal(own.a_to_b, torch.full((200, 3), 0.5))
+    assert torch.equal(own.b_to_a, torch.full((200, 3), -0.5))
     mined = MatchingHead(embed_dims=4, mine=('AV', 'V')).mining('AV', similarity)
     for got, sign in zip(mined, (1, -1), strict=True):
         assert set(got.unique().tolist()) == {sign * 1.0, sign * 3.0}
         assert (got == got[:, :1]).all()  # one stream a row
         assert 60 < (got[:, 0] == sign).sum() < 140
-    assert (mined.clip_to_text != -mined.text_to_clip).any()  # drawn apart
+    assert (mined.a_to_b != -mined.b_to_a).any()  # drawn apart
 
 
 def test_streams_without_similarity_are_not_mined():
     similarity = {'A': Similarity(torch.ones(1, 1), torch.ones(1, 1))}
     head = MatchingHead(embed_dims=4, mine=('AV', 'A'))
-    assert torch.equal(head.mining('AV', similarity).clip_to_text, torch.ones(1, 1))
+    assert torch.equal(head.mining('AV', similarity).a_to_b, torch.ones(1, 1))
     assert head.mining('AV', {}) is None
     assert MatchingHead(embed_dims=4).mining('AV', similarity) is None
     with pytest.raises(ConfigError, match='mine names X'):
         MatchingHead(mine=('AV', 'X'))
 
 
-def test_matching_counts_only_valid_pairs():
+def test_matching_is_cross_entropy_over_the_pairs():
     head = MatchingHead(embed_dims=4)
     logits = torch.tensor([[0.0, 2.0], [0.0, 2.0], [3.0, 0.0]])
     labels = torch.tensor([1, 0, 0])
-    loss, accuracy = head.loss(logits, labels, torch.tensor([True, False, True]))
-    torch.testing.assert_close(loss, F.cross_entropy(logits[[0, 2]], labels[[0, 2]]))
-    assert accuracy == 1
+    loss, accuracy = head.loss(logits, labels)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels))
+    assert accuracy.item() == pytest.approx(2 / 3)
+    loss, accuracy = head.loss(logits[:0], labels[:0])
+    assert loss == accuracy == 0
 
 
-def test_language_loss_ignores_padding_and_left_out_clips():
+def test_language_loss_ignores_padding():
     head = LanguageModelingHead(embed_dims=4, vocab_size=9, dec_token_id=8)
     torch.manual_seed(0)
-    logits = torch.randn(3, 5, 9)
-    ids = torch.tensor([[2, 4, 5, 3, 0], [2, 6, 3, 0, 0], [2, 7, 7, 7, 3]])
+    logits = torch.randn(2, 5, 9)
+    ids = torch.tensor([[2, 4, 5, 3, 0], [2, 6, 3, 0, 0]])
     mask = (ids > 0).long()
-    loss = head.loss(logits, ids, mask, torch.tensor([True, True, False]))
+    loss = head.loss(logits, ids, mask)
     tokens = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     expected = torch.stack(
         [
@@ -151,7 +154,7 @@ def test_language_loss_ignores_padding_and_left_out_clips():
         ]
     ).mean()
     torch.testing.assert_close(loss, expected)
-    assert head.start(ids)[:, 0].tolist() == [8, 8, 8]
+    assert head.start(ids)[:, 0].tolist() == [8, 8]
     assert ids[0, 0] == 2  # the caller's ids stay
 
 
@@ -170,12 +173,12 @@ def test_sound_against_picture_by_hand():
     audio = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     visual = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     similarity = head.similarity(audio, visual, audio, visual)
-    assert similarity.clip_to_text.tolist() == [
+    assert similarity.a_to_b.tolist() == [
         [2, pytest.approx(1.2)],
         [0, pytest.approx(1.6)],
     ]
     yes = torch.ones(2, dtype=torch.bool)
-    found = head.loss(similarity, torch.eye(2, dtype=torch.bool), yes, yes)
+    found = contrastive_loss(similarity, torch.eye(2, dtype=torch.bool), yes, yes)
     log = math.log
     to_visual = log(1 + math.exp(1.2 - 2.0)) + log(1 + math.exp(0.0 - 1.6))
     to_audio = log(1 + math.exp(0.0 - 2.0)) + log(1 + math.exp(1.2 - 1.6))
@@ -186,6 +189,16 @@ def test_sound_against_picture_by_hand():
 def test_sound_against_picture_refuses(bad):
     with pytest.raises(ConfigError, match='AVContrastiveHead'):
         AVContrastiveHead(**bad)
+
+
+@pytest.mark.parametrize('temperature', [0.07, 1.0, 1e-9])
+def test_a_head_says_how_probable_texts_are(temperature):
+    head = ContrastiveHead(embed_dims=4, proj_dims=2, temperature=temperature)
+    cosines = torch.tensor([[0.5, 0.1, -0.2], [0.0, 0.0, 0.3]])
+    scale = max(temperature, 1e-3)  # a run-away temperature gives no inf
+    torch.testing.assert_close(
+        head.probabilities(cosines), (cosines / scale).softmax(-1)
+    )
 
 
 def test_pooled_tokens_are_unit_means():

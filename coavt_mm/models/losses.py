@@ -1,0 +1,272 @@
+"""What a batch offers to the losses, and what every loss head has in common.
+
+Letters: B clips of this rank, each with one caption; G clips of all ranks; N tokens,
+Q queries, T text tokens, D width, E projected width.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from coavt_mm.errors import ConfigError
+from coavt_mm.models.av_encoder import JointAVEncoder
+from coavt_mm.models.layers import gather_with_grad
+from coavt_mm.models.query_encoder import QueryState
+from coavt_mm.streams import STREAMS, available
+
+if TYPE_CHECKING:
+    from coavt_mm.models.coavt import CoAVT
+
+
+class Similarity(NamedTuple):
+    """Scaled similarities of this rank's items with all ranks' items.
+
+    Attributes:
+        a_to_b: (B, G), such as clips with texts, or sounds with pictures.
+        b_to_a: (B, G), the other way round.
+    """
+
+    a_to_b: Tensor
+    b_to_a: Tensor
+
+
+class Features(NamedTuple):
+    """Clips and texts in the space where they are compared; both L2-normalised.
+
+    Attributes:
+        clips: Stream -> (B, Q, E).
+        texts: (B, E).
+    """
+
+    clips: dict[str, Tensor]
+    texts: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LossInputs:
+    """A batch as the losses see it; what several of them need is computed once.
+
+    What is gathered from all ranks is so when the first head asks. All ranks have the
+    same heads in the same order, hence run the same gathers.
+
+    Attributes:
+        model: Whose parts the losses may use.
+        tokens: Stream -> (B, N, D), of the streams that a head asks for. Clips that
+            lack a modality, or have no caption about it, may have any.
+        states: Stream -> what the queries make of the tokens.
+        input_ids: (B, T) token ids.
+        attention_mask: (B, T), 1 for text and 0 for padding.
+        clip_key: (B,) int64, the same number for the same clip.
+        caption_key: (B,) int64, the same number for the same caption.
+        available: Stream -> (B,) bool, whether the clip has its modalities.
+        valid: Stream -> (B,) bool, whether the caption is about it, too.
+    """
+
+    model: 'CoAVT'
+    tokens: dict[str, Tensor]
+    states: dict[str, QueryState]
+    input_ids: Tensor
+    attention_mask: Tensor
+    clip_key: Tensor
+    caption_key: Tensor
+    available: dict[str, Tensor]
+    valid: dict[str, Tensor]
+
+    @cached_property
+    def text_states(self) -> Tensor:
+        """Text states (B, T, D) of the text encoder; [CLS] is the first."""
+        return self.model.encode_text(self.input_ids, self.attention_mask)
+
+    @cached_property
+    def features(self) -> Features:
+        """Clips and texts as the contrastive head projects them.
+
+        Raises:
+            ConfigError: If the model has no contrastive head.
+        """
+        head = self.model.contrastive_head
+        if head is None:
+            raise ConfigError(
+                'a loss head compares clips with texts in the space of the '
+                'contrastive_head, which this CoAVT lacks; give it one, with weights '
+                'of 0 if its own loss is not wanted'
+            )
+        clips = {s: head.project_queries(x.hidden) for s, x in self.states.items()}
+        return Features(clips, head.project_text(self.text_states))
+
+    @cached_property
+    def all_texts(self) -> Tensor:
+        """Text features of all ranks, (G, E)."""
+        return gather_with_grad(self.features.texts)
+
+    @cached_property
+    def similarity(self) -> dict[str, Similarity]:
+        """Stream -> similarities of clips (a) and texts (b); empty without a head."""
+        head = self.model.contrastive_head
+        return {} if head is None else head.similarities(self)
+
+    @cached_property
+    def same(self) -> Tensor:
+        """(B, G) bool: the same clip, or the same caption."""
+        keys = torch.stack([self.clip_key, self.caption_key], 1)
+        return (keys[:, None] == gather_with_grad(keys)[None]).any(-1)
+
+    @cached_property
+    def same_clip(self) -> Tensor:
+        """(B, G) bool: the same clip."""
+        return self.clip_key[:, None] == gather_with_grad(self.clip_key)[None]
+
+    @cached_property
+    def all_valid(self) -> dict[str, Tensor]:
+        """``valid`` of all ranks: stream -> (G,) bool."""
+        rows = gather_with_grad(torch.stack([self.valid[s] for s in STREAMS], 1))
+        return dict(zip(STREAMS, rows.unbind(1), strict=True))
+
+    def share_with_negatives(self, streams: Sequence[str]) -> Tensor:
+        """Share of all ranks' clips that have a clip to be told from, in one stream."""
+        takes_part = [self.valid[s] for s in streams]
+        found = [
+            self.valid[s] & (~self.same & self.all_valid[s]).any(1) for s in streams
+        ]
+        counts = torch.stack(
+            [torch.stack(of).any(0).sum() for of in (found, takes_part)]
+        )
+        all_reduce(counts)
+        return counts[0] / counts[1].clamp_min(1)
+
+
+class LossHead(BaseModule):
+    """A loss of pre-training: a subclass gives its losses by name.
+
+    Attributes:
+        streams: Stream -> weight of its loss, above 0. These streams are encoded.
+        takes_queries: Whether it works on what the queries read for the caption's
+            sake, so on clips with a caption about the stream. Without, it takes the
+            tokens of all clips.
+        needs_negatives: Whether it tells clips apart by their texts, so that the log
+            should say how many have another one to be told from.
+    """
+
+    streams: dict[str, float]
+    takes_queries = True
+    needs_negatives = False
+
+    def losses(self, batch: LossInputs) -> dict[str, Tensor]:
+        """Compute the losses of a batch.
+
+        Args:
+            batch: The batch.
+
+        Returns:
+            Scalars by name. Those with 'loss' in their names are summed up and
+            trained, the others logged.
+        """
+        raise NotImplementedError
+
+
+def checked_streams(head: str, streams: dict[str, float]) -> dict[str, float]:
+    """Return the streams of positive weight.
+
+    Args:
+        head: The class that they are given to, for the message.
+        streams: Stream -> weight.
+
+    Raises:
+        ConfigError: If a name or a weight makes no sense.
+    """
+    for stream, weight in streams.items():
+        if stream not in STREAMS:
+            raise ConfigError(
+                f"{head}: unknown stream {stream!r}, expected one of 'AV', 'A', 'V'"
+            )
+        if weight < 0:
+            raise ConfigError(f'{head}: the weight of {stream} is negative: {weight}')
+    return {s: float(w) for s, w in streams.items() if w > 0}
+
+
+def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
+    """Encode what the heads of a model ask for, in the order of the streams.
+
+    Args:
+        model: The model.
+        inputs: The preprocessor's output, see ``CoAVT.loss``.
+
+    Raises:
+        ConfigError: If the batch isn't one to train on.
+    """
+    _check_captions(inputs)
+    there = available(inputs['has_audio'], inputs['has_visual'])
+    about = inputs['caption_streams']
+    valid = {s: there[s] & about[:, i] for i, s in enumerate(STREAMS)}
+    heads = [head for head in model.heads.values() if head.streams]
+    wanted = {s for head in heads for s in head.streams}
+    queried = {s for head in heads if head.takes_queries for s in head.streams}
+    # a modality that no other stream needs is encoded where a caption is about it
+    by_text = all(head.takes_queries for head in heads) and 'AV' not in wanted
+    rows = valid if by_text and not model.av_encoder.one_pass else None
+    tokens = encode_streams(model.av_encoder, inputs, wanted, rows)
+    return LossInputs(
+        model=model,
+        tokens=tokens,
+        states={s: model.query(tokens[s]) for s in STREAMS if s in queried},
+        input_ids=inputs['input_ids'],
+        attention_mask=inputs['attention_mask'],
+        clip_key=inputs['clip_key'],
+        caption_key=inputs['caption_key'],
+        available=there,
+        valid=valid,
+    )
+
+
+def encode_streams(
+    encoder: JointAVEncoder,
+    inputs: dict[str, Tensor],
+    streams: Collection[str],
+    rows: dict[str, Tensor] | None,
+) -> dict[str, Tensor]:
+    """Tokens of the streams in training.
+
+    Args:
+        encoder: The encoder.
+        inputs: The preprocessor's output.
+        streams: Those that are wanted.
+        rows: Stream 'A' or 'V' -> (B,) bool, the clips that are encoded, the others'
+            tokens being zero. None encodes all.
+
+    Returns:
+        Stream -> (B, N, D).
+    """
+    spectrogram, frames = encoder.training_inputs(inputs)
+    wanted = [s for s in STREAMS if s in streams]
+    if rows is None:
+        return encoder(spectrogram, frames, wanted)
+    encode = {
+        'A': lambda at: encoder.encode_audio(spectrogram[at]),
+        'V': lambda at: encoder.encode_visual(frames[at]),
+    }
+    return {s: _scattered(encode[s](rows[s]), rows[s]) for s in wanted}
+
+
+def _scattered(some: Tensor, rows: Tensor) -> Tensor:
+    """(R, ...) back at the R rows of a (B,) bool, zeros elsewhere: (B, ...)."""
+    return some.new_zeros(len(rows), *some.shape[1:]).index_put((rows,), some)
+
+
+def _check_captions(inputs: dict[str, Tensor]) -> None:
+    """Refuse a batch without one caption per clip."""
+    if 'mix_share' in inputs:
+        raise ConfigError(
+            'augment.mixup is for classification, CoAVT trains on captions; set it to 0'
+        )
+    clips, captions = len(inputs['has_audio']), len(inputs.get('input_ids', ()))
+    if captions != clips:
+        raise ConfigError(
+            f'training takes one caption per clip, got {captions} captions for '
+            f'{clips} clips; use PickCaption and TokenizeText in the pipeline'
+        )
