@@ -15,7 +15,7 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from coavt_mm.errors import CoAVTError
-from coavt_mm.evaluation.ranking import TIE_TOLERANCE
+from coavt_mm.models.similarity import TIE_TOLERANCE
 
 TASKS = ('multi_label', 'single_label')
 TOP = (1, 5)

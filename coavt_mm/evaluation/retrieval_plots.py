@@ -7,8 +7,9 @@ from torch import Tensor
 
 from coavt_mm.evaluation.clips import middle_frame
 from coavt_mm.evaluation.features import StreamFeatures
-from coavt_mm.evaluation.ranking import recall_curve, similarity, top_clips
+from coavt_mm.evaluation.ranking import recall_curve, top_clips
 from coavt_mm.evaluation.report import DIRECTIONS, EQUAL_TEXTS, ceiling_of
+from coavt_mm.models.similarity import similarity
 from coavt_mm.visualization import (
     Hit,
     contact_sheet_figure,

@@ -11,6 +11,7 @@ from mmengine.fileio import dump
 from mmengine.logging import print_log
 from torch import Tensor
 
+from coavt_mm.datasets.captions import check_templates
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.class_report import (
     TITLES,
@@ -23,13 +24,13 @@ from coavt_mm.evaluation.classification import class_mask, class_names_of, label
 from coavt_mm.evaluation.clips import check_samples, describe_clips
 from coavt_mm.evaluation.prompts import (
     check_joint_template,
-    check_templates,
     class_features,
     joint_features,
     joint_scores,
     prompt_scores,
 )
 from coavt_mm.evaluation.report import draw_table, heading
+from coavt_mm.models.similarity import temperature_of
 from coavt_mm.registry import METRICS
 from coavt_mm.streams import FUSED, STREAMS
 from coavt_mm.visualization import label_sets_figure, save_figure
@@ -175,7 +176,7 @@ class ZeroShotMetric(BaseMetric):
             parts = list(cosines.values())
             cosines[FUSED] = {name: sum(p[name] for p in parts) for name in texts}
         if joint:
-            temperature = self.model.contrastive_head.temperature.item()
+            temperature = temperature_of(self.model)
             cosines = {
                 stream: dict(
                     zip(
