@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from coavt_mm.apis.inferencer import CoAVTInferencer
 from coavt_mm.apis.inputs import as_texts, check_number, is_clip
 from coavt_mm.apis.listing import is_strict
-from coavt_mm.apis.session import Model, get_model
-from coavt_mm.apis.ties import tied_order
 from coavt_mm.errors import ClipError, InputError
+from coavt_mm.models.similarity import similarity, tied_order
 from coavt_mm.streams import STREAMS
+
+if TYPE_CHECKING:
+    from coavt_mm.apis.inferencer import CoAVTInferencer
 
 LOGIT_TOLERANCE = 1e-5  # the last bits of a logit are worth more than a cosine's
 
@@ -41,13 +43,13 @@ class _Pair:
 
 
 def retrieve(
+    inferencer: 'CoAVTInferencer',
     query: Any,
     candidates: Any,
     *,
     topk: int = 10,
     stream: str | None = None,
     rerank: int = 0,
-    model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
     on_error: str | None = None,
@@ -61,16 +63,16 @@ def retrieve(
         query: Texts and ``candidates`` clips, or clips and ``candidates`` texts; one or
             several of each, clips also as a folder.
         candidates: See ``query``.
-        topk (int): Hits a query.
-        stream (str, optional): Rank by 'AV', 'A' or 'V'. Default: by the fullest stream
-            that each clip has.
-        rerank (int): So many best hits are ranked anew by matching logit + similarity
+        topk: Hits per query.
+        stream: Rank by 'AV', 'A' or 'V'. Default: by the fullest stream that each clip
+            has.
+        rerank: So many best hits are ranked anew by matching logit + similarity
             (BLIP-2); 0 leaves the similarity alone.
-        model, batch_size, windows, on_error: See :func:`embed`. Of a long clip the best
-            window counts.
+        batch_size, windows, on_error: See :func:`~coavt_mm.apis.tasks.embed`. Of a long
+            clip the best window counts.
 
     Returns:
-        list[dict]: For each query ``query`` (text or name) and ``hits``, best first:
+        For each query ``query`` (text or name) and ``hits``, best first:
         dicts with ``rank`` (from 1), ``candidate`` (name or text), ``index`` among the
         candidates, ``similarity`` (-1 ... 1), ``start``, ``end`` (s), ``stream``, and
         after re-ranking ``match_logit``. Similarities within 1e-6 of each other count
@@ -84,7 +86,6 @@ def retrieve(
             'raise'.
         ConfigError: The model has no part for this.
     """
-    inferencer = get_model(model)
     inferencer.require('contrastive_head', 'embed')
     if rerank:
         inferencer.require('matching_head', 're-rank')
@@ -206,7 +207,7 @@ def _column(
     """A clip with each text (P, E), by the window that fits it best."""
     used = [stream or window['streams'][0] for window in windows]
     scores = np.stack([
-        (window.pop('embeddings')[s] @ feats.T).max(1).mean(0)
+        similarity(feats, window.pop('embeddings')[s]).numpy()
         for window, s in zip(windows, used, strict=True)
     ])  # (windows, P)  # fmt: skip
     best = [tied_order(column)[0] for column in scores.T]
@@ -217,7 +218,7 @@ def _column(
 
 
 def _ranked(
-    inferencer: CoAVTInferencer, pairs: list[_Pair], texts: Sequence[str], rerank: int
+    inferencer: 'CoAVTInferencer', pairs: list[_Pair], texts: Sequence[str], rerank: int
 ) -> list[_Pair]:
     """Best first; the ``rerank`` best anew with the matching logit added."""
     order = tied_order(np.array([pair.similarity for pair in pairs]))
@@ -230,9 +231,9 @@ def _ranked(
 
 
 def _add_logits(
-    inferencer: CoAVTInferencer, pairs: Sequence[_Pair], texts: Sequence[str]
+    inferencer: 'CoAVTInferencer', pairs: Sequence[_Pair], texts: Sequence[str]
 ) -> None:
     ids = inferencer.texts.tokens(texts)
     for pair in pairs:
-        tokens = pair.window['tokens'][pair.stream]
+        tokens = torch.from_numpy(pair.window['tokens'][pair.stream])
         pair.match_logit = float(inferencer.texts.match(tokens, [ids[pair.text]])[0, 1])
