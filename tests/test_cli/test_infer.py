@@ -170,6 +170,13 @@ def test_pictures_need_a_folder(here, run, out):
     assert error.startswith(f'{out}: is no folder')
 
 
+def test_the_old_name_of_a_task(here, capsys):
+    assert parse_args(['picture', 'x.pth', 'a.mp4']).task == 'visualize'
+    assert "'picture' is now called 'visualize'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_args(['pictures', 'x.pth', 'a.mp4'])
+
+
 def test_a_manifest_gives_spans_and_other_sounds(here, run, make_clip, checkpoint):
     data = here / 'data'
     data.mkdir()
