@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from coavt_mm.apis.inputs import as_texts
@@ -51,108 +50,37 @@ class Window:
             self.error = f'{self.clip}: the model gives NaN or inf for this clip'
 
 
-def describe(
-    model: CoAVT | CoAVTClassifier, sample: BaseDataElement, heard: bool, seen: bool
-) -> Window:
-    """Say of a window what it takes no model to say.
+def described(model: CoAVT | CoAVTClassifier, data: dict) -> list[Window]:
+    """Say of the windows of a batch what it takes no model to say.
 
     Args:
         model: Has to take one of the streams.
-        sample: With ``sample_idx``, ``sample_id``, ``shown`` (start, end in s) and
-            ``share``.
-        heard: Whether it has sound.
-        seen: Whether it has a picture.
+        data: From the preprocessor; its samples have ``sample_idx``, ``sample_id``,
+            ``shown`` (start, end in s) and ``share``.
 
     Returns:
-        The window, with ``error`` where there is nothing to answer from.
+        The windows, with ``error`` where there is nothing to answer from.
     """
-    (start, end), there = sample.shown, available(heard, seen)
-    streams = [stream for stream in STREAMS if there[stream]]
-    answer = dict(start=start, end=end, streams=streams)
-    window = Window(sample.sample_idx, sample.sample_id, sample.share, answer)
     wanted = model.test_cfg['stream'] if isinstance(model, CoAVTClassifier) else 'AV'
-    if not streams:
-        window.error = (
-            f'{window.clip}: too little sound for a spectrogram, and no picture, '
-            f'from {start:g} s on'
-        )
-    elif not has_modality_of(wanted, streams):
-        window.error = (
-            f'{window.clip}: this model classifies by stream {wanted}, the clip has '
-            f'{", ".join(streams)} from {start:g} s on'
-        )
-    return window
-
-
-def add_scores(
-    model: CoAVTClassifier, windows: Sequence[Window], batch: dict[str, Tensor]
-) -> None:
-    """Add ``scores`` ((classes,) float32) to the windows of a batch."""
-    for window, scores in zip(windows, model.scores(batch), strict=True):
-        window.answer['scores'] = scores.float().cpu().numpy()
-        window.check_finite([window.answer['scores']])
-
-
-def add_features(
-    model: CoAVT, windows: Sequence[Window], extracted: dict, keep_tokens: bool
-) -> None:
-    """Add ``embeddings`` (stream -> (F, Q, E) float32) to the windows of a batch.
-
-    Args:
-        model: The model.
-        windows: From :func:`describe`.
-        extracted: From ``model.extract`` of their rows.
-        keep_tokens: Whether to add ``tokens`` (stream -> (F, N, D)).
-    """
-    feats = extracted.get('clip_feats', {})
-    for row, window in enumerate(windows):
-        streams = window.answer['streams']
-        window.answer['embeddings'] = {
-            stream: feats[stream][row].float().cpu().numpy()
-            for stream in streams
-            if stream in feats
-        }
-        window.check_finite(window.answer['embeddings'].values())
-        if keep_tokens:
-            window.answer['tokens'] = {
-                stream: extracted['tokens'][stream][row].float().cpu().numpy()
-                for stream in streams
-            }
-
-
-def add_attention(
-    model: CoAVT, windows: Sequence[Window], tokens: dict[str, Tensor]
-) -> None:
-    """Add where the queries look, ``attention`` (F, Q, N), to the drawings."""
-    for row, window in enumerate(windows):
-        maps = model.query_encoder.attention_maps(tokens[window.stream][row])
-        window.drawing['attention'] = maps.mean(1).cpu().numpy()
-
-
-def add_captions(
-    model: CoAVT,
-    windows: Sequence[Window],
-    tokens: dict[str, Tensor],
-    keys: list[int],
-    options: dict,
-) -> None:
-    """Add ``caption``, from the middle frame of the fullest stream.
-
-    Args:
-        model: The model.
-        windows: Those of a batch.
-        tokens: Stream -> (windows, F, N, D).
-        keys: The clips' keys, for drawing.
-        options: Arguments of ``Decoding``.
-    """
-    for stream in STREAMS:
-        good = (i for i, window in enumerate(windows) if not window.error)
-        rows = [i for i in good if windows[i].stream == stream]
-        if rows:
-            middle = tokens[stream][rows, tokens[stream].shape[1] // 2]
-            texts = model.generate(middle, [keys[row] for row in rows], **options)
-            for row, text in zip(rows, texts, strict=True):
-                windows[row].answer['caption'] = text
+    has = (data['inputs'][key].tolist() for key in ('has_audio', 'has_visual'))
+    windows = []
+    for sample, *each in zip(data['data_samples'], *has, strict=True):
+        (start, end), there = sample.shown, available(*each)
+        streams = [stream for stream in STREAMS if there[stream]]
+        answer = dict(start=start, end=end, streams=streams)
+        window = Window(sample.sample_idx, sample.sample_id, sample.share, answer)
+        if not streams:
+            window.error = (
+                f'{window.clip}: too little sound for a spectrogram, and no picture, '
+                f'from {start:g} s on'
+            )
+        elif not has_modality_of(wanted, streams):
+            window.error = (
+                f'{window.clip}: this model classifies by stream {wanted}, the clip '
+                f'has {", ".join(streams)} from {start:g} s on'
+            )
+        windows.append(window)
+    return windows
 
 
 def joined(windows: Sequence[Window]) -> dict:
@@ -246,3 +174,73 @@ class TextReader:
             ]
             logits.append(torch.stack(each).mean(0).float().cpu())
         return torch.cat(logits)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.float().cpu().numpy()
+
+
+def add_scores(
+    model: CoAVTClassifier, windows: Sequence[Window], batch: dict[str, Tensor]
+) -> None:
+    """Add ``scores`` ((classes,) float32) to the windows of a batch."""
+    for window, scores in zip(windows, model.scores(batch), strict=True):
+        window.answer['scores'] = _array(scores)
+        window.check_finite([window.answer['scores']])
+
+
+def add_features(
+    reader: TextReader,
+    windows: Sequence[Window],
+    batch: dict[str, Tensor],
+    keep_tokens: bool = False,
+    caption: dict | None = None,
+    match: Sequence[Tensor] | None = None,
+    view: bool = False,
+) -> None:
+    """Add ``embeddings`` (stream -> (F, Q, E) float32) to the windows of a batch.
+
+    Args:
+        reader: Of the CoAVT's texts.
+        windows: From :func:`described`, without those that have an error.
+        batch: Their rows.
+        keep_tokens: Whether to add ``tokens`` (stream -> (F, N, D)).
+        caption: How to write ``caption``; None writes none.
+        match: P texts' tokens, for ``matches`` (P,); None compares with none.
+        view: Whether to add the queries' ``attention`` (F, Q, N) to the drawing.
+    """
+    model = reader.model
+    extracted = model.extract(batch)
+    tokens, feats = extracted['tokens'], extracted.get('clip_feats', {})
+    for row, window in enumerate(windows):
+        answer, fullest = window.answer, tokens[window.stream][row]  # (F, N, D)
+        own = [stream for stream in answer['streams'] if stream in feats]
+        answer['embeddings'] = {stream: _array(feats[stream][row]) for stream in own}
+        window.check_finite(answer['embeddings'].values())
+        if keep_tokens:
+            answer['tokens'] = {s: _array(tokens[s][row]) for s in answer['streams']}
+        if match is not None:
+            answer['matches'] = _array(reader.match(fullest, match).softmax(-1)[:, 1])
+        if view:
+            maps = model.query_encoder.attention_maps(fullest)
+            window.drawing['attention'] = _array(maps.mean(1))
+    if caption is not None:
+        _add_captions(model, windows, tokens, batch['clip_key'].tolist(), caption)
+
+
+def _add_captions(
+    model: CoAVT,
+    windows: Sequence[Window],
+    tokens: dict[str, Tensor],
+    keys: list[int],
+    options: dict,
+) -> None:
+    """Captions from the middle frame of the fullest stream, a stream at a time."""
+    for stream in STREAMS:
+        good = (i for i, window in enumerate(windows) if not window.error)
+        rows = [i for i in good if windows[i].stream == stream]
+        if rows:
+            middle = tokens[stream][rows, tokens[stream].shape[1] // 2]
+            texts = model.generate(middle, [keys[row] for row in rows], **options)
+            for row, text in zip(rows, texts, strict=True):
+                windows[row].answer['caption'] = text

@@ -16,18 +16,16 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from coavt_mm.apis import retrieval, tasks
 from coavt_mm.apis.answering import (
     TextReader,
     Window,
-    add_attention,
-    add_captions,
     add_features,
     add_scores,
-    describe,
+    described,
     joined,
 )
 from coavt_mm.apis.drawing import input_drawing, save_page
@@ -315,15 +313,13 @@ class CoAVTInferencer(BaseInferencer):
         return packed
 
     @torch.no_grad()
-    def forward(
-        self,
-        inputs: dict,
-        keep_tokens: bool = False,
-        caption: dict | None = None,
-        match: list[Tensor] | None = None,
-        view: bool = False,
-    ) -> list[Window]:
-        """Send one batch through the model; arguments as of the call.
+    def forward(self, inputs: dict, view: bool = False, **wanted) -> list[Window]:
+        """Send one batch through the model.
+
+        Args:
+            inputs: From :meth:`preprocess`.
+            view: Whether to add what a drawing needs.
+            **wanted: See :func:`add_features`.
 
         Returns:
             The windows in order of the clips; with ``error`` where one can't be
@@ -334,11 +330,7 @@ class CoAVTInferencer(BaseInferencer):
         if not packed:
             return failed
         data = self.model.data_preprocessor(packed, False)
-        batch, samples = data['inputs'], data['data_samples']
-        there = batch['has_audio'].tolist(), batch['has_visual'].tolist()
-        found = [
-            describe(self.model, *each) for each in zip(samples, *there, strict=True)
-        ]
+        batch, found = data['inputs'], described(self.model, data)
         rows = [row for row, window in enumerate(found) if not window.error]
         if rows:
             good = [found[row] for row in rows]
@@ -346,34 +338,11 @@ class CoAVTInferencer(BaseInferencer):
             if isinstance(self.model, CoAVTClassifier):
                 add_scores(self.model, good, part)
             else:
-                self._add_features(good, part, keep_tokens, caption, match, view)
+                add_features(self.texts, good, part, view=view, **wanted)
         for row in rows if view else ():
             drawing = input_drawing(self.model, packed, batch, row)
             found[row].drawing.update(drawing)
         return sorted(found + failed, key=lambda window: window.index)
-
-    def _add_features(
-        self,
-        windows: list[Window],
-        batch: dict[str, Tensor],
-        keep_tokens: bool,
-        caption: dict | None,
-        match: list[Tensor] | None,
-        view: bool,
-    ) -> None:
-        """What a CoAVT says of the windows of a batch."""
-        extracted = self.model.extract(batch)
-        add_features(self.model, windows, extracted, keep_tokens)
-        tokens = extracted['tokens']
-        if view:
-            add_attention(self.model, windows, tokens)
-        if caption is not None:
-            keys = batch['clip_key'].tolist()
-            add_captions(self.model, windows, tokens, keys, caption)
-        if match is not None:
-            for row, window in enumerate(windows):
-                logits = self.texts.match(tokens[window.stream][row], match)
-                window.answer['matches'] = logits.softmax(-1)[:, 1].numpy()
 
     # ---------------------------------------------------------------- answers
     def require(self, part: str, what: str) -> nn.Module:

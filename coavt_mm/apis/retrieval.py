@@ -1,6 +1,6 @@
 """Clips for texts, and texts for clips."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,15 @@ class _Pair:
         if self.match_logit is not None:
             scores['match_logit'] = self.match_logit
         return dict(scores, **place, stream=self.stream)
+
+
+@dataclass
+class _Clip:
+    """One of the clips: a pair with each text, or why there is none."""
+
+    name: str
+    pairs: list[_Pair]
+    error: str = ''
 
 
 def retrieve(
@@ -100,16 +109,42 @@ def retrieve(
         side, None, batch_size, on_error, windows=windows, keep_tokens=bool(rerank)
     )
     strict = is_strict(on_error, side)
-    table = _table(answers, inferencer.texts.embed(texts), stream, strict)
-    rows = table.of_texts(texts) if with_text else table.of_clips()
-    for row in rows:
-        ranked = _ranked(inferencer, row.pop('pairs'), texts, rerank)[:topk]
-        for rank, pair in enumerate(ranked, 1):
-            index = pair.clip if with_text else pair.text
-            name = table.names[index] if with_text else texts[index]
-            hit = dict(rank=rank, candidate=name, index=index, **pair.plain())
-            row['hits'].append(hit)
-    return rows
+    clips = _scored(answers, inferencer.texts.embed(texts), stream, strict)
+    names = [clip.name for clip in clips] if with_text else texts
+
+    def hits(pairs: list[_Pair]) -> list[dict]:
+        ranked = _ranked(inferencer, pairs, texts, rerank)[:topk]
+        places = [pair.clip if with_text else pair.text for pair in ranked]
+        return [
+            dict(rank=rank, candidate=names[index], index=index, **pair.plain())
+            for rank, (index, pair) in enumerate(zip(places, ranked, strict=True), 1)
+        ]
+
+    if with_text:
+        return _by_text(texts, clips, hits)
+    return [
+        dict(query=clip.name, hits=hits(clip.pairs))
+        | (dict(error=clip.error) if clip.error else {})
+        for clip in clips
+    ]
+
+
+def _by_text(
+    texts: Sequence[str],
+    clips: Sequence[_Clip],
+    hits: Callable[[list[_Pair]], list[dict]],
+) -> list[dict]:
+    """A query per text; ``errors`` says which clips it is not compared with."""
+    errors = [
+        dict(candidate=clip.name, index=index, error=clip.error)
+        for index, clip in enumerate(clips)
+        if clip.error
+    ]
+    more = dict(errors=errors) if errors else {}
+    return [
+        dict(query=text, hits=hits([c.pairs[i] for c in clips if c.pairs]), **more)
+        for i, text in enumerate(texts)
+    ]
 
 
 def _asks_with_text(query: Any, candidates: Any) -> bool:
@@ -139,69 +174,32 @@ def _is_text(value: Any, what: str) -> bool:
     return not kinds.pop()
 
 
-@dataclass
-class _Table:
-    """Every text with every clip.
-
-    Args:
-        names: Of all clips.
-        columns: Clip -> a pair for each text.
-        errors: Clip -> why it has no column.
-    """
-
-    names: list[str]
-    columns: dict[int, list[_Pair]]
-    errors: dict[int, str]
-
-    def of_texts(self, texts: Sequence[str]) -> list[dict]:
-        """A query each, with its ``pairs``; ``errors`` says which clips are missing."""
-        bad = [
-            dict(candidate=self.names[index], index=index, error=error)
-            for index, error in self.errors.items()
-        ]
-        more = dict(errors=bad) if bad else {}
-        rows = zip(*self.columns.values(), strict=True)
-        rows = rows if self.columns else [()] * len(texts)
-        return [
-            dict(query=text, hits=[], **more, pairs=list(pairs))
-            for text, pairs in zip(texts, rows, strict=True)
-        ]
-
-    def of_clips(self) -> list[dict]:
-        """A query each, with its ``pairs``, or with its ``error``."""
-        return [
-            dict(query=name, hits=[], pairs=self.columns.get(i, []))
-            | (dict(error=self.errors[i]) if i in self.errors else {})
-            for i, name in enumerate(self.names)
-        ]
-
-
-def _table(
+def _scored(
     answers: Iterable[tuple[dict, list]],
     feats: np.ndarray,
     stream: str | None,
     strict: bool,
-) -> _Table:
+) -> list[_Clip]:
     """Score clips as they come; of their features nothing is kept."""
-    table = _Table([], {}, {})
-    for index, (clip, _) in enumerate(answers):
-        table.names.append(clip['clip'])
-        windows = [w for w in clip['windows'] if stream in (None, *w['streams'])]
+    clips = []
+    for index, (found, _) in enumerate(answers):
+        windows = [w for w in found['windows'] if stream in (None, *w['streams'])]
         if windows:
-            table.columns[index] = _column(windows, index, feats, stream)
+            pairs = _pairs(windows, index, feats, stream)
+            clips.append(_Clip(found['clip'], pairs))
             continue
         lack = (
-            f'{clip["clip"]}: has no stream {stream}, only '
-            f'{", ".join(clip["streams"])}; leave `stream` out to rank each clip by '
+            f'{found["clip"]}: has no stream {stream}, only '
+            f'{", ".join(found["streams"])}; leave `stream` out to rank each clip by '
             'what it has'
         )
-        table.errors[index] = clip.get('error', lack)
+        clips.append(_Clip(found['clip'], [], found.get('error', lack)))
         if strict:
-            raise ClipError(table.errors[index])
-    return table
+            raise ClipError(clips[-1].error)
+    return clips
 
 
-def _column(
+def _pairs(
     windows: list[dict], index: int, feats: np.ndarray, stream: str | None
 ) -> list[_Pair]:
     """A clip with each text (P, E), by the window that fits it best."""
