@@ -1,6 +1,6 @@
 """Own clips: ``python tools/infer.py TASK CHECKPOINT CLIP ... [--texts TEXT ...]``.
 
-Tasks: caption, classify, retrieve, match, embed, picture. See docs/quickstart.md.
+Tasks: caption, classify, retrieve, match, embed, visualize. See docs/quickstart.md.
 """
 
 from coavt_mm.cli.infer import main

@@ -1,13 +1,21 @@
 """A trained model on one's own clips.
 
-``load_model('checkpoint.pth')``, then the functions; or ``CoAVTInferencer`` itself.
+``model = load_model('checkpoint.pth')``, then ``model.caption(clip)`` and its other
+methods; the functions ask the model that is loaded, or the one given as ``model=``.
 """
 
-from coavt_mm.apis.functions import caption, classify, embed, match, picture
+from coavt_mm.apis.functions import (
+    caption,
+    classify,
+    embed,
+    load_model,
+    match,
+    picture,
+    retrieve,
+    visualize,
+)
 from coavt_mm.apis.inferencer import CoAVTInferencer
 from coavt_mm.apis.listing import read_clips
-from coavt_mm.apis.retrieval import retrieve
-from coavt_mm.apis.session import load_model
 
 __all__ = [
     'CoAVTInferencer',
@@ -19,4 +27,5 @@ __all__ = [
     'picture',
     'read_clips',
     'retrieve',
+    'visualize',
 ]

@@ -16,16 +16,23 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from coavt_mm.apis.answering import add_features, add_scores, describe, joined
+from coavt_mm.apis import retrieval, tasks
+from coavt_mm.apis.answering import (
+    TextReader,
+    Window,
+    add_features,
+    add_scores,
+    described,
+    joined,
+)
+from coavt_mm.apis.drawing import input_drawing, save_page
 from coavt_mm.apis.inputs import Clip, as_clips, check_number
 from coavt_mm.apis.listing import is_strict
 from coavt_mm.apis.loading import checked_device, config_of
-from coavt_mm.apis.pictures import clip_view, save_picture
 from coavt_mm.apis.pipeline import ClipPipeline
-from coavt_mm.apis.texts import TextReader
 from coavt_mm.apis.windows import Span, spans
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.compat import load_from_local
@@ -40,7 +47,11 @@ _building = threading.Lock()
 
 @INFERENCERS.register_module()
 class CoAVTInferencer(BaseInferencer):
-    """Clips in, plain data out: embeddings by stream, class scores, captions, pictures.
+    """Clips in, plain data out: embeddings by stream, class scores, captions, drawings.
+
+    Its methods :meth:`embed`, :meth:`retrieve`, :meth:`classify`, :meth:`caption`,
+    :meth:`match` and :meth:`visualize` answer what one asks; the call gives all that
+    the model says of clips, in mmengine's form.
 
     Built from a config and a checkpoint, or from a checkpoint alone: its config is
     stored with it as data and never executed. Clips go through the config's own test
@@ -48,12 +59,10 @@ class CoAVTInferencer(BaseInferencer):
     the evaluation extracts.
 
     Args:
-        model (str | Path | dict | Config, optional): Config, or its path. None takes
-            the config out of the checkpoint.
-        weights (str | Path): Checkpoint (.pth or .safetensors).
-        device (str, optional): 'cpu', 'cuda', 'cuda:1'. Default: a GPU where there is
-            one.
-        show_progress (bool): Whether to show a bar for several batches, or where one
+        model: Config, or its path. None takes the config out of the checkpoint.
+        weights: Checkpoint (.pth or .safetensors).
+        device: 'cpu', 'cuda', 'cuda:1'. Default: a GPU where there is one.
+        show_progress: Whether to show a bar for several batches, or where one
             takes more than a second.
 
     Raises:
@@ -62,6 +71,13 @@ class CoAVTInferencer(BaseInferencer):
         CheckpointError: The checkpoint is missing, damaged, unsafe, or of another
             config.
     """
+
+    embed = tasks.embed
+    retrieve = retrieval.retrieve
+    classify = tasks.classify
+    caption = tasks.caption
+    match = tasks.match
+    visualize = tasks.visualize
 
     preprocess_kwargs = {'windows'}
     forward_kwargs = {'keep_tokens', 'caption', 'match', 'view'}
@@ -107,11 +123,11 @@ class CoAVTInferencer(BaseInferencer):
         return pseudo_collate
 
     def _init_visualizer(self, cfg: ConfigDict) -> None:
-        """Pictures are drawn by ``coavt_mm.visualization``, which needs none."""
+        """Build none: ``coavt_mm.visualization`` draws."""
 
     @property
     def seconds(self) -> float:
-        """Length of a window, in s."""
+        """The length of a window, in s."""
         preprocessor = self.model.data_preprocessor
         return self.pipeline.seconds or (
             preprocessor.spec_frames * preprocessor.logmel.hop
@@ -137,34 +153,36 @@ class CoAVTInferencer(BaseInferencer):
                 (.jsonl), or a list of these.
             audio: Sound alone, or the sound of ``inputs``: paths, addresses, bytes, or
                 pairs (waveform (S,) or (C, S) float, rate in Hz).
-            return_datasamples (bool): Whether to return BaseDataElements.
-            batch_size (int): Windows that go through the model at once.
-            on_error (str, optional): What becomes of a clip that can't be read:
-                'raise' ends the call, 'keep' gives it an entry with ``error`` in place
-                of an answer. Default: 'raise' for a single clip, 'keep' for a list, a
-                folder and a manifest.
+            return_datasamples: Whether to return BaseDataElements.
+            batch_size: Windows that go through the model at once.
+            on_error: What becomes of a clip that can't be read: 'raise' ends the call,
+                'keep' gives it an entry with ``error`` in place of an answer. Default:
+                'raise' for a single clip, 'keep' for a list, a folder and a manifest.
             **kwargs: ``windows`` (bool): cut longer clips into windows, default True;
                 ``keep_tokens`` (bool): add each stream's tokens (F, N, D);
                 ``caption`` (dict): arguments of ``Decoding``, writes captions;
                 ``match`` (list of tensors): P texts' tokens, adds ``matches``, the
                 probabilities (P,) that they belong to the window;
-                ``out_dir`` (str): save a picture of each clip there, with the best of
-                ``texts`` (list of str).
+                ``out_dir`` (str): draw each clip there, with the best of ``texts``
+                (list of str).
 
         Returns:
-            dict: ``predictions``, one dict a clip: ``clip`` (name), ``streams`` (those
-            that it has, of AV, A, V) and ``windows``: a list of dicts with ``start``,
+            ``predictions``, one dict per clip: ``clip`` (name), ``streams`` (those that
+            it has, of AV, A, V) and ``windows``: a list of dicts with ``start``,
             ``end`` (s), ``streams``, ``embeddings`` (stream -> (F, Q, E) float32,
             L2-normalised) or, of a classifier, ``scores`` ((classes,) float32), and
             ``caption`` (str); both are empty where there is an ``error`` (str, one
-            line). ``visualization``: paths of pictures.
+            line). ``visualization``: paths of the drawings.
 
         Raises:
             InputError: An input is of a wrong type or shape, or there is none.
             ClipError: A clip can't be read, and ``on_error`` is 'raise'.
         """
-        answers = self.answers(inputs, audio, batch_size, on_error, **kwargs)
-        return self.postprocess(*_unzipped(answers), return_datasamples)
+        preds, drawings = [], []
+        for clip, drawn in self.answers(inputs, audio, batch_size, on_error, **kwargs):
+            preds.append(clip)
+            drawings += drawn
+        return self.postprocess(preds, drawings, return_datasamples)
 
     def answers(
         self,
@@ -174,12 +192,12 @@ class CoAVTInferencer(BaseInferencer):
         on_error: str | None = None,
         **kwargs,
     ) -> Iterator[tuple[dict, list[Path]]]:
-        """Clip by clip what the call gives, so that not all has to be held at once.
+        """Answer clip by clip, so that not all has to be held at once.
 
         Arguments and errors are those of the call.
 
         Returns:
-            Iterator: A clip's dict of ``predictions``, and its pictures.
+            A clip's dict of ``predictions``, and its drawings.
         """
         unknown = set(kwargs) - self.preprocess_kwargs - self.forward_kwargs
         unknown -= self.visualize_kwargs
@@ -199,17 +217,17 @@ class CoAVTInferencer(BaseInferencer):
     def _answers(
         self, clips: list[Clip], batch_size: int, strict: bool, kwargs: dict
     ) -> Iterator[tuple[dict, list[Path]]]:
-        pre, forward, visual, _ = self._dispatch_kwargs(**kwargs)
-        bad = []
+        pre, forward, page, _ = self._dispatch_kwargs(**kwargs)
+        bad, draw = [], self._drawer(**page)
         with self._bar(len(clips), batch_size) as bar:
             found = self._windows(
                 self.preprocess(clips, batch_size, **pre), forward, bar
             )
-            for _, group in groupby(found, lambda window: window['index']):
+            for _, group in groupby(found, lambda window: window.index):
                 windows = list(group)
                 answer = joined(windows)
                 if 'error' not in answer:
-                    yield answer, self.visualize(clips, windows, **visual)
+                    yield answer, draw(windows)
                     continue
                 if strict:
                     raise ClipError(answer['error'])
@@ -222,12 +240,25 @@ class CoAVTInferencer(BaseInferencer):
                 stacklevel=2,
             )
 
+    def _drawer(
+        self, out_dir: str | Path | None = None, texts: Sequence[str] | None = None
+    ) -> Callable[[list[Window]], list[Path]]:
+        """Drawings of a clip from its windows; the texts are embedded once."""
+        if out_dir is None:
+            return lambda windows: []
+        feats = None
+        if isinstance(self.model, CoAVTClassifier):
+            texts = self.class_names()
+        elif texts is not None:
+            feats = self.texts.embed(texts)
+        return lambda windows: [save_page(self.model, windows, out_dir, texts, feats)]
+
     def _windows(
         self, batches: Iterator[dict], options: dict, bar: tqdm
-    ) -> Iterator[dict]:
+    ) -> Iterator[Window]:
         for batch in batches:
             found = self.forward(batch, **options)
-            bar.update(found[-1]['index'] + found[-1]['share'] - bar.n)
+            bar.update(found[-1].index + found[-1].share - bar.n)
             yield from found
 
     def _bar(self, clips: int, batch_size: int) -> tqdm:
@@ -246,21 +277,22 @@ class CoAVTInferencer(BaseInferencer):
         """Read clips, window by window, and collate them to batches.
 
         Args:
-            inputs (list[Clip]): From :func:`as_clips`.
-            batch_size (int): Windows a batch.
-            windows (bool): Whether to cut longer clips.
+            inputs: From :func:`as_clips`.
+            batch_size: Windows per batch.
+            windows: Whether to cut longer clips.
 
         Yields:
-            dict: What the model's preprocessor takes, as far as clips can be read, and
-            ``failed``: a dict with ``index``, ``clip`` and ``error`` for each other.
+            What the model's preprocessor takes, as far as clips can be read, and
+            ``failed``, the windows that can't be.
         """
         samples = self._samples(inputs, windows)
         for chunk in self._get_chunk_data(samples, batch_size):
-            good = [sample for sample in chunk if 'error' not in sample]
+            good = [sample for sample in chunk if not isinstance(sample, Window)]
             batch = self.collate_fn(good) if good else {}
-            yield dict(batch, failed=[each for each in chunk if 'error' in each])
+            failed = [sample for sample in chunk if isinstance(sample, Window)]
+            yield dict(batch, failed=failed)
 
-    def _samples(self, clips: list[Clip], windows: bool) -> Iterator[dict]:
+    def _samples(self, clips: list[Clip], windows: bool) -> Iterator[dict | Window]:
         for index, clip in enumerate(clips):
             try:
                 clip.check()
@@ -272,7 +304,7 @@ class CoAVTInferencer(BaseInferencer):
                 reason = ' '.join(str(error).replace('<bytes>', clip.name).split())
                 named = reason.startswith((clip.name, source_name(clip.name)))
                 reason = reason if named else f'{clip.name}: {reason}'
-                yield dict(index=index, clip=clip.name, error=reason, share=1.0)
+                yield Window(index, clip.name, error=reason)
 
     def _sample(self, index: int, name: str, span: Span) -> dict:
         packed = self.pipeline(dict(span.row, sample_id=name, sample_idx=index))
@@ -281,57 +313,40 @@ class CoAVTInferencer(BaseInferencer):
         return packed
 
     @torch.no_grad()
-    def forward(
-        self,
-        inputs: dict,
-        keep_tokens: bool = False,
-        caption: dict | None = None,
-        match: list[Tensor] | None = None,
-        view: bool = False,
-    ) -> list[dict]:
-        """One batch through the model; arguments as of the call.
+    def forward(self, inputs: dict, view: bool = False, **wanted) -> list[Window]:
+        """Send one batch through the model.
+
+        Args:
+            inputs: From :meth:`preprocess`.
+            view: Whether to add what a drawing needs.
+            **wanted: See :func:`add_features`.
 
         Returns:
-            list[dict]: A dict a window, with ``index`` of its clip, in order of the
-            clips; with ``error`` where it can't be answered.
+            The windows in order of the clips; with ``error`` where one can't be
+            answered.
         """
         packed = dict(inputs)
         failed = packed.pop('failed', [])
         if not packed:
             return failed
         data = self.model.data_preprocessor(packed, False)
-        batch, samples = data['inputs'], data['data_samples']
-        there = batch['has_audio'].tolist(), batch['has_visual'].tolist()
-        found = [
-            describe(self.model, *each) for each in zip(samples, *there, strict=True)
-        ]
-        rows = [row for row, window in enumerate(found) if 'error' not in window]
+        batch, found = data['inputs'], described(self.model, data)
+        rows = [row for row, window in enumerate(found) if not window.error]
         if rows:
             good = [found[row] for row in rows]
             part = {key: value[rows] for key, value in batch.items()}
             if isinstance(self.model, CoAVTClassifier):
                 add_scores(self.model, good, part)
             else:
-                keep = keep_tokens or match is not None
-                add_features(self.model, good, part, keep, caption, view)
-                self._add_matches(good, match, keep_tokens)
+                add_features(self.texts, good, part, view=view, **wanted)
         for row in rows if view else ():
-            drawn = clip_view(self.model, packed, batch, row)
-            found[row].setdefault('view', {}).update(drawn)
-        return sorted(found + failed, key=lambda window: window['index'])
-
-    def _add_matches(
-        self, found: list[dict], texts: list[Tensor] | None, keep_tokens: bool
-    ) -> None:
-        """By the fullest stream; a long film's tokens are many, they are not kept."""
-        for window in found if texts is not None else ():
-            tokens = window['tokens'] if keep_tokens else window.pop('tokens')
-            logits = self.texts.match(tokens[window['streams'][0]], texts)
-            window['matches'] = torch.from_numpy(logits).softmax(-1)[:, 1].numpy()
+            drawing = input_drawing(self.model, packed, batch, row)
+            found[row].drawing.update(drawing)
+        return sorted(found + failed, key=lambda window: window.index)
 
     # ---------------------------------------------------------------- answers
     def require(self, part: str, what: str) -> nn.Module:
-        """A part of the model, or an error that says what it would take.
+        """Return a part of the model, or say what it would take.
 
         Raises:
             ConfigError: The model has no such part.
@@ -344,7 +359,7 @@ class CoAVTInferencer(BaseInferencer):
         return found
 
     def class_names(self) -> list[str]:
-        """Names of a classifier's classes.
+        """Return the names of a classifier's classes.
 
         Raises:
             ConfigError: Neither config nor checkpoint has them.
@@ -357,33 +372,13 @@ class CoAVTInferencer(BaseInferencer):
             )
         return list(names)
 
-    def visualize(
-        self,
-        inputs: list[Clip],
-        preds: list[dict],
-        out_dir: str | Path | None = None,
-        texts: Sequence[str] | None = None,
-    ) -> list[Path]:
-        """Save a picture of a clip from its windows, see :func:`save_picture`."""
-        return [] if out_dir is None else [save_picture(self, preds, out_dir, texts)]
-
     def postprocess(
         self,
         preds: list[dict],
         visualization: list[Path],
         return_datasample: bool = False,
     ) -> dict:
-        """The answer in mmengine's form."""
+        """Give the answer mmengine's form."""
         if return_datasample:
             preds = [BaseDataElement(metainfo=answer) for answer in preds]
         return dict(predictions=preds, visualization=visualization)
-
-
-def _unzipped(
-    answers: Iterator[tuple[dict, list[Path]]],
-) -> tuple[list[dict], list[Path]]:
-    clips, pictures = [], []
-    for clip, drawn in answers:
-        clips.append(clip)
-        pictures += drawn
-    return clips, pictures

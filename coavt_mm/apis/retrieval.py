@@ -1,18 +1,20 @@
 """Clips for texts, and texts for clips."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from coavt_mm.apis.inferencer import CoAVTInferencer
 from coavt_mm.apis.inputs import as_texts, check_number, is_clip
 from coavt_mm.apis.listing import is_strict
-from coavt_mm.apis.session import Model, get_model
-from coavt_mm.apis.ties import tied_order
 from coavt_mm.errors import ClipError, InputError
+from coavt_mm.models.similarity import similarity, tied_order
 from coavt_mm.streams import STREAMS
+
+if TYPE_CHECKING:
+    from coavt_mm.apis.inferencer import CoAVTInferencer
 
 LOGIT_TOLERANCE = 1e-5  # the last bits of a logit are worth more than a cosine's
 
@@ -40,14 +42,23 @@ class _Pair:
         return dict(scores, **place, stream=self.stream)
 
 
+@dataclass
+class _Clip:
+    """One of the clips: a pair with each text, or why there is none."""
+
+    name: str
+    pairs: list[_Pair]
+    error: str = ''
+
+
 def retrieve(
+    inferencer: 'CoAVTInferencer',
     query: Any,
     candidates: Any,
     *,
     topk: int = 10,
     stream: str | None = None,
     rerank: int = 0,
-    model: Model | None = None,
     batch_size: int = 8,
     windows: bool = True,
     on_error: str | None = None,
@@ -61,16 +72,16 @@ def retrieve(
         query: Texts and ``candidates`` clips, or clips and ``candidates`` texts; one or
             several of each, clips also as a folder.
         candidates: See ``query``.
-        topk (int): Hits a query.
-        stream (str, optional): Rank by 'AV', 'A' or 'V'. Default: by the fullest stream
-            that each clip has.
-        rerank (int): So many best hits are ranked anew by matching logit + similarity
+        topk: Hits per query.
+        stream: Rank by 'AV', 'A' or 'V'. Default: by the fullest stream that each clip
+            has.
+        rerank: So many best hits are ranked anew by matching logit + similarity
             (BLIP-2); 0 leaves the similarity alone.
-        model, batch_size, windows, on_error: See :func:`embed`. Of a long clip the best
-            window counts.
+        batch_size, windows, on_error: See :func:`~coavt_mm.apis.tasks.embed`. Of a long
+            clip the best window counts.
 
     Returns:
-        list[dict]: For each query ``query`` (text or name) and ``hits``, best first:
+        For each query ``query`` (text or name) and ``hits``, best first:
         dicts with ``rank`` (from 1), ``candidate`` (name or text), ``index`` among the
         candidates, ``similarity`` (-1 ... 1), ``start``, ``end`` (s), ``stream``, and
         after re-ranking ``match_logit``. Similarities within 1e-6 of each other count
@@ -84,7 +95,6 @@ def retrieve(
             'raise'.
         ConfigError: The model has no part for this.
     """
-    inferencer = get_model(model)
     inferencer.require('contrastive_head', 'embed')
     if rerank:
         inferencer.require('matching_head', 're-rank')
@@ -99,16 +109,42 @@ def retrieve(
         side, None, batch_size, on_error, windows=windows, keep_tokens=bool(rerank)
     )
     strict = is_strict(on_error, side)
-    table = _table(answers, inferencer.texts.embed(texts), stream, strict)
-    rows = table.of_texts(texts) if with_text else table.of_clips()
-    for row in rows:
-        ranked = _ranked(inferencer, row.pop('pairs'), texts, rerank)[:topk]
-        for rank, pair in enumerate(ranked, 1):
-            index = pair.clip if with_text else pair.text
-            name = table.names[index] if with_text else texts[index]
-            hit = dict(rank=rank, candidate=name, index=index, **pair.plain())
-            row['hits'].append(hit)
-    return rows
+    clips = _scored(answers, inferencer.texts.embed(texts), stream, strict)
+    names = [clip.name for clip in clips] if with_text else texts
+
+    def hits(pairs: list[_Pair]) -> list[dict]:
+        ranked = _ranked(inferencer, pairs, texts, rerank)[:topk]
+        places = [pair.clip if with_text else pair.text for pair in ranked]
+        return [
+            dict(rank=rank, candidate=names[index], index=index, **pair.plain())
+            for rank, (index, pair) in enumerate(zip(places, ranked, strict=True), 1)
+        ]
+
+    if with_text:
+        return _by_text(texts, clips, hits)
+    return [
+        dict(query=clip.name, hits=hits(clip.pairs))
+        | (dict(error=clip.error) if clip.error else {})
+        for clip in clips
+    ]
+
+
+def _by_text(
+    texts: Sequence[str],
+    clips: Sequence[_Clip],
+    hits: Callable[[list[_Pair]], list[dict]],
+) -> list[dict]:
+    """A query per text; ``errors`` says which clips it is not compared with."""
+    errors = [
+        dict(candidate=clip.name, index=index, error=clip.error)
+        for index, clip in enumerate(clips)
+        if clip.error
+    ]
+    more = dict(errors=errors) if errors else {}
+    return [
+        dict(query=text, hits=hits([c.pairs[i] for c in clips if c.pairs]), **more)
+        for i, text in enumerate(texts)
+    ]
 
 
 def _asks_with_text(query: Any, candidates: Any) -> bool:
@@ -138,75 +174,38 @@ def _is_text(value: Any, what: str) -> bool:
     return not kinds.pop()
 
 
-@dataclass
-class _Table:
-    """Every text with every clip.
-
-    Args:
-        names: Of all clips.
-        columns: Clip -> a pair for each text.
-        errors: Clip -> why it has no column.
-    """
-
-    names: list[str]
-    columns: dict[int, list[_Pair]]
-    errors: dict[int, str]
-
-    def of_texts(self, texts: Sequence[str]) -> list[dict]:
-        """A query each, with its ``pairs``; ``errors`` says which clips are missing."""
-        bad = [
-            dict(candidate=self.names[index], index=index, error=error)
-            for index, error in self.errors.items()
-        ]
-        more = dict(errors=bad) if bad else {}
-        rows = zip(*self.columns.values(), strict=True)
-        rows = rows if self.columns else [()] * len(texts)
-        return [
-            dict(query=text, hits=[], **more, pairs=list(pairs))
-            for text, pairs in zip(texts, rows, strict=True)
-        ]
-
-    def of_clips(self) -> list[dict]:
-        """A query each, with its ``pairs``, or with its ``error``."""
-        return [
-            dict(query=name, hits=[], pairs=self.columns.get(i, []))
-            | (dict(error=self.errors[i]) if i in self.errors else {})
-            for i, name in enumerate(self.names)
-        ]
-
-
-def _table(
+def _scored(
     answers: Iterable[tuple[dict, list]],
     feats: np.ndarray,
     stream: str | None,
     strict: bool,
-) -> _Table:
+) -> list[_Clip]:
     """Score clips as they come; of their features nothing is kept."""
-    table = _Table([], {}, {})
-    for index, (clip, _) in enumerate(answers):
-        table.names.append(clip['clip'])
-        windows = [w for w in clip['windows'] if stream in (None, *w['streams'])]
+    clips = []
+    for index, (found, _) in enumerate(answers):
+        windows = [w for w in found['windows'] if stream in (None, *w['streams'])]
         if windows:
-            table.columns[index] = _column(windows, index, feats, stream)
+            pairs = _pairs(windows, index, feats, stream)
+            clips.append(_Clip(found['clip'], pairs))
             continue
         lack = (
-            f'{clip["clip"]}: has no stream {stream}, only '
-            f'{", ".join(clip["streams"])}; leave `stream` out to rank each clip by '
+            f'{found["clip"]}: has no stream {stream}, only '
+            f'{", ".join(found["streams"])}; leave `stream` out to rank each clip by '
             'what it has'
         )
-        table.errors[index] = clip.get('error', lack)
+        clips.append(_Clip(found['clip'], [], found.get('error', lack)))
         if strict:
-            raise ClipError(table.errors[index])
-    return table
+            raise ClipError(clips[-1].error)
+    return clips
 
 
-def _column(
+def _pairs(
     windows: list[dict], index: int, feats: np.ndarray, stream: str | None
 ) -> list[_Pair]:
     """A clip with each text (P, E), by the window that fits it best."""
     used = [stream or window['streams'][0] for window in windows]
     scores = np.stack([
-        (window.pop('embeddings')[s] @ feats.T).max(1).mean(0)
+        similarity(feats, window.pop('embeddings')[s]).numpy()
         for window, s in zip(windows, used, strict=True)
     ])  # (windows, P)  # fmt: skip
     best = [tied_order(column)[0] for column in scores.T]
@@ -217,7 +216,7 @@ def _column(
 
 
 def _ranked(
-    inferencer: CoAVTInferencer, pairs: list[_Pair], texts: Sequence[str], rerank: int
+    inferencer: 'CoAVTInferencer', pairs: list[_Pair], texts: Sequence[str], rerank: int
 ) -> list[_Pair]:
     """Best first; the ``rerank`` best anew with the matching logit added."""
     order = tied_order(np.array([pair.similarity for pair in pairs]))
@@ -230,9 +229,9 @@ def _ranked(
 
 
 def _add_logits(
-    inferencer: CoAVTInferencer, pairs: Sequence[_Pair], texts: Sequence[str]
+    inferencer: 'CoAVTInferencer', pairs: Sequence[_Pair], texts: Sequence[str]
 ) -> None:
     ids = inferencer.texts.tokens(texts)
     for pair in pairs:
-        tokens = pair.window['tokens'][pair.stream]
+        tokens = torch.from_numpy(pair.window['tokens'][pair.stream])
         pair.match_logit = float(inferencer.texts.match(tokens, [ids[pair.text]])[0, 1])

@@ -9,11 +9,9 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
-from coavt_mm.apis.functions import caption, classify, embed, match, picture
-from coavt_mm.apis.listing import has_media_suffix, is_manifest, listed, read_clips
-from coavt_mm.apis.retrieval import retrieve
-from coavt_mm.apis.session import load_model
-from coavt_mm.apis.writing import check_target, write_answers
+from coavt_mm.apis import CoAVTInferencer, load_model, read_clips
+from coavt_mm.apis.listing import has_media_suffix, is_manifest, listed
+from coavt_mm.cli.writing import check_target, write_answers
 from coavt_mm.errors import ClipError, shown
 
 
@@ -22,7 +20,7 @@ def _parser() -> ArgumentParser:
         description='A trained model on own clips. Ends with status 1 if a clip can '
         'not be read; the others are answered all the same.'
     )
-    parser.add_argument('task', choices=TASKS)
+    parser.add_argument('task', choices=TASKS, type=_task)
     parser.add_argument('checkpoint', help='.pth or .safetensors')
     parser.add_argument(
         'clips',
@@ -44,8 +42,8 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument(
         '--out',
-        help='file for the answers, .json or .csv (embed: .npz or .json); for picture '
-        'the folder, default: pictures',
+        help='file for the answers, .json or .csv (embed: .npz or .json); for '
+        'visualize the folder, default: pictures',
     )
     parser.add_argument(
         '--on-error',
@@ -54,6 +52,14 @@ def _parser() -> ArgumentParser:
         'several clips are given',
     )
     return parser
+
+
+def _task(word: str) -> str:
+    """The task, also by its old name."""
+    if word != 'picture':
+        return word
+    print("The task 'picture' is now called 'visualize'", file=sys.stderr)
+    return 'visualize'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
@@ -99,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
         model = load_model(args.checkpoint, args.config, args.device)
-        options = dict(model=model, batch_size=args.batch_size, on_error=args.on_error)
-        answers = task.ask(clips, args, options)
+        options = dict(batch_size=args.batch_size, on_error=args.on_error)
+        answers = task.ask(model, clips, args, options)
     if target:
         write_answers(answers, target)
     answers = answers['clips'] if isinstance(answers, dict) else answers
@@ -167,9 +173,9 @@ def _windows(found: dict) -> Iterator[str]:
             yield f'{_place(found["clip"], dict(window, stream=stream))}  {feats.shape}'
 
 
-def _picture(found: dict) -> Iterator[str]:
-    if 'picture' in found:
-        yield found['picture']
+def _drawings(found: dict) -> Iterator[str]:
+    if 'drawing' in found:
+        yield found['drawing']
 
 
 def _place(name: str, window: dict) -> str:
@@ -177,9 +183,12 @@ def _place(name: str, window: dict) -> str:
     return f'{name} [{window["start"]:.1f}-{end} s, {window["stream"]}]'
 
 
-def _draw(clips: Any, args: Namespace, options: dict) -> list[dict]:
-    drawn = picture(clips, args.out or 'pictures', args.texts or None, **options)
-    return [x if isinstance(x, dict) else dict(picture=str(x)) for x in drawn]
+def _draw(
+    model: CoAVTInferencer, clips: Any, args: Namespace, options: dict
+) -> list[dict]:
+    folder = args.out or 'pictures'
+    drawn = model.visualize(clips, folder, args.texts or None, **options)
+    return [x if isinstance(x, dict) else dict(drawing=str(x)) for x in drawn]
 
 
 @dataclass(frozen=True)
@@ -187,37 +196,42 @@ class Task:
     """What a word on the command line does.
 
     Args:
-        ask: From clips, command line and common options to answers.
+        ask: From model, clips, command line and common options to answers.
         lines: From an answer to lines of text.
         suffixes: Of files that answers go to.
     """
 
-    ask: Callable[[Any, Namespace, dict], Any]
+    ask: Callable[[CoAVTInferencer, Any, Namespace, dict], Any]
     lines: Callable[[dict], Iterator[str]]
     suffixes: tuple[str, ...] = ('.json', '.csv')
 
 
 TASKS = {
-    'caption': Task(lambda clips, _, options: caption(clips, **options), _captions),
+    'caption': Task(
+        lambda model, clips, _, options: model.caption(clips, **options), _captions
+    ),
     'classify': Task(
-        lambda clips, args, options: classify(
+        lambda model, clips, args, options: model.classify(
             clips, args.texts or None, topk=args.topk, **options
         ),
         _labels,
     ),
     'retrieve': Task(
-        lambda clips, args, options: retrieve(
+        lambda model, clips, args, options: model.retrieve(
             args.texts, clips, topk=args.topk, **options
         ),
         _hits,
     ),
     'match': Task(
-        lambda clips, args, options: match(clips, args.texts, **options), _matches
+        lambda model, clips, args, options: model.match(clips, args.texts, **options),
+        _matches,
     ),
     'embed': Task(
-        lambda clips, args, options: embed(clips, text=args.texts or None, **options),
+        lambda model, clips, args, options: model.embed(
+            clips, text=args.texts or None, **options
+        ),
         _windows,
         ('.npz', '.json'),
     ),
-    'picture': Task(_draw, _picture, ()),
+    'visualize': Task(_draw, _drawings, ()),
 }

@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import CoAVTError, ConfigError
-from coavt_mm.evaluation.ranking import TIE_TOLERANCE
+from coavt_mm.models.similarity import TIE_TOLERANCE
 
 #: Task -> the mean that stands for it, and what each class has.
 MAIN = {'multi_label': 'mAP', 'single_label': 'top1'}

@@ -15,6 +15,7 @@ from torch import Tensor
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.features import StreamFeatures, normalise, text_groups
 from coavt_mm.evaluation.ranking import score_blocks, slices, top_captions, top_clips
+from coavt_mm.models.similarity import padded
 
 __all__ = [
     'PairScorer',
@@ -111,17 +112,15 @@ class PairScorer:
 
     def _score(self, held: dict, frame: int, pairs: list[list[int]]) -> Tensor:
         """Logits (P, 2) of some pairs in one frame."""
-        texts = [self.ids[caption].to(self.device) for _, caption in pairs]
-        ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
-        lengths = torch.tensor([len(text) for text in texts], device=self.device)
-        mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        texts = [self.ids[caption] for _, caption in pairs]
+        ids, mask = padded(texts, 0, self.device)
         rows = [held[frame, clip] for clip, _ in pairs]
         context = [
             None if kv[0] is None else tuple(map(_stack, zip(*kv, strict=True)))
             for kv in zip(*rows, strict=True)
         ]
         with self._precision():
-            return self.model.match_context(context, ids, mask.long()).float().cpu()
+            return self.model.match_context(context, ids, mask).float().cpu()
 
     def _precision(self) -> torch.autocast:
         """Tokens kept in half precision came from an autocast forward; go on in it."""

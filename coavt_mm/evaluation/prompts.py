@@ -7,8 +7,8 @@ from string import Formatter
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from coavt_mm.datasets.captions import check_templates, fill_templates
 from coavt_mm.datasets.tokenizer import (
     build_rules,
     build_tokenizer,
@@ -16,25 +16,7 @@ from coavt_mm.datasets.tokenizer import (
     encode_text,
 )
 from coavt_mm.errors import ConfigError
-
-BATCH = 256  # texts in one pass of the text encoder
-
-
-def check_templates(templates: Sequence[str]) -> None:
-    """Refuse an empty list, and sentences without exactly one place ``{}``.
-
-    Raises:
-        ConfigError: The message names the sentence.
-    """
-    if not templates or isinstance(templates, str):
-        raise ConfigError(
-            f'templates must be a list of one sentence or more, got {templates!r}'
-        )
-    for template in templates:
-        if template.count('{}') != 1 or template.count('{') != 1:
-            raise ConfigError(
-                f'the template {template!r} must have one place {{}} for the class name'
-            )
+from coavt_mm.models.similarity import embed_rows, similarity
 
 
 def check_joint_template(template: str, names: Sequence[str]) -> None:
@@ -54,7 +36,6 @@ def check_joint_template(template: str, names: Sequence[str]) -> None:
         )
 
 
-@torch.no_grad()
 def text_features(
     model: torch.nn.Module, texts: Sequence[str], max_tokens: int = 77
 ) -> Tensor:
@@ -78,20 +59,17 @@ def text_features(
         )
     rules = build_rules(model.tokenizer_path)
     check_max_tokens(rules, max_tokens)
+    rows = [torch.tensor(encode_text(rules, text, max_tokens)) for text in texts]
     padding = build_tokenizer(model.tokenizer_path).pad_token_id
-    device = next(model.parameters()).device
-    features = []
-    for first in range(0, len(texts), BATCH):
-        batch = [
-            torch.tensor(encode_text(rules, text, max_tokens))
-            for text in texts[first : first + BATCH]
-        ]
-        ids = pad_sequence(batch, True, padding).to(device)  # (N, T)
-        lengths = torch.tensor([len(row) for row in batch], device=device)
-        mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
-        states = model.encode_text(ids, mask.long())
-        features.append(model.contrastive_head.project_text(states))
-    return torch.cat(features)
+    return embed_rows(model, rows, padding)
+
+
+def class_mean(features: Tensor, classes: int) -> Tensor:
+    """Average the sentences of each class: (C * templates, E) -> (C, E).
+
+    Normalised before and after, which is CLIP's ensemble.
+    """
+    return F.normalize(features.unflatten(0, (classes, -1)).mean(1), dim=-1)
 
 
 def class_features(
@@ -100,8 +78,7 @@ def class_features(
     templates: Sequence[str],
     max_tokens: int = 77,
 ) -> Tensor:
-    """Text features of classes: the mean over templates of L2-normalised features,
-    normalised again (CLIP's ensemble).
+    """Embed class names: the mean over the templates, see :func:`class_mean`.
 
     Args:
         model: See :func:`text_features`.
@@ -117,9 +94,8 @@ def class_features(
             name.
     """
     check_templates(templates)
-    texts = [template.format(name) for name in names for template in templates]
-    features = text_features(model, texts, max_tokens).unflatten(0, (len(names), -1))
-    return F.normalize(features.mean(1), dim=-1)
+    texts = fill_templates(templates, names)
+    return class_mean(text_features(model, texts, max_tokens), len(names))
 
 
 def joint_features(
@@ -151,7 +127,7 @@ def joint_features(
 
 
 def prompt_scores(clip_feats: Tensor, text_feats: Tensor) -> Tensor:
-    """Mean over frames of the best query's cosine.
+    """Score sentences by their :func:`~coavt_mm.models.similarity.similarity`.
 
     Args:
         clip_feats: (F, Q, E), L2-normalised.
@@ -160,8 +136,8 @@ def prompt_scores(clip_feats: Tensor, text_feats: Tensor) -> Tensor:
     Returns:
         (...).
     """
-    texts = text_feats.flatten(0, -2)
-    return (clip_feats @ texts.T).amax(1).mean(0).view(text_feats.shape[:-1])
+    scores = similarity(text_feats.flatten(0, -2), clip_feats)
+    return scores.view(text_feats.shape[:-1])
 
 
 def joint_scores(cosines: Tensor, temperature: float) -> list[Tensor]:

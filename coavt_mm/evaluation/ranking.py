@@ -11,17 +11,14 @@ K items that a query re-scores.
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.evaluation.features import StreamFeatures
+from coavt_mm.models.similarity import TIE_TOLERANCE, similarity
 
-# The last bits of a matmul depend on its shape, so two equal features can differ by
-# about 1e-7 from one chunk to the next. Similarities this close count as ties.
-TIE_TOLERANCE = 1e-6
 CHUNK_BYTES = 64 * 2**20
 # Right answers are few and lie anywhere: few captions ask for those of a small chunk.
 CLIPS_OF_BARS = 64
@@ -33,34 +30,6 @@ TEMPERATURES = {'query_softmax': 0.1, 'softmax_product': 0.01}
 MODES = ('cosine', *MATCHING_MODES, *TEMPERATURES)
 #: old name -> new one; the old ones go with release 0.2
 RENAMED = {'dual_softmax': 'softmax_product'}
-
-
-@contextmanager
-def exact_matmul(device: torch.device) -> Iterator[None]:
-    """Keep TF32 and autocast away: ties are told apart at 1e-6."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision('highest')
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-
-
-def similarity(captions: Tensor, clips: Tensor) -> Tensor:
-    """Mean over frames of the best query's cosine.
-
-    Args:
-        captions: (N, E), L2-normalised.
-        clips: (G, F, Q, E), L2-normalised.
-
-    Returns:
-        (N, G).
-    """
-    num_clips, frames, queries, _ = clips.shape
-    with exact_matmul(clips.device):
-        products = captions @ clips.flatten(0, 2).T  # (N, G*F*Q)
-    return products.view(-1, num_clips, frames, queries).amax(-1).mean(-1)
 
 
 def chunk_sizes(

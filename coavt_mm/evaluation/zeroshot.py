@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from coavt_mm.datasets.captions import check_templates
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.class_scores import (
     BEST_CLASSES,
@@ -28,12 +29,12 @@ from coavt_mm.evaluation.class_scores import (
 from coavt_mm.evaluation.metric import ReportingMetric, draw_table, heading
 from coavt_mm.evaluation.prompts import (
     check_joint_template,
-    check_templates,
     class_features,
     joint_features,
     joint_scores,
     prompt_scores,
 )
+from coavt_mm.models.similarity import temperature_of
 from coavt_mm.registry import METRICS
 from coavt_mm.streams import FUSED, STREAMS
 from coavt_mm.visualization import label_sets_figure
@@ -238,7 +239,7 @@ class ZeroShotMetric(ReportingMetric):
             parts = list(cosines.values())
             cosines[FUSED] = {name: sum(p[name] for p in parts) for name in texts}
         if joint:
-            temperature = self.model.contrastive_head.temperature.item()
+            temperature = temperature_of(self.model)
             cosines = {
                 stream: dict(
                     zip(

@@ -126,6 +126,17 @@ class CoAVT(BaseModel):
         encoder = self.text_encoder or self.query_encoder.encode_text
         return encoder(input_ids, attention_mask)
 
+    def embed_texts(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(P, T) and (P, T) -> the features (P, E) that texts are compared by.
+
+        Raises:
+            ConfigError: The model has no contrastive head.
+        """
+        if self.contrastive_head is None:
+            raise ConfigError('this CoAVT has no contrastive_head to embed texts with')
+        states = self.encode_text(input_ids, attention_mask)
+        return self.contrastive_head.project_text(states)
+
     def query(self, tokens: Tensor) -> QueryState:
         """Let the queries read the tokens (B, N, D) of any stream."""
         return self.query_encoder.encode_queries(tokens)
@@ -284,7 +295,7 @@ class CoAVT(BaseModel):
         if self.contrastive_head is None or 'input_ids' not in inputs:
             return
         ids, mask = inputs['input_ids'], inputs['attention_mask']
-        feats = self.contrastive_head.project_text(self.encode_text(ids, mask))
+        feats = self.embed_texts(ids, mask)
         for i, sample in enumerate(data_samples):
             own = (inputs['caption_clip'] == i).nonzero()[:, 0]
             sample.set_data(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_apis import call
 
-from coavt_mm.apis import caption, classify, embed, match, picture, retrieve
+from coavt_mm.apis import caption, classify, embed, match, retrieve, visualize
 from coavt_mm.errors import ClipError, CoAVTError, ConfigError, InputError
 
 
@@ -106,9 +106,9 @@ def test_bad_options(coavt, classifier, short):
             retrieve(value, short, model=coavt)
     for out_dir, texts in ((3, 'dog'), ('out', []), ('out', 3)):
         with pytest.raises(InputError, match='out_dir|texts'):
-            picture(short, out_dir, texts, model=coavt)
+            visualize(short, out_dir, texts, model=coavt)
     with pytest.raises(ClipError, match='gone.mp4'):
-        picture('gone.mp4', 'out', model=coavt)
+        visualize('gone.mp4', 'out', model=coavt)
     for options, message in (
         (dict(num_beams='3'), 'num_beams must be a whole number'),
         (dict(beams=3), "unknown .'beams'."),

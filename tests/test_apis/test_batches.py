@@ -9,7 +9,7 @@ import tiny_apis
 import torch
 
 from coavt_mm.apis import CoAVTInferencer, caption, classify, embed, match, retrieve
-from coavt_mm.apis.ties import tied_order
+from coavt_mm.models.similarity import tied_order
 
 RATE = 16000
 TEXTS = [

@@ -13,8 +13,8 @@ from coavt_mm.apis import (
     classify,
     embed,
     match,
-    picture,
     retrieve,
+    visualize,
 )
 from coavt_mm.datasets import AVTDataset
 from coavt_mm.errors import ClipError
@@ -229,7 +229,7 @@ def test_a_classifier_answers_with_its_own_classes(classifier, mixture):
         assert sum(scores) == pytest.approx(1, abs=1e-5)
     some = classify(mixture[0], ['cat', 'dog'], model=classifier)[0]
     assert {label['label'] for label in some['labels']} == {'cat', 'dog'}
-    assert picture(mixture[0], mixture[0].parent / 'classes', model=classifier)
+    assert visualize(mixture[0], mixture[0].parent / 'classes', model=classifier)
 
 
 # ------------------------------------------------------------- long and many
@@ -281,6 +281,6 @@ def test_drawn_captions_do_not_depend_on_the_batch(coavt, mixture):
 
 
 def test_pictures_of_all_kinds(coavt, mixture, tmp_path):
-    paths = picture(mixture[:5], tmp_path, ['dog', 'the barks'], model=coavt)
+    paths = visualize(mixture[:5], tmp_path, ['dog', 'the barks'], model=coavt)
     assert len(paths) == 5 and all(path.stat().st_size > 10_000 for path in paths)
-    assert picture(mixture[0], tmp_path / 'bare', model=coavt)[0].is_file()
+    assert visualize(mixture[0], tmp_path / 'bare', model=coavt)[0].is_file()

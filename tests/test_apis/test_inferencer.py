@@ -2,6 +2,7 @@
 
 import json
 import time
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.structures import BaseDataElement
 
-from coavt_mm.apis import CoAVTInferencer, embed, load_model, session, windows
+from coavt_mm.apis import CoAVTInferencer, embed, functions, load_model, windows
 from coavt_mm.checkpoints import export_safetensors
 from coavt_mm.datasets.transforms import audio, video
 from coavt_mm.errors import (
@@ -140,7 +141,8 @@ def test_a_bar_for_many_and_none_for_one(checkpoint, short, capsys):
 
 
 def test_the_model_loaded_last_serves(monkeypatch, checkpoint, short):
-    monkeypatch.setattr(session, '_loaded', [])
+    monkeypatch.setattr(functions, '_last', [])
+    monkeypatch.setattr(functions, '_loaded', WeakSet())
     with pytest.raises(ConfigError, match='no model is loaded'):
         embed(short)
     model = load_model(checkpoint, device='cpu')

@@ -13,8 +13,8 @@ from coavt_mm.apis import (
     classify,
     embed,
     match,
-    picture,
     retrieve,
+    visualize,
 )
 from coavt_mm.errors import ClipError, InputError
 
@@ -104,12 +104,12 @@ def test_texts_find_the_clips_that_can_be_read(coavt, damaged):
 
 @pytest.mark.filterwarnings('ignore:.*without an answer')
 def test_pictures_of_those_that_can_be_read(coavt, damaged, tmp_path):
-    found = picture(damaged, tmp_path, model=coavt)
+    found = visualize(damaged, tmp_path, model=coavt)
     assert [path.name[:3] for path in (found[0], found[-1])] == ['000', '010']
     assert all(isinstance(each['error'], str) for each in found[1:-1])
     assert len(list(tmp_path.iterdir())) == 2
     with pytest.raises(ClipError, match='zero_bytes'):
-        picture(damaged, tmp_path, model=coavt, on_error='raise')
+        visualize(damaged, tmp_path, model=coavt, on_error='raise')
 
 
 @pytest.mark.filterwarnings('ignore:.*without an answer')

@@ -65,7 +65,7 @@ def test_a_folder_in_depth_with_a_bad_clip(here, run, task):
     assert error == '1 of 3 clips are without an answer'
     assert [e for e in errors if e.startswith('clips/b.mp4: ')] == errors[-1:]
     text = '\n'.join(out)
-    assert 'b.mp4' not in text and ('clips/a.mp4' in text) != (task == 'picture')
+    assert 'b.mp4' not in text and ('clips/a.mp4' in text) != (task == 'visualize')
     _, errors, error = run(
         task, 'clips', '--on-error', 'raise', '--batch-size', '1', *WORDS.get(task, [])
     )
@@ -166,8 +166,15 @@ def test_a_file_that_can_not_be_written_is_said_first(here, run, monkeypatch):
 
 @pytest.mark.parametrize('out', ['clips/a.mp4', 'clips/a.mp4/deep'])
 def test_pictures_need_a_folder(here, run, out):
-    _, _, error = run('picture', 'clips', '--out', out)
+    _, _, error = run('visualize', 'clips', '--out', out)
     assert error.startswith(f'{out}: is no folder')
+
+
+def test_the_old_name_of_a_task(here, capsys):
+    assert parse_args(['picture', 'x.pth', 'a.mp4']).task == 'visualize'
+    assert "'picture' is now called 'visualize'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_args(['pictures', 'x.pth', 'a.mp4'])
 
 
 def test_a_manifest_gives_spans_and_other_sounds(here, run, make_clip, checkpoint):
@@ -259,7 +266,7 @@ def test_names_that_are_no_utf8(here, run, short, monkeypatch):
     run('embed', 'clips', '--out', 'x.npz')
     with np.load('x.npz') as found:
         assert all(os.path.exists(name) for name in found['clip'].tolist())
-    _, _, error = run('picture', 'clips', '--out', 'drawn')
+    _, _, error = run('visualize', 'clips', '--out', 'drawn')
     assert len(os.listdir('drawn')) == 3
 
 
@@ -276,7 +283,7 @@ def test_pictures_of_strange_names(here, run, short):
     for name in ('$\\frac$', 'a$b$c', 'x' * 250, 'ü' * 120, '$$$'):
         shutil.copy(short, f'{name}.mp4')
     out, _, error = run(
-        'picture', '.', '--out', 'drawn', '--texts', '$\\frac$', 'a $5 dog, $6'
+        'visualize', '.', '--out', 'drawn', '--texts', '$\\frac$', 'a $5 dog, $6'
     )
     assert error == '1 of 8 clips are without an answer'
     assert len(os.listdir('drawn')) == len(out) == 7

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from coavt_mm.datasets.captions import check_templates, fill_templates
 from coavt_mm.datasets.tokenizer import build_rules, check_max_tokens, encode_text
 from coavt_mm.errors import ConfigError, ManifestError
 from coavt_mm.registry import TRANSFORMS
 from coavt_mm.streams import CAPTION_FIELDS
-
-# What the captions of each field of a row are about.
 
 
 def _check_fields(fields: Sequence[str]) -> None:
@@ -21,8 +20,10 @@ def _check_fields(fields: Sequence[str]) -> None:
             )
 
 
-def _from_labels(results: dict, templates: Sequence[str]) -> list[str]:
-    return [t.format(label) for label in results['labels'] for t in templates]
+def _checked_templates(templates: Sequence[str]) -> list[str]:
+    if templates:
+        check_templates(templates)
+    return list(templates)
 
 
 def _nothing_to_say(results: dict, fields: Sequence[str]) -> ManifestError:
@@ -70,7 +71,7 @@ class PickCaption(BaseTransform):
         stages: Sequence[dict] = (),
     ):
         self.fields = dict(fields or {'captions': 1.0})
-        self.templates = list(templates)
+        self.templates = _checked_templates(templates)
         self.stages = [dict(stage) for stage in stages]
         for stage in self.stages:
             if set(stage) != {'epochs', 'fields'} or stage['epochs'] < 1:
@@ -91,7 +92,7 @@ class PickCaption(BaseTransform):
             field = filled[np.random.choice(len(filled), p=weights / weights.sum())]
             texts, stream = results[field], CAPTION_FIELDS[field]
         else:
-            texts, stream = _from_labels(results, self.templates), 'AV'
+            texts, stream = fill_templates(self.templates, results['labels']), 'AV'
         if not texts:
             raise _nothing_to_say(results, list(fields))
         return texts[np.random.randint(len(texts))], stream
@@ -151,7 +152,7 @@ class AllCaptions(BaseTransform):
     ):
         _check_fields(fields)
         self.fields = list(fields)
-        self.templates = list(templates)
+        self.templates = _checked_templates(templates)
 
     def transform(self, results: dict) -> dict:
         """Puts every caption into `texts`."""
@@ -161,7 +162,10 @@ class AllCaptions(BaseTransform):
             for text in results.get(field, ())
         ]
         if not found:
-            found = [(text, 'AV') for text in _from_labels(results, self.templates)]
+            found = [
+                (text, 'AV')
+                for text in fill_templates(self.templates, results['labels'])
+            ]
         if not found:
             raise _nothing_to_say(results, self.fields)
         results['texts'] = [text for text, _ in found]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from coavt_mm.apis.drawing import make_folder
 from coavt_mm.errors import InputError
 from coavt_mm.streams import STREAMS
 
@@ -40,20 +41,6 @@ def check_target(path: str | Path, suffixes: Sequence[str]) -> Path:
         raise InputError(f'{path}: can not be written ({error.strerror})') from error
     if path.is_dir():
         raise InputError(f'{path}: is a folder')
-    return path
-
-
-def make_folder(path: str | Path) -> Path:
-    """A folder that is there, or made.
-
-    Raises:
-        InputError: It can't be made.
-    """
-    path = Path(path).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'{path}: is no folder ({error.strerror})') from error
     return path
 
 

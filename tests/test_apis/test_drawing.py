@@ -1,20 +1,20 @@
-"""Pictures: the window, the query and the map that are drawn."""
+"""Drawings: the window, the query and the map that are drawn."""
 
 import numpy as np
 import torch
 
-from coavt_mm.apis import picture, pictures
-from coavt_mm.apis.pictures import stream_similarity
+from coavt_mm.apis import drawing, visualize
+from coavt_mm.models.similarity import similarity
 
 
 def drawn(monkeypatch, coavt, tmp_path, clip, texts):
     """The page that a call draws."""
     pages = []
-    whole = pictures.clip_page_figure
+    whole = drawing.clip_page_figure
     monkeypatch.setattr(
-        pictures, 'clip_page_figure', lambda page: pages.append(page) or whole(page)
+        drawing, 'clip_page_figure', lambda page: pages.append(page) or whole(page)
     )
-    (path,) = picture(clip, tmp_path, texts, model=coavt)
+    (path,) = visualize(clip, tmp_path, texts, model=coavt)
     assert path.is_file()
     return pages[0]
 
@@ -24,7 +24,7 @@ def test_the_best_window_for_the_texts(monkeypatch, coavt, tmp_path, make_clip):
     page = drawn(monkeypatch, coavt, tmp_path, clip, texts)
     windows = coavt(clip)['predictions'][0]['windows']
     feats = coavt.texts.embed(texts)
-    scores = np.stack([stream_similarity(w['embeddings'], feats) for w in windows])
+    scores = np.stack([similarity(feats, w['embeddings']['AV']) for w in windows])
     best = int(scores.max(1).argmax())
     assert page.start == windows[best]['start']
     assert [text for text, _ in page.texts] == [
