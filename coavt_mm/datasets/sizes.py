@@ -195,7 +195,7 @@ def missing_share(source: Source) -> float:
             if start[place:].startswith(mark):
                 stated = read(file, size)
                 exact = read not in (_riff, _w64, _aiff)  # these are off by a header
-                share = 1 - size / stated if stated else 0.0
+                share = 1 - size / stated if stated > 0 else 0.0
                 return share if share > (0 if exact else 1e-3) else 0.0
     return 0.0
 
