@@ -33,7 +33,7 @@ from coavt_mm.apis.inputs import Clip, as_clips, check_number
 from coavt_mm.apis.listing import is_strict
 from coavt_mm.apis.loading import checked_device, config_of
 from coavt_mm.apis.pipeline import ClipPipeline
-from coavt_mm.apis.windows import Span, spans
+from coavt_mm.apis.windows import spans
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.compat import load_from_local
 from coavt_mm.datasets.opening import source_name
@@ -296,21 +296,18 @@ class CoAVTInferencer(BaseInferencer):
         for index, clip in enumerate(clips):
             try:
                 clip.check()
-                for span in spans(
-                    clip, self.seconds, self.pipeline.sample_rate, windows
-                ):
-                    yield self._sample(index, clip.name, span)
+                rate = self.pipeline.sample_rate
+                for span in spans(clip, self.seconds, rate, windows):
+                    row = dict(span.row, sample_id=clip.name, sample_idx=index)
+                    packed = self.pipeline(row)
+                    place = dict(shown=(span.start, span.end), share=span.share)
+                    packed['data_samples'].set_metainfo(place)
+                    yield packed
             except ClipError as error:
                 reason = ' '.join(str(error).replace('<bytes>', clip.name).split())
                 named = reason.startswith((clip.name, source_name(clip.name)))
                 reason = reason if named else f'{clip.name}: {reason}'
                 yield Window(index, clip.name, error=reason)
-
-    def _sample(self, index: int, name: str, span: Span) -> dict:
-        packed = self.pipeline(dict(span.row, sample_id=name, sample_idx=index))
-        place = dict(shown=(span.start, span.end), share=span.share)
-        packed['data_samples'].set_metainfo(place)
-        return packed
 
     @torch.no_grad()
     def forward(self, inputs: dict, view: bool = False, **wanted) -> list[Window]:

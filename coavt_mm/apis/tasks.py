@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from mmengine.logging import print_log
 from torch import nn
 
@@ -22,10 +23,10 @@ from coavt_mm.apis.inputs import as_texts, check_number
 from coavt_mm.datasets.captions import check_templates, fill_templates
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import InputError, shown
-from coavt_mm.evaluation.prompts import class_mean
+from coavt_mm.evaluation.prompts import class_mean, prompt_scores
 from coavt_mm.models import CoAVTClassifier
 from coavt_mm.models.generation import check_decoding
-from coavt_mm.models.similarity import similarity, temperature_of, tied_order
+from coavt_mm.models.similarity import tied_order
 
 if TYPE_CHECKING:
     from coavt_mm.apis.inferencer import CoAVTInferencer
@@ -156,19 +157,19 @@ def _by_prompts(
     inferencer: 'CoAVTInferencer', labels: list[str] | None, templates: Any
 ) -> tuple[list[str], Scores]:
     """What to choose from, and how sentences made of it score."""
-    inferencer.require('contrastive_head', 'embed')
+    head = inferencer.require('contrastive_head', 'embed')
     if labels is None:
         raise InputError('labels: a CoAVT has no classes of its own, say some')
     given = inferencer.pipeline.templates if templates is None else templates
     sentences = as_texts(given, 'templates')
     check_templates(sentences, InputError)
     feats = inferencer.texts.features(fill_templates(sentences, labels))
-    prompts = class_mean(feats, len(labels)).cpu()  # (labels, E)
-    temperature = temperature_of(inferencer.model)
+    prompts = class_mean(feats, len(labels))  # (labels, E)
 
     def scores(window: dict) -> np.ndarray:
-        feats = window.pop('embeddings')[window['stream']]
-        return (similarity(prompts, feats) / temperature).softmax(0).numpy()
+        feats = torch.from_numpy(window.pop('embeddings')[window['stream']])
+        cosines = prompt_scores(feats.to(prompts.device), prompts)
+        return head.probabilities(cosines).detach().cpu().numpy()
 
     return labels, scores
 

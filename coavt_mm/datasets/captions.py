@@ -1,10 +1,13 @@
 """When two captions are the same, and sentences made from names."""
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from coavt_mm.datasets.manifest import TEXT_KEYS
 from coavt_mm.errors import CoAVTError, ConfigError
+
+PLACE = re.compile(r'\{([^{}]*)\}')  # of a name in a template
 
 
 def normalise(text: str) -> str:
@@ -33,13 +36,25 @@ def _texts(row: dict) -> set[tuple[str, str]]:
     }
 
 
+def has_places(template: str, names: Sequence[str]) -> bool:
+    """Whether a sentence has one place for each name, and no other braces.
+
+    Args:
+        template: Such as 'a {colour} {shape}', or 'the sound of {}'.
+        names: Of the places; that of ``{}`` is ''.
+    """
+    rest = PLACE.sub('', template)
+    fits = sorted(PLACE.findall(template)) == sorted(names)
+    return fits and '{' not in rest and '}' not in rest
+
+
 def check_templates(
     templates: Sequence[str], error: type[CoAVTError] = ConfigError
 ) -> None:
     """Refuse an empty list, and sentences without exactly one place ``{}``.
 
     Args:
-        templates: Sentences with a place for a name, such as 'the sound of {}'.
+        templates: Sentences with a place for a name.
         error: What is raised.
 
     Raises:
@@ -50,19 +65,20 @@ def check_templates(
             f'templates must be a list of one sentence or more, got {templates!r}'
         )
     for template in templates:
-        places = template.count('{}')
-        if places != 1:
+        if not has_places(template, ['']):
+            count = template.count('{}')
             raise error(
-                f'the template {template!r} has {places or "no"} '
-                f'place{"s" * (places > 1)} {{}} for the name; it takes exactly one'
+                f'the template {template!r} has {count or "no"} '
+                f'place{"s" * (count > 1)} {{}} for the name; it takes exactly one, '
+                'and no other braces'
             )
-        if template.count('{') + template.count('}') != 2:
-            raise error(
-                f'the template {template!r} has braces beside its one place {{}}; it '
-                'takes no others'
-            )
+
+
+def fill_template(template: str, names: Mapping[str, str]) -> str:
+    """Put a name, whatever letters it has, into each place of a checked template."""
+    return PLACE.sub(lambda place: names[place[1]], template)
 
 
 def fill_templates(templates: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Put names, whatever letters they have, into every template, name by name."""
-    return [t.replace('{}', name) for name in names for t in templates]
+    """Put each name into the place ``{}`` of every template, name by name."""
+    return [fill_template(t, {'': name}) for name in names for t in templates]

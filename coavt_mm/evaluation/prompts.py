@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from string import Formatter
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coavt_mm.datasets.captions import check_templates, fill_templates
+from coavt_mm.datasets.captions import (
+    check_templates,
+    fill_template,
+    fill_templates,
+    has_places,
+)
 from coavt_mm.datasets.tokenizer import (
     build_rules,
     build_tokenizer,
@@ -25,10 +29,7 @@ def check_joint_template(template: str, names: Sequence[str]) -> None:
     Raises:
         ConfigError: The message names the sentence.
     """
-    places = [
-        place for _, place, *_ in Formatter().parse(template) if place is not None
-    ]
-    if not names or sorted(places) != sorted(names):
+    if not names or not has_places(template, names):
         wanted = ', '.join(f'{{{name}}}' for name in names) or 'label_sets to name'
         raise ConfigError(
             f'the template {template!r} must have one place for each label set: '
@@ -121,7 +122,7 @@ def joint_features(
     check_joint_template(template, list(sets))
     rows = (dict(zip(sets, row, strict=True)) for row in product(*sets.values()))
     features = text_features(
-        model, [template.format(**row) for row in rows], max_tokens
+        model, [fill_template(template, row) for row in rows], max_tokens
     )
     return features.unflatten(0, tuple(map(len, sets.values())))
 
@@ -140,7 +141,7 @@ def prompt_scores(clip_feats: Tensor, text_feats: Tensor) -> Tensor:
     return scores.view(text_feats.shape[:-1])
 
 
-def joint_scores(cosines: Tensor, temperature: float) -> list[Tensor]:
+def joint_scores(cosines: Tensor, temperature: float = 1.0) -> list[Tensor]:
     """Log-probabilities of each set's classes when whole sentences compete.
 
     A clip's best query answers to a whole sentence; what a class adds to a mean of
@@ -148,8 +149,8 @@ def joint_scores(cosines: Tensor, temperature: float) -> list[Tensor]:
     softmax, and a class gets what the sentences that name it get together.
 
     Args:
-        cosines: (C_1, ..., C_K), of the clip with every sentence.
-        temperature: Of the contrastive head; it divides.
+        cosines: (C_1, ..., C_K), of the clip with every sentence, or their logits.
+        temperature: What divides cosines.
 
     Returns:
         K tensors (C_k,).

@@ -34,7 +34,6 @@ from coavt_mm.evaluation.prompts import (
     joint_scores,
     prompt_scores,
 )
-from coavt_mm.models.similarity import temperature_of
 from coavt_mm.registry import METRICS
 from coavt_mm.streams import FUSED, STREAMS
 from coavt_mm.visualization import label_sets_figure
@@ -239,11 +238,13 @@ class ZeroShotMetric(ReportingMetric):
             parts = list(cosines.values())
             cosines[FUSED] = {name: sum(p[name] for p in parts) for name in texts}
         if joint:
-            temperature = temperature_of(self.model)
+            logits = self.model.contrastive_head.logits
             cosines = {
                 stream: dict(
                     zip(
-                        self._sets(), joint_scores(x['joint'], temperature), strict=True
+                        self._sets(),
+                        joint_scores(logits(x['joint']).detach()),
+                        strict=True,
                     )
                 )
                 for stream, x in cosines.items()

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # The last bits of a matmul depend on its shape, so two equal features can differ by
 # about 1e-7 from one chunk to the next. Similarities this close count as ties.
 TIE_TOLERANCE = 1e-6
-# The floor keeps a run-away temperature from turning into inf.
-MIN_TEMPERATURE = 1e-3
 BATCH = 64  # texts in one pass of the text encoder
 
 
@@ -49,11 +47,6 @@ def similarity(texts: Tensor | np.ndarray, clips: Tensor | np.ndarray) -> Tensor
     with exact_matmul(clips.device):
         products = texts @ clips.flatten(0, -2).T  # (P, G*F*Q)
     return products.unflatten(1, clips.shape[:-1]).amax(-1).mean(-1)
-
-
-def temperature_of(model: 'CoAVT') -> float:
-    """Return what the model's similarities are divided by in a softmax."""
-    return max(model.contrastive_head.temperature.item(), MIN_TEMPERATURE)
 
 
 def padded(

@@ -135,3 +135,11 @@ def test_one_rule_for_templates(model, clips, template):
 def test_templates_of_the_metric_are_a_list(templates):
     with pytest.raises(CoAVTError, match='template'):
         ZeroShotMetric({'all': templates})
+
+
+@pytest.mark.parametrize(
+    'template', ['a {x', 'a x}', 'a {x} {}', 'a {{x}}', 'a {x!r}', 'a {x:>9}', '{x.y}']
+)
+def test_a_joint_template_has_named_places_only(template):
+    with pytest.raises(ConfigError, match='one place for each label set: {x}'):
+        ZeroShotMetric(template, label_sets=dict(x=['dog']))

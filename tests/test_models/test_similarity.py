@@ -8,12 +8,7 @@ from torch.nn.functional import normalize
 from torch.testing import assert_close
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.similarity import (
-    embed_rows,
-    padded,
-    similarity,
-    temperature_of,
-)
+from coavt_mm.models.similarity import embed_rows, padded, similarity
 
 
 def slow(text, clip):
@@ -53,12 +48,3 @@ def test_batches_of_texts_do_not_show():
     model.contrastive_head = None
     with pytest.raises(ConfigError, match='no contrastive_head'):
         embed_rows(model, rows, 0)
-
-
-@pytest.mark.parametrize(
-    ('value', 'wanted'), [(0.07, 0.07), (1e-9, 1e-3), (-3.0, 1e-3), (2.0, 2.0)]
-)
-def test_a_run_away_temperature_has_a_floor(value, wanted):
-    model = tiny_coavt()
-    model.contrastive_head.temperature.data.fill_(value)
-    assert temperature_of(model) == pytest.approx(wanted)
