@@ -8,7 +8,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,15 +19,14 @@ from coavt_mm.datasets.dataset import AVTDataset
 from coavt_mm.datasets.media import probe
 from coavt_mm.errors import ClipError
 from coavt_mm.models.logmel import LogMel
-from coavt_mm.visualization.plots import FAINT, INK, new_figure, save_figure
+from coavt_mm.visualization.clip_page import say, show_frames, show_spectrogram
+from coavt_mm.visualization.plots import INK, LINE_COLORS, new_figure, save_figure
 
-BAR = '#0072B2'
 TEXT_FIELDS = dict(
     captions='• ', audio_captions='• sound: ', visual_captions='• picture: '
 )
 MAX_LINES = 9  # of text beside a clip
 MAX_LABELS = 25  # bars in the histogram of labels
-HOP = 0.01  # s between two spectrogram frames
 
 
 def describe(sample: dict) -> str:
@@ -50,61 +48,40 @@ def _wrapped(text: str, width: int = 38) -> str:
     return '\n'.join(lines)
 
 
-def _say(axes: Axes, text: str) -> None:
-    """An empty field that says why it is empty."""
-    axes.set_facecolor('#EFEFEF')
-    middle: dict[str, Any] = dict(transform=axes.transAxes, ha='center', va='center')
-    axes.text(0.5, 0.5, text, color=INK, fontsize=9, **middle)
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
 def _show_frames(axes: Axes, sample: dict) -> None:
     if not sample['has_visual']:
-        _say(axes, 'unreadable' if 'error' in sample else 'no picture')
+        say(axes, 'unreadable' if 'error' in sample else 'no picture')
         return
-    height, width = sample['imgs'][0].shape[:2]
-    gap = max(1, width // 40)
-    between = np.full((height, gap, 3), 255, np.uint8)
-    strip = [part for image in sample['imgs'] for part in (image, between)][:-1]
-    axes.imshow(np.concatenate(strip, axis=1))
-    axes.set_frame_on(False)
-    axes.set_yticks([])
-    places = [i * (width + gap) + width / 2 for i in range(len(sample['imgs']))]
-    axes.set_xticks(places, [f'{t:.1f} s' for t in sample['frame_times']])
-    axes.tick_params(colors=FAINT, labelsize=8, length=0)
+    gap = max(1, sample['imgs'][0].shape[1] // 40)
+    show_frames(axes, sample['imgs'], sample['frame_times'], gap)
 
 
 def _show_sound(axes: Axes, sample: dict, logmel: LogMel) -> None:
     if not sample['has_audio']:
-        _say(axes, 'unreadable' if 'error' in sample else 'no sound')
+        say(axes, 'unreadable' if 'error' in sample else 'no sound')
         return
-    energies = clip_logmel(sample, logmel).T.numpy()  # (M, L)
+    energies = clip_logmel(sample, logmel).numpy()  # (L, M)
     if energies.max(initial=-np.inf) <= np.log(np.finfo(np.float32).eps) + 1e-3:
-        _say(axes, 'silent')
+        say(axes, 'silent')
         return
-    extent = (0, energies.shape[1] * HOP, 0, energies.shape[0])
-    axes.imshow(energies, origin='lower', aspect='auto', extent=extent, cmap='magma')
-    axes.tick_params(colors=FAINT, labelsize=8)
-    axes.set_yticks([])
-    axes.set_ylabel(f'{energies.shape[0]} mel bins', fontsize=8, color=FAINT)
-    axes.xaxis.set_major_formatter('{x:g} s')
+    show_spectrogram(axes, energies, logmel.hop / logmel.sample_rate)
 
 
-def clips_figure(samples: Sequence[dict], title: str = '') -> Figure:
+def clips_figure(samples: Sequence[dict], title: str = '', **logmel) -> Figure:
     """A row for each clip: its frames, its spectrogram, and what is said of it.
 
     Args:
         samples (Sequence[dict]): Rows after LoadFrames (pick='all') and LoadAudio.
         title (str): Above the sheet.
+        **logmel: Arguments of ``LogMel``, such as frame_shift.
     """
-    logmel = LogMel()
+    transform = LogMel(**logmel)
     figure = new_figure(15, 0.5 + 1.75 * len(samples))
     grid = figure.add_gridspec(len(samples), 3, width_ratios=[5.4, 3.2, 3.0])
     for i, sample in enumerate(samples):
         picture, sound, text = (figure.add_subplot(grid[i, j]) for j in range(3))
         _show_frames(picture, sample)
-        _show_sound(sound, sample, logmel)
+        _show_sound(sound, sample, transform)
         picture.set_title(sample['sample_id'], fontsize=9, color=INK, loc='left')
         text.set_axis_off()
         text.text(0, 1, _wrapped(describe(sample)), va='top', fontsize=9, color=INK)
@@ -125,7 +102,7 @@ def histograms_figure(
     """
     figure = new_figure(13, 6.5 if labels else 3.6)
     left, right = figure.subplots(1, 2) if labels else (figure.subplots(), None)
-    left.hist(lengths, bins=min(40, max(5, len(set(lengths)))), color=BAR)
+    left.hist(lengths, bins=min(40, max(5, len(set(lengths)))), color=LINE_COLORS[0])
     left.set_xlabel('length of a clip in s', color=INK)
     left.set_ylabel('clips', color=INK)
     left.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -154,7 +131,7 @@ def _bars(axes: Axes, labels: Counter) -> None:
     names = [textwrap.shorten(name, 34, placeholder=' …') for name, _ in ranked]
     places = range(len(ranked))
     counts = [count for _, count in ranked]
-    axes.barh(places, counts, height=min(0.8, 0.1 * len(ranked)), color=BAR)
+    axes.barh(places, counts, height=min(0.8, 0.1 * len(ranked)), color=LINE_COLORS[0])
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     for place, count in zip(places, counts, strict=True):
@@ -184,6 +161,7 @@ def inspect_manifest(
     probes: int = 1000,
     seed: int = 0,
     seconds: float = 10.0,
+    **logmel,
 ) -> list[Path]:
     """Draws ``clips.png`` and ``histograms.png``.
 
@@ -195,13 +173,18 @@ def inspect_manifest(
         probes (int): Files whose length is looked up, at most.
         seed (int): Of the draws.
         seconds (float): Longest sound to show in s.
+        **logmel: Arguments of ``LogMel``, such as frame_shift.
 
     Returns:
         list[Path]: The pictures.
     """
     pipeline = [
         dict(type='LoadFrames', num_frames=4, pick='all'),
-        dict(type='LoadAudio', seconds=seconds),
+        dict(
+            type='LoadAudio',
+            seconds=seconds,
+            sample_rate=LogMel(**logmel).sample_rate,
+        ),
     ]
     samples = list(load_clips(manifest, data_root, pipeline, clips, seed))
     dataset = AVTDataset(os.path.abspath(manifest), data_root)
@@ -211,6 +194,7 @@ def inspect_manifest(
     lengths = [_length(rows[i]) for i in order]
     known = [x for x in lengths if x is not None]
     title = f'{manifest}: {len(samples)} of {len(rows)} clips'
-    sheet = save_figure(clips_figure(samples, title), Path(out_dir) / 'clips.png')
+    figure = clips_figure(samples, title, **logmel)
+    sheet = save_figure(figure, Path(out_dir) / 'clips.png')
     figure = histograms_figure(known, labels, f'{manifest}: {len(rows)} clips')
     return [sheet, save_figure(figure, Path(out_dir) / 'histograms.png')]

@@ -47,18 +47,18 @@ def input_drawing(
         row: The window.
 
     Returns:
-        ``frames`` (F, H, W, 3) uint8, ``frame_times`` (s) and ``spectrogram`` (L, M)
-        log-mel; None where the modality is missing.
+        ``frames`` (F, H, W, 3) uint8, ``frame_times`` (s), ``spectrogram`` (L, M)
+        log-mel and its ``hop`` (s); None where the modality is missing.
     """
     frames, sample = packed['inputs']['frames'][row], packed['data_samples'][row]
-    sound = None
+    sound, scale = None, model.data_preprocessor
     if batch['has_audio'][row]:
-        scale = model.data_preprocessor
         sound = batch['spectrogram'][row] * scale.spec_scale + scale.spec_mean
     return dict(
         frames=None if frames is None else frames.permute(0, 2, 3, 1).numpy(),
         frame_times=sample.get('frame_times', []),
         spectrogram=None if sound is None else sound.cpu().numpy(),
+        hop=scale.logmel.hop / scale.logmel.sample_rate,
     )
 
 
@@ -106,7 +106,7 @@ def _page(
     attention = drawing.pop('attention', None)
     page = ClipPage(
         shown(window.clip),
-        window.answer['start'],
+        start=window.answer['start'],
         caption=window.answer.get('caption', ''),
         score_name='probability' if of_classes else 'similarity',
         **drawing,

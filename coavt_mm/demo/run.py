@@ -19,11 +19,12 @@ import psutil
 from mmengine.config import ConfigDict
 
 from coavt_mm.analysis.results import find_results, markdown_tables, read_rows
+from coavt_mm.analysis.training_curves import read_scalars, training_figure
 from coavt_mm.config import load_config
 from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.retrieval_report import markdown_table
-from coavt_mm.visualization.plots import read_scalars, save_figure, training_figure
+from coavt_mm.visualization import save_figure
 
 ROOT = Path(__file__).parents[2]
 TRAIN_CONFIG = 'configs/coavt/pretrain_demo.py'

@@ -38,13 +38,10 @@ class ReportingMetric(BaseMetric):
 
     Attributes:
         name: Of the metric in its report, and of the report's files.
-        needs_tokens: Whether predictions must have ``tokens``; ShareModelHook then
-            lets the model keep them.
         last_results: The report of the last evaluation (main process).
     """
 
     name: str
-    needs_tokens = False
 
     def __init__(
         self, out_dir: str | None = None, plots: bool = False, **kwargs
@@ -55,6 +52,11 @@ class ReportingMetric(BaseMetric):
         self.out_dir, self.plots = out_dir, plots
         self.last_results: dict | None = None
         self._size: int | None = None
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether predictions must have ``tokens``; ShareModelHook sees to it."""
+        return False
 
     def record(self, sample: dict) -> dict:
         """Take from a prediction what is scored, on the CPU."""

@@ -11,11 +11,9 @@ from coavt_mm.visualization.contact_sheet import Hit, contact_sheet_figure
 from coavt_mm.visualization.plots import (
     DIRECTION_TITLES,
     SPACE_STYLE,
-    read_scalars,
     recall_figure,
     save_figure,
     similarity_figure,
-    training_figure,
 )
 
 __all__ = [
@@ -30,9 +28,7 @@ __all__ = [
     'clip_page_figure',
     'contact_sheet_figure',
     'label_sets_figure',
-    'read_scalars',
     'recall_figure',
     'save_figure',
     'similarity_figure',
-    'training_figure',
 ]

@@ -8,9 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from coavt_mm.visualization.plots import FAINT, INK, LINE_COLORS, new_figure
+from coavt_mm.visualization.plots import (
+    FAINT,
+    INK,
+    LINE_COLORS,
+    new_figure,
+    write_in_middle,
+)
 
-WIDTH = 108  # characters a line
+WIDTH = 108  # characters per line
 LINE = 0.17  # inches
 SHOWN_REFERENCES = 3
 
@@ -44,7 +50,7 @@ class CaptionRow:
 
 
 def caption_table_figure(rows: Sequence[CaptionRow], title: str = '') -> Figure:
-    """One row a clip: its frame, what each decoder wrote, the true captions.
+    """One row per clip: its frame, what each decoder wrote, the true captions.
 
     Args:
         rows: The clips.
@@ -53,23 +59,20 @@ def caption_table_figure(rows: Sequence[CaptionRow], title: str = '') -> Figure:
     blocks = [row.blocks() for row in rows]
     lines = [sum(text.count('\n') + 1 for text, _ in block) for block in blocks]
     heights = [max(1.0, LINE * n + 0.1) for n in lines]  # inches
-    figure = new_figure(8.4, 0.4 + sum(heights))
+    figure = new_figure(8.4, 0.4 + sum(heights), title)
     grid = figure.add_gridspec(
         len(rows), 2, width_ratios=[1, 4.6], height_ratios=heights
     )
     for i, (row, block) in enumerate(zip(rows, blocks, strict=True)):
         _show_frame(figure.add_subplot(grid[i, 0]), row.image)
         _write(figure.add_subplot(grid[i, 1]), block, heights[i] / LINE)
-    if title:
-        figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 
 def _show_frame(axes: Axes, image: np.ndarray | None) -> None:
     axes.set_axis_off()
     if image is None:
-        middle = dict(transform=axes.transAxes, ha='center', va='center')
-        axes.text(0.5, 0.5, 'no picture', color=FAINT, fontsize=8, **middle)
+        write_in_middle(axes, 'no picture', FAINT, 8)
     else:
         axes.imshow(image)
 

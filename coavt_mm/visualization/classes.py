@@ -7,12 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from coavt_mm.streams import LOOKS
-from coavt_mm.visualization.plots import (
-    INK,
-    LINE_COLORS,
-    dress,
-    new_figure,
-)
+from coavt_mm.visualization.plots import INK, LINE_COLORS, dress, new_figure
 
 MOST_BARS = 60  # more classes than this: the best and the worst of them
 MOST_NAMES = 40  # more classes than this: a matrix without names
@@ -21,7 +16,7 @@ MOST_NAMES = 40  # more classes than this: a matrix without names
 def class_bars_figure(
     values: dict[str, float | None], value_name: str, title: str = ''
 ) -> Figure:
-    """One bar a class, the best on top.
+    """One bar per class, the best on top.
 
     Of more than 60 classes the 30 best and the 30 worst are drawn.
 
@@ -51,8 +46,7 @@ def class_bars_figure(
         axes.axhline(
             MOST_BARS // 2 - 0.5, color=INK, linewidth=1, linestyle=(0, (4, 3))
         )
-    if title:
-        axes.set_title(title, fontsize=10, color=INK)
+    axes.set_title(title, fontsize=10, color=INK)
     return figure
 
 
@@ -62,7 +56,7 @@ def label_sets_figure(
     value_name: str = 'top-1',
     title: str = '',
 ) -> Figure:
-    """One group of bars a label set, one bar a stream.
+    """One group of bars per label set, one bar per stream.
 
     Args:
         values: Stream -> label set -> 0 to 1.
@@ -91,8 +85,7 @@ def label_sets_figure(
     note = ' (lines: ceiling)' if ceilings else ''
     axes.set_ylabel(f'{value_name} (%){note}', fontsize=10)
     figure.legend(loc='outside lower center', ncols=3, frameon=False, fontsize=9)
-    if title:
-        axes.set_title(title, fontsize=10, color=INK)
+    axes.set_title(title, fontsize=10, color=INK)
     return figure
 
 
@@ -123,8 +116,7 @@ def confusion_figure(
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
     bar.set_label('share of the true class (%)', fontsize=9)
     bar.outline.set_visible(False)
-    if title:
-        axes.set_title(title, fontsize=10, color=INK)
+    axes.set_title(title, fontsize=10, color=INK)
     return figure
 
 
@@ -132,5 +124,5 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if share:
             ink = 'black' if share > 50 else 'white'
-            axes.text(column, row, f'{share:.0f}', ha='center', va='center',
-                      color=ink, fontsize=8)  # fmt: skip
+            middle = dict(ha='center', va='center', color=ink, fontsize=8)
+            axes.text(column, row, f'{share:.0f}', **middle)

@@ -1,19 +1,24 @@
-"""One clip as the model sees it: frames, spectrogram, where the queries look, texts.
+"""A clip as the model sees it: frames, spectrogram, where the queries look, texts.
 
 Letters: F frames, H, W pixels, L spectrogram frames, M mel bins.
 """
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from coavt_mm.visualization.plots import FAINT, INK, new_figure
+from coavt_mm.visualization.plots import (
+    FAINT,
+    INK,
+    LINE_COLORS,
+    new_figure,
+    write_in_middle,
+)
 
-BAR = '#0072B2'
-HOP = 0.01  # s between two spectrogram frames
 MAX_FRAMES = 6  # shown side by side
 
 
@@ -22,19 +27,21 @@ class ClipPage:
     """What is drawn of a window of a clip.
 
     Args:
-        name (str): Title.
-        start (float): Begin of the window in s.
-        frames (np.ndarray, optional): (F, H, W, 3) uint8 RGB; None without a picture.
-        frame_times (list[float]): F times in s.
-        spectrogram (np.ndarray, optional): (L, M) log-mel; None without sound.
-        visual_attention (np.ndarray, optional): (F, rows, columns) of patches.
-        audio_attention (np.ndarray, optional): (mel rows, columns in time) of patches.
-        texts (list[tuple[str, float]]): Texts or labels with their scores, best first.
-        score_name (str): What the scores are.
-        caption (str): The model's own caption.
+        name: Title.
+        hop: From one spectrogram frame to the next, in s.
+        start: Begin of the window in s.
+        frames: (F, H, W, 3) uint8 RGB; None where the clip has none.
+        frame_times: F times in s.
+        spectrogram: (L, M) log-mel; None where the clip has no audio.
+        visual_attention: (F, rows, columns) of patches.
+        audio_attention: (mel rows, columns in time) of patches.
+        texts: Texts or labels with their scores, best first.
+        score_name: What the scores are.
+        caption: The model's own caption.
     """
 
     name: str
+    hop: float
     start: float = 0.0
     frames: np.ndarray | None = None
     frame_times: list[float] = field(default_factory=list)
@@ -50,11 +57,13 @@ def clip_page_figure(page: ClipPage) -> Figure:
     """Left the input, in the middle the attention over it, right the texts.
 
     Args:
-        page (ClipPage): What to draw; panels of what is missing say so.
+        page: What to draw; panels of what is missing say so.
     """
     attention = page.visual_attention is not None or page.audio_attention is not None
     columns = 2 if attention else 1
-    figure = new_figure(4.6 * columns + (4.2 if page.texts else 0), 4.8)
+    lines = [page.name, f'caption: {page.caption}' if page.caption else '']
+    title = '\n'.join(textwrap.shorten(x, 120, placeholder=' …') for x in lines if x)
+    figure = new_figure(4.6 * columns + (4.2 if page.texts else 0), 4.8, title)
     grid = figure.add_gridspec(2, columns + bool(page.texts), height_ratios=[1.3, 1])
     picture, sound = (figure.add_subplot(grid[row, 0]) for row in (0, 1))
     _show_frames(picture, page, None)
@@ -67,55 +76,90 @@ def clip_page_figure(page: ClipPage) -> Figure:
         picture.set_title('where the queries look', fontsize=9, color=INK, loc='left')
     if page.texts:
         _show_texts(figure.add_subplot(grid[:, columns]), page)
-    lines = [page.name, f'caption: {page.caption}' if page.caption else '']
-    title = '\n'.join(textwrap.shorten(x, 120, placeholder=' …') for x in lines if x)
-    figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 
-def _say(axes: Axes, text: str) -> None:
+def say(axes: Axes, text: str) -> None:
+    """Show an empty field that says why it is empty."""
     axes.set_facecolor('#EFEFEF')
-    middle = dict(transform=axes.transAxes, ha='center', va='center')
-    axes.text(0.5, 0.5, text, color=INK, fontsize=9, **middle)
+    write_in_middle(axes, text)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def _show_frames(axes: Axes, page: ClipPage, attention: np.ndarray | None) -> None:
-    if page.frames is None:
-        _say(axes, 'no picture')
-        return
-    step = -(-len(page.frames) // MAX_FRAMES)
-    frames, times = page.frames[::step], page.frame_times[::step]
-    height, width = frames.shape[1:3]
-    axes.imshow(np.concatenate(list(frames), axis=1))
-    if attention is not None:
-        heat = np.concatenate(list(attention[::step]), axis=1)
-        _lay_over(axes, heat, (-0.5, len(frames) * width - 0.5, height - 0.5, -0.5))
-    places = [(i + 0.5) * width for i in range(len(frames))]
+def show_frames(
+    axes: Axes, frames: Sequence[np.ndarray], times: Sequence[float], gap: int = 0
+) -> None:
+    """Show frames side by side, with their times below.
+
+    Args:
+        axes: Where.
+        frames: F times (H, W, 3) uint8 RGB.
+        times: F times in s.
+        gap: White columns between two frames.
+    """
+    height, width = frames[0].shape[:2]
+    between = np.full((height, gap, 3), 255, np.uint8)
+    strip = [part for frame in frames for part in (frame, between)][:-1]
+    axes.imshow(np.concatenate(strip, axis=1))
+    places = [i * (width + gap) + width / 2 for i in range(len(frames))]
     axes.set_xticks(places, [f'{t:.1f} s' for t in times])
     axes.set_yticks([])
     axes.set_frame_on(False)
     axes.tick_params(colors=FAINT, labelsize=8, length=0)
 
 
-def _show_sound(axes: Axes, page: ClipPage, attention: np.ndarray | None) -> None:
-    if page.spectrogram is None:
-        _say(axes, 'no sound')
-        return
-    length, bins = page.spectrogram.shape
-    extent = (page.start, page.start + length * HOP, 0, bins)
-    gray = 'gray' if attention is not None else 'magma'
-    axes.imshow(
-        page.spectrogram.T, origin='lower', aspect='auto', extent=extent, cmap=gray
-    )
-    if attention is not None:
-        _lay_over(axes, attention, extent, origin='lower')
-        axes.set_aspect('auto')
+def show_spectrogram(
+    axes: Axes,
+    energies: np.ndarray,
+    hop: float,
+    start: float = 0.0,
+    cmap: str = 'magma',
+) -> tuple[float, float, float, float]:
+    """Show log-mel energies over time.
+
+    Args:
+        axes: Where.
+        energies: (L, M).
+        hop: From one frame to the next, in s.
+        start: Of the first frame, in s.
+        cmap: Colours.
+
+    Returns:
+        The extent drawn: first and last time, first and last bin.
+    """
+    length, bins = energies.shape
+    extent = (start, start + length * hop, 0.0, float(bins))
+    axes.imshow(energies.T, origin='lower', aspect='auto', extent=extent, cmap=cmap)
     axes.set_yticks([])
     axes.set_ylabel(f'{bins} mel bins', fontsize=8, color=FAINT)
     axes.tick_params(colors=FAINT, labelsize=8)
     axes.xaxis.set_major_formatter('{x:g} s')
+    return extent
+
+
+def _show_frames(axes: Axes, page: ClipPage, attention: np.ndarray | None) -> None:
+    if page.frames is None:
+        say(axes, 'no picture')
+        return
+    step = -(-len(page.frames) // MAX_FRAMES)
+    frames = page.frames[::step]
+    show_frames(axes, frames, page.frame_times[::step])
+    if attention is not None:
+        height, width = frames.shape[1:3]
+        heat = np.concatenate(list(attention[::step]), axis=1)
+        _lay_over(axes, heat, (-0.5, len(frames) * width - 0.5, height - 0.5, -0.5))
+
+
+def _show_sound(axes: Axes, page: ClipPage, attention: np.ndarray | None) -> None:
+    if page.spectrogram is None:
+        say(axes, 'no sound')
+        return
+    cmap = 'gray' if attention is not None else 'magma'
+    extent = show_spectrogram(axes, page.spectrogram, page.hop, page.start, cmap)
+    if attention is not None:
+        _lay_over(axes, attention, extent, origin='lower')
+        axes.set_aspect('auto')
 
 
 def _lay_over(axes: Axes, heat: np.ndarray, extent: tuple, origin='upper') -> None:
@@ -135,7 +179,7 @@ def _show_texts(axes: Axes, page: ClipPage) -> None:
     scores = [score for _, score in page.texts]
     labels = ['\n'.join(textwrap.wrap(text, 34)[:3]) for text, _ in page.texts]
     places = range(len(scores))
-    axes.barh(places, scores, height=min(0.5, 0.12 * len(scores)), color=BAR)
+    axes.barh(places, scores, height=min(0.5, 0.12 * len(scores)), color=LINE_COLORS[0])
     axes.set_yticks(places, labels)
     axes.invert_yaxis()
     for place, score in zip(places, scores, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from coavt_mm.visualization.plots import FAINT, INK, new_figure
+from coavt_mm.visualization.plots import FAINT, INK, new_figure, write_in_middle
 
 RIGHT, WRONG, WRONG_TEXT = '#0072B2', '#E69F00', '#B45309'
 
@@ -37,7 +37,7 @@ def contact_sheet_figure(
     title: str = '',
     right: str = 'own',
 ) -> Figure:
-    """One row a query: its text, the rank of its own clip and the top clips.
+    """One row per query: its text, the rank of its own clip and the top clips.
 
     The own clip has a thick blue frame and says so; the others a thin orange one.
 
@@ -49,7 +49,7 @@ def contact_sheet_figure(
         right: What the right clips are called.
     """
     columns = max(len(row) for row in hits)
-    figure = new_figure(2.6 + 1.25 * columns, 0.4 + 1.5 * len(queries))
+    figure = new_figure(2.6 + 1.25 * columns, 0.4 + 1.5 * len(queries), title)
     grid = figure.add_gridspec(
         len(queries), columns + 1, width_ratios=[2.1] + [1] * columns
     )
@@ -59,8 +59,6 @@ def contact_sheet_figure(
         for j, hit in enumerate(row):
             label = f'{j + 1}. {hit.score:.2f}' + (f' {right}' if hit.is_own else '')
             _show_hit(figure.add_subplot(grid[i, j + 1]), hit, label)
-    if title:
-        figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 
@@ -85,8 +83,7 @@ def _show_hit(axes: Axes, hit: Hit, label: str) -> None:
     if hit.image is None:
         axes.set_facecolor('#EFEFEF')
         axes.set_box_aspect(1)
-        middle = dict(transform=axes.transAxes, ha='center', va='center')
-        axes.text(0.5, 0.5, 'no picture', color=FAINT, fontsize=8, **middle)
+        write_in_middle(axes, 'no picture', FAINT, 8)
     else:
         axes.imshow(hit.image)
     for spine in axes.spines.values():

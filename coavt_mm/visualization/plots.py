@@ -1,11 +1,10 @@
-"""Curves and matrices for people: recall, similarity, training.
+"""The look of all figures; recall curves and similarities.
 
 Figures are built without pyplot, so neither the caller's back end nor open figures
 are touched. Colours are those of Okabe and Ito, told apart by the colour-blind, and
 each stream has its own marker too.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +34,14 @@ CEILING_SPAN = 1.25  # a mark reaches from k / 1.25 to k * 1.25
 DPI = 150
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, title: str = '') -> Figure:
     """An Agg figure outside pyplot; sizes in inches."""
     figure = Figure(
         figsize=(width, height), dpi=DPI, layout='constrained', facecolor='white'
     )
     FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 
@@ -65,6 +66,12 @@ def dress(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def write_in_middle(axes: Axes, text: str, color: str = INK, size: int = 9) -> None:
+    """Say in an empty field why it is empty."""
+    middle = dict(transform=axes.transAxes, ha='center', va='center')
+    axes.text(0.5, 0.5, text, color=color, fontsize=size, **middle)
+
+
 def recall_figure(
     curves: dict[str, dict[str, list[float]]],
     galleries: dict[str, dict[str, int]] | None = None,
@@ -72,7 +79,7 @@ def recall_figure(
     title: str = '',
     styles: dict[str, dict] = LOOKS,
 ) -> Figure:
-    """R@k over k, one panel a direction.
+    """R@k over k, one panel per direction.
 
     Args:
         curves: direction -> stream -> R@1, R@2, ... in per cent.
@@ -81,7 +88,7 @@ def recall_figure(
         title: Above the panels.
         styles: stream -> colour, marker and label.
     """
-    figure = new_figure(8, 3.9)
+    figure = new_figure(8, 3.9, title)
     panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axes, (direction, streams) in zip(panels, curves.items(), strict=True):
         depth = max(len(values) for values in streams.values())
@@ -101,8 +108,6 @@ def recall_figure(
     _recall_legend(
         figure, [styles[s] for s in streams], bool(ceilings), bool(galleries)
     )
-    if title:
-        figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 
@@ -181,88 +186,5 @@ def similarity_figure(matrix: np.ndarray, title: str = '') -> Figure:
     bar.set_label('similarity (mean over frames of best cosine)', fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    if title:
-        axes.set_title(title, fontsize=10, color=INK)
+    axes.set_title(title, fontsize=10, color=INK)
     return figure
-
-
-def read_scalars(path: str | Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Read mmengine's ``vis_data/scalars.json``.
-
-    Args:
-        path: JSON lines, each with ``step`` (iterations).
-
-    Returns:
-        name -> (steps, values).
-    """
-    series: dict[str, tuple[list[float], list[float]]] = {}
-    for line in Path(path).read_text('utf-8').splitlines():
-        row = json.loads(line)
-        step = row.pop('step', row.get('iter'))
-        for name, value in row.items():
-            if step is None or not isinstance(value, int | float):
-                continue
-            steps, values = series.setdefault(name, ([], []))
-            steps.append(step)
-            values.append(value)
-    return series
-
-
-def training_figure(
-    series: dict[str, tuple[list[float], list[float]]],
-    recalls: tuple[str, ...] = ('text_to_clip/{}/R@1', 'clip_to_text/{}/R@1'),
-    title: str = '',
-) -> Figure:
-    """Losses over iterations and, where they were evaluated, recalls beside them.
-
-    Args:
-        series: name -> (steps, values), as :func:`read_scalars` gives it.
-        recalls: Ends of metric names, ``{}`` standing for the stream.
-        title: Above the panels.
-    """
-    found = {
-        (direction, stream): values
-        for direction in recalls
-        for stream in LOOKS
-        for name, values in series.items()
-        if name.endswith(direction.format(stream))
-    }
-    figure = new_figure(8, 3.9)
-    panels = figure.subplots(1, 2 if found else 1, squeeze=False)[0]
-    _loss_panel(panels[0], series)
-    if found:
-        _recall_panel(panels[1], found, recalls)
-    if title:
-        figure.suptitle(title, fontsize=10, color=INK)
-    return figure
-
-
-def _loss_panel(axes: Axes, series: dict) -> None:
-    losses = [name for name in series if name.startswith('loss_')]
-    for i, name in enumerate(losses):
-        label = name.removeprefix('loss_').replace('_', ' ')
-        color = LINE_COLORS[i % len(LINE_COLORS)]
-        axes.plot(*series[name], color=color, linewidth=1.5, label=label)
-    if 'loss' in series:
-        axes.plot(*series['loss'], color=INK, linewidth=2, label='sum')
-    dress(axes)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel('iterations', fontsize=10)
-    axes.set_ylabel('loss (nats)', fontsize=10)
-    if axes.lines:
-        axes.legend(fontsize=8, frameon=False)
-
-
-def _recall_panel(axes: Axes, found: dict, recalls: tuple[str, ...]) -> None:
-    for (direction, stream), (steps, values) in found.items():
-        style = dict(LOOKS[stream])
-        back = direction != recalls[0]
-        title = DIRECTION_TITLES.get(direction.split('/')[0], direction)
-        style['label'] = f'{stream}, {title}'
-        line = '--' if back else '-'
-        axes.plot(steps, values, **style, linestyle=line, linewidth=1.6, markersize=4)
-    dress(axes)
-    axes.set_ylim(0, 103)
-    axes.set_xlabel('iterations', fontsize=10)
-    axes.set_ylabel('R@1 (%)', fontsize=10)
-    axes.legend(fontsize=8, frameon=False)

@@ -5,6 +5,7 @@ import pytest
 from matplotlib.image import imread
 from media_files import write_rows
 
+from coavt_mm.analysis import corpus
 from coavt_mm.analysis.corpus import (
     clips_figure,
     describe,
@@ -60,6 +61,21 @@ def test_every_clip_says_what_it_lacks():
         assert word in text
     assert text.count('no picture') == 2
     assert text.count('unreadable') == 2
+
+
+@pytest.mark.parametrize('shift', [10.0, 25.0])
+def test_the_time_axis_follows_the_frame_shift(monkeypatch, manifest, tmp_path, shift):
+    sheets = {}
+    monkeypatch.setattr(
+        corpus, 'save_figure', lambda f, path: sheets.update({path.name: f}) or path
+    )
+    inspect_manifest(str(manifest), '', tmp_path, clips=5, frame_shift=shift)
+    shown = [a for a in sheets['clips.png'].axes if a.get_ylabel() == '128 mel bins']
+    assert shown
+    for axes in shown:
+        frames = axes.images[0].get_array().shape[1]
+        assert axes.get_xlim() == pytest.approx((0, frames * shift / 1000))
+        assert axes.get_xlim()[1] == pytest.approx(2.0, abs=0.05)  # a clip is 2 s
 
 
 def test_text_of_a_clip():

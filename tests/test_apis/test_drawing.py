@@ -1,9 +1,11 @@
 """Drawings: the window, the query and the map that are drawn."""
 
 import numpy as np
+import pytest
+import tiny_apis
 import torch
 
-from coavt_mm.apis import drawing, visualize
+from coavt_mm.apis import CoAVTInferencer, drawing, visualize
 from coavt_mm.models.similarity import similarity
 
 
@@ -54,3 +56,20 @@ def test_one_modality_has_one_map(monkeypatch, coavt, tmp_path, make_clip):
     assert page.audio_attention is None and page.spectrogram is None
     assert np.isclose(page.visual_attention.sum(), 1, atol=1e-5)
     assert page.texts == []
+
+
+@pytest.mark.parametrize(('shift', 'frames'), [(15.0, 32), (20.0, 16)])
+def test_the_time_axis_is_that_of_the_models_hop(
+    monkeypatch, tmp_path, vocabulary, short, shift, frames
+):
+    cfg = tiny_apis.coavt_cfg(vocabulary)
+    cfg.model.av_encoder.spec_size = (frames, 32)
+    cfg.model.data_preprocessor.spec_frames = frames
+    cfg.model.data_preprocessor.logmel.frame_shift = shift
+    weights = tiny_apis.save(cfg, tmp_path / 'other.pth')
+    other = CoAVTInferencer(weights=weights, device='cpu', show_progress=False)
+    page = drawn(monkeypatch, other, tmp_path, short, None)
+    assert len(page.spectrogram) == frames
+    for axes in (drawing.clip_page_figure(page).axes[i] for i in (1, 3)):
+        begin, end = axes.get_xlim()
+        assert end - begin == pytest.approx(frames * shift / 1000)

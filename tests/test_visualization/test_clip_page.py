@@ -19,6 +19,7 @@ def page(**more):
     rng = np.random.default_rng(0)
     return ClipPage(
         'clips/a.mp4',
+        hop=0.01,
         start=2.0,
         frames=rng.integers(0, 255, (2, 32, 48, 3), np.uint8),
         frame_times=[2.25, 2.75],
@@ -38,6 +39,13 @@ def test_a_whole_page(tmp_path):
     assert 'clips/a.mp4\ncaption: a star' in found
     assert len(figure.axes) == 5
     assert save_figure(figure, tmp_path / 'page.png').stat().st_size > 10_000
+
+
+def test_the_time_axis_follows_the_hop():
+    longer = page()
+    longer.hop = 0.025  # 100 frames
+    for axes in (clip_page_figure(longer).axes[i] for i in (1, 3)):
+        assert axes.get_xlim() == (2.0, 4.5)
 
 
 @pytest.mark.parametrize('missing', ['frames', 'spectrogram'])
