@@ -12,10 +12,10 @@ import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
 
 from coavt_mm.config import load_config
-from coavt_mm.engine.hooks import StoreConfigHook, StrictCheckpointHook
-from coavt_mm.engine.negatives import NegativesHook
+from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
 from coavt_mm.engine.running import build_runner, set_resume, set_work_dir
 from coavt_mm.engine.saving import ResumeHook
+from coavt_mm.engine.weights import StrictCheckpointHook
 from coavt_mm.errors import CoAVTError, shown
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
