@@ -35,7 +35,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         default={},
         metavar='KEY=VALUE',
         help='settings that replace those of the config, e.g. train_cfg.max_iters=100 '
-        'or test_evaluator.0.topk=[1,5]',
+        'or test_dataloader.dataset.pipeline.LoadFrames.pick=all',
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     # torch.distributed.launch adds it, torchrun sets the environment variable

@@ -63,8 +63,8 @@ class Curriculum:
       singly. What the stage of an epoch's first sample says holds for the epoch.
     - ``streams``: the only ones that losses of text train. An alignment keeps the
       weight that the config gives it.
-    - ``weights``: with ``streams``, head -> weight of each of these streams in it. The
-      losses of ``matching_head`` and ``lm_head`` are off where none is given.
+    - ``weights``: with ``streams``, head -> weight of each of these streams in it. Of
+      the heads beside ``contrastive_head``, those without a weight are off.
     - ``hardness``: that of ``MatchingHead``: a number, or points (epochs since the
       stage began, value) with straight lines between them. It stays in force until a
       later stage sets another.

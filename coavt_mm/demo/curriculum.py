@@ -12,7 +12,7 @@ from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import HOOKS
 
-#: heads of the model that compare or write text, and so follow a stage's streams
+#: the model's own heads that compare or write text, and so follow a stage's streams
 TEXT_HEADS = ('contrastive_head', 'matching_head', 'lm_head')
 #: what the message hub, and so a checkpoint, keeps of the last iteration
 _LOGGED = 'curriculum'
@@ -50,17 +50,14 @@ class CurriculumHook(Hook):
         model, self.curriculum = bare_model(runner), self._find(runner)
         stages = self.curriculum.stages
         self._check_heads(model)
-        named = [name for stage in stages for name in stage.get('weights', ())]
         self._configured = {
-            name: dict(getattr(model, name).streams)
-            for name in dict.fromkeys([*TEXT_HEADS, *named])
-            if getattr(model, name, None) is not None
+            name: dict(head.streams) for name, head in _text_heads(model).items()
         }
         self._hardness = getattr(self._matching(model), 'hardness', None)
         for number, stage in enumerate(stages):
             if 'streams' in stage and not self._weights(stage)['contrastive_head']:
                 raise ConfigError(
-                    f'{self._name}: {self._where(number)} trains '
+                    f'{self._name}: stage {number} trains '
                     f'{" and ".join(stage["streams"])} alone, all switched off in '
                     "contrastive_head.streams; take it out of the sampler's curriculum"
                 )
@@ -139,21 +136,17 @@ class CurriculumHook(Hook):
     def _name(self) -> str:
         return type(self).__name__
 
-    def _where(self, number: int) -> str:
-        return f'stage {number}'
-
     def _check_heads(self, model: nn.Module) -> None:
+        known = {*TEXT_HEADS, *getattr(model, 'extra_heads', ())}
         for number, stage in enumerate(self.curriculum.stages):
-            heads = [
-                *stage.get('weights', ()),
-                *['matching_head'] * ('hardness' in stage),
-            ]
-            for name in heads:
-                if not hasattr(model, name):
-                    raise ConfigError(
-                        f'{self._name}: the model has no {name}, of which '
-                        f'{self._where(number)} speaks'
-                    )
+            missing = [*{*stage.get('weights', ())} - known]
+            if 'hardness' in stage and not hasattr(model, 'matching_head'):
+                missing.append('matching_head')
+            if missing:
+                raise ConfigError(
+                    f'{self._name}: the model has no {missing[0]}, of which '
+                    f'stage {number} speaks'
+                )
 
     def _weights(self, stage: dict) -> dict[str, dict[str, float]]:
         """Head -> stream -> weight in a stage."""
@@ -173,12 +166,20 @@ class CurriculumHook(Hook):
         return weights
 
     def _set(self, model: nn.Module, weights: dict[str, dict[str, float]]) -> None:
-        for name in self._configured:
-            getattr(model, name).streams = weights[name]
+        for name, head in _text_heads(model).items():
+            head.streams = weights[name]
 
     @staticmethod
     def _matching(model: nn.Module) -> nn.Module | None:
         return getattr(model, 'matching_head', None)
+
+
+def _text_heads(model: nn.Module) -> dict[str, nn.Module]:
+    """The heads that are there and read text, the model's own and extra ones."""
+    heads = {name: getattr(model, name, None) for name in TEXT_HEADS}
+    extra = getattr(model, 'extra_heads', {})
+    heads |= {name: head for name, head in extra.items() if head.takes_queries}
+    return {name: head for name, head in heads.items() if head is not None}
 
 
 def _end_logs(runner: Runner, stage: int, names: list[str]) -> None:

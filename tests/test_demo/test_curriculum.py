@@ -81,6 +81,21 @@ def test_losses_of_the_stage():
     assert run.model.lm_head.streams == dict(AV=5.0)
 
 
+def test_extra_heads_that_read_text_follow_the_stage():
+    model = model_of(dict(AV=1.0, A=2.0))
+    model.extra_heads = torch.nn.ModuleDict(
+        {name: torch.nn.Module() for name in ('own', 'other', 'tokens')}
+    )
+    for name, head in model.extra_heads.items():
+        head.streams, head.takes_queries = dict(AV=3.0), name != 'tokens'
+    run = Run(model, [dict(epochs=1, streams=('A',), weights=dict(own=0.5))])
+    run.weights_at(0)
+    streams = {name: head.streams for name, head in model.extra_heads.items()}
+    assert streams == dict(own=dict(A=0.5), other={}, tokens=dict(AV=3.0))
+    run.weights_at(5)
+    assert all(head.streams == dict(AV=3.0) for head in model.extra_heads.values())
+
+
 def test_without_a_curriculum_nothing_changes():
     model = model_of(dict(AV=1.0), dict(AV=1.0))
     run = Run(model)
