@@ -73,6 +73,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ConfigError(f'{path}: cannot be read ({reason}).') from error
     if options:
+        options = number_steps(cfg, options)
         check_cfg_options(cfg, options)
         cfg.merge_from_dict(options)
     return cfg
@@ -84,6 +85,59 @@ def _similar_configs(path: str) -> str:
     files = {f.stem: str(f) for folder in folders for f in folder.rglob('*.py')}
     close = get_close_matches(Path(path).stem, sorted(files), n=1, cutoff=0.5)
     return f'; the nearest is {files[close[0]]}' if close else ''
+
+
+def number_steps(cfg: Config, options: dict[str, Any]) -> dict[str, Any]:
+    """Replace names in keys by the list indices that mmengine takes.
+
+    The entry of a list may be named by its ``type``, where no other one of the list has
+    the same: ``pipeline.LoadFrames.pick`` is ``pipeline.0.pick``.
+
+    Args:
+        cfg: The config that the options are to be merged into.
+        options: Dotted key -> value.
+
+    Returns:
+        The options, with indices in their keys.
+
+    Raises:
+        ConfigError: If several entries have a type, or two keys mean the same.
+    """
+    numbered = {}
+    for key, value in options.items():
+        new = '.'.join(_numbered_parts(cfg, key))
+        if new in numbered:
+            raise ConfigError(f'--cfg-options {key}: {new!r} is set twice')
+        numbered[new] = value
+    return numbered
+
+
+def _numbered_parts(cfg: Config, key: str) -> Iterator[str]:
+    node: Any = cfg
+    for part in key.split('.'):
+        if isinstance(node, list | tuple) and not part.isdigit():
+            types = [entry.get('type') if isinstance(entry, dict) else None
+                     for entry in node]  # fmt: skip
+            found = [i for i, name in enumerate(types) if _is_named(name, part)]
+            if len(found) > 1:
+                raise ConfigError(
+                    f'--cfg-options {key}: {len(found)} entries have the type {part}; '
+                    f'name one by its number: {", ".join(map(str, found))}'
+                )
+            part = str(found[0]) if found else part
+        yield part
+        node = _entry(node, part)
+
+
+def _is_named(type_name: Any, part: str) -> bool:
+    return isinstance(type_name, str) and type_name.rpartition('.')[2] == part
+
+
+def _entry(node: Any, part: str) -> Any:
+    """What a part of a key names, None where there is nothing."""
+    if isinstance(node, list | tuple):
+        return node[int(part)] if part.isdigit() and int(part) < len(node) else None
+    return node.get(part) if isinstance(node, dict | Config) else None
 
 
 def check_cfg_options(cfg: Config, options: dict[str, Any]) -> None:
@@ -134,8 +188,16 @@ def _check_index(key: str, path: list[str], part: str, node: list) -> None:
     if not part.isdigit() or int(part) >= len(node):
         raise ConfigError(
             f'--cfg-options {key}: {".".join(path)!r} is a list of {len(node)} '
-            f'entries, {part!r} is none of 0 to {len(node) - 1}.'
+            f'entries, {part!r} is none of 0 to {len(node) - 1}'
+            f'{_types_of(node)}.'
         )
+
+
+def _types_of(node: list) -> str:
+    types = [
+        entry['type'] for entry in node if isinstance(entry, dict) and 'type' in entry
+    ]
+    return f' and no type of {", ".join(map(str, types))}' if types else ''
 
 
 def _check_new_key(

@@ -2,15 +2,22 @@
 
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from small_configs import small
 from tiny_coavt import tiny_batch, tiny_coavt
 from torch.nn.parallel import DistributedDataParallel
 
+from coavt_mm.engine.running import build_runner
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
+
+DEMO = Path(__file__).parents[1] / 'configs' / 'coavt' / 'pretrain_demo.py'
 
 
 def run_two_ranks(worker: Callable, *args) -> None:
@@ -123,3 +130,40 @@ def epoch_worker(rank: int, folder: str, out: str) -> None:
             ids = [next(loader)['data_samples'][0].sample_id for _ in range(batches)]
             seen[kind, start] = ids
     torch.save(seen, f'{out}.{rank}')
+
+
+@HOOKS.register_module()
+class SpyHook(Hook):
+    """Notes of each sample: id, text and what it is about; losses and hardness."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        model = getattr(runner.model, 'module', runner.model)
+        streams = sorted(model.contrastive_head.streams)
+        for sample in data_batch['data_samples']:
+            about = (sample.sample_id, *sample.texts, *sample.text_streams)
+            self.seen.append((about, streams, round(model.matching_head.hardness, 6)))
+
+
+def curriculum_worker(rank: int, shapes: str, batch: int, out: str) -> None:
+    """40 samples of the demo's curriculum, shortened to stages of an epoch of ten."""
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = small(DEMO, Path(shapes), Path(folder))
+        processes = dist.get_world_size() if dist.is_initialized() else 1
+        cfg.train_cfg.max_iters = 40 // (batch * processes)
+        cfg.train_dataloader.batch_size = batch
+        del cfg.train_dataloader['num_batch_per_epoch']
+        for stage in cfg.train_dataloader.sampler.curriculum[:3]:
+            stage.epochs = 1
+        cfg.train_dataloader.sampler.curriculum[3].group_size = 2
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.custom_hooks = [dict(type='mmengine.SpyHook')]
+        cfg.experiment_name = f'curriculum_{processes}_{batch}'
+        runner = build_runner(cfg)
+        runner.train()
+        (spy,) = (hook for hook in runner.hooks if isinstance(hook, SpyHook))
+        torch.save(spy.seen, f'{out}.{rank}')

@@ -75,9 +75,9 @@ def test_data_epochs_and_averaging(name):
     assert cfg.auto_scale_lr.base_batch_size == recipe['batch']
     sampler = cfg.train_dataloader.sampler
     assert (sampler.type, sampler.balanced) == ('EpochSampler', recipe['balanced'])
-    (average,) = (h for h in cfg.custom_hooks if h.type == 'EpochAverageHook')
+    average = cfg.default_hooks.average
     assert (average.begin, average.end) == recipe['averaged']
-    kinds = [hook.type for hook in cfg.custom_hooks]
+    kinds = [hook.type for hook in cfg.default_hooks.values()]
     assert kinds.index('FitCheckpointHook') < kinds.index('EpochAverageHook')
     head = cfg.model.head
     assert (head.loss, head.num_classes) == (recipe['loss'], recipe['classes'])
@@ -128,8 +128,8 @@ def options(shapes, tmp_path, stream):
         'train_dataloader.batch_size': 2,
         'train_dataloader.persistent_workers': False,
         'val_dataloader.persistent_workers': False,
-        'custom_hooks.2.begin': 1,
-        'custom_hooks.2.end': 1,
+        'default_hooks.average.begin': 1,
+        'default_hooks.average.end': 1,
         'test_evaluator.out_dir': tmp_path / 'out',
         'model.test_cfg.stream': stream,
     }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
-from coavt_mm.config import check_cfg_options
+from coavt_mm.config import check_cfg_options, number_steps
 from coavt_mm.errors import ConfigError
 
 
@@ -56,6 +56,37 @@ def test_valid_options_pass_with_their_values(cfg, options):
     assert cfg.get(key.split('.')[0]) != before.get(key.split('.')[0], 0) or (
         value is None and 'init_cfg' in key
     )
+
+
+def test_entries_of_a_list_are_named_by_their_type(cfg):
+    options = {
+        'custom_hooks.EMAHook.momentum': 0.2,
+        'train_dataloader.dataset.pipeline.CenterCrop.crop_size': 4,
+        'param_scheduler.0.T_max': 3,
+        'val_evaluator.ToyMetric.bonus': 1.0,
+        'model.width': 3,
+    }
+    cfg.train_dataloader.dataset.pipeline = cfg.train_pipeline
+    numbered = number_steps(cfg, options)
+    assert [*numbered] == [
+        'custom_hooks.2.momentum',
+        'train_dataloader.dataset.pipeline.0.crop_size',
+        'param_scheduler.0.T_max',
+        'val_evaluator.0.bonus',
+        'model.width',
+    ]
+    check_cfg_options(cfg, numbered)
+    unknown = {'custom_hooks.EmaHook.momentum': 1, 'nothing.here.X': 2}
+    assert number_steps(cfg, unknown) == unknown  # refused by the check
+
+
+def test_names_that_do_not_say_which_are_refused(cfg):
+    cfg.custom_hooks.append(dict(type='mmengine.EMAHook'))
+    with pytest.raises(ConfigError, match='2 entries have the type EMAHook.*: 2, 3'):
+        number_steps(cfg, {'custom_hooks.EMAHook.momentum': 0.2})
+    both = {'param_scheduler.0.T_max': 3, 'param_scheduler.CosineAnnealingLR.T_max': 4}
+    with pytest.raises(ConfigError, match="'param_scheduler.0.T_max' is set twice"):
+        number_steps(cfg, both)
 
 
 REFUSED = {

@@ -12,10 +12,10 @@ import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
 
 from coavt_mm.config import load_config
-from coavt_mm.engine.hooks import StoreConfigHook, StrictCheckpointHook
-from coavt_mm.engine.negatives import NegativesHook
+from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
 from coavt_mm.engine.running import build_runner, set_resume, set_work_dir
 from coavt_mm.engine.saving import ResumeHook
+from coavt_mm.engine.weights import StrictCheckpointHook
 from coavt_mm.errors import CoAVTError, shown
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -35,7 +35,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         default={},
         metavar='KEY=VALUE',
         help='settings that replace those of the config, e.g. train_cfg.max_iters=100 '
-        'or test_evaluator.0.topk=[1,5]',
+        'or test_dataloader.dataset.pipeline.LoadFrames.pick=all',
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     # torch.distributed.launch adds it, torchrun sets the environment variable

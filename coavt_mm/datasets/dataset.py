@@ -21,7 +21,7 @@ from coavt_mm.datasets.manifest import (
     read_sidecar,
     split_missing,
 )
-from coavt_mm.datasets.samplers import Draw
+from coavt_mm.datasets.samplers import SampleRequest
 from coavt_mm.datasets.transforms.video import build_transforms
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError, ManifestError
 from coavt_mm.registry import DATASETS
@@ -65,9 +65,9 @@ def random_state(seed: int | None) -> Iterator[None]:
 class AVTDataset(BaseDataset):
     """Clips with sound, picture and text, from a manifest (see `manifest.py`).
 
-    An item is asked for by an index, or by a sampler's `Draw`: its seed then fixes
-    every random choice made for the sample, whatever worker makes it, and its epoch
-    reaches the transforms as `results['epoch']`.
+    An item is asked for by an index, or by a sampler's `SampleRequest`: its seed then
+    fixes every random choice made for the sample, whatever worker makes it, and its
+    epoch and stage reach the transforms as `results['epoch']`, `results['stage']`.
 
     `metainfo` has the keys protocol, manifest, hash, clips, captions, missing (the
     sidecar's number plus the clips not on disk), missing_ids, excluded, classes and
@@ -268,29 +268,32 @@ class AVTDataset(BaseDataset):
         return [self.get_data_info(int(i))['sample_id'] for i in self._bad.nonzero()]
 
     @force_full_init
-    def __getitem__(self, item: int | Draw) -> dict:
+    def __getitem__(self, item: int | SampleRequest) -> dict:
         """Makes a sample.
 
         Args:
-            item (int | Draw): Index, or (index, seed, epoch).
+            item (int | SampleRequest): Index, or a sampler's request.
 
         Raises:
             ClipError: The clip is bad and must not be skipped, or too many are.
             DatasetMissingError: Its file is not on disk and must not be skipped.
         """
-        draw = Draw(*item) if isinstance(item, (tuple, list)) else Draw(item)
+        is_plain = not isinstance(item, (tuple, list))
+        request = SampleRequest(item) if is_plain else SampleRequest(*item)
         if self.on_error == 'skip' and not self.test_mode:
-            return self._sample_or_another(draw)
-        with random_state(draw.seed):
+            return self._sample_or_another(request)
+        with random_state(request.seed):
             if self.on_error == 'skip':
-                return self._sample_or_empty(draw.index)
-            return self.prepare_data(draw.index, draw.epoch)
+                return self._sample_or_empty(request.index)
+            return self.prepare_data(request.index, request.epoch, request.stage)
 
-    def prepare_data(self, idx: int, epoch: int | None = None) -> dict:
-        """Runs the pipeline on a row; the transforms are told the epoch, if known."""
+    def prepare_data(
+        self, idx: int, epoch: int | None = None, stage: dict | None = None
+    ) -> dict:
+        """Run the pipeline on a row; transforms are told epoch and stage, if known."""
         row = self.get_data_info(idx)
-        if epoch is not None:
-            row['epoch'] = epoch
+        row |= {} if epoch is None else dict(epoch=epoch)
+        row |= {} if stage is None else dict(stage=stage)
         try:
             return self.pipeline(self._opened(row))
         except ClipError as error:
@@ -306,13 +309,13 @@ class AVTDataset(BaseDataset):
         """The row as the pipeline takes it."""
         return row
 
-    def _sample_or_another(self, draw: Draw) -> dict:
+    def _sample_or_another(self, request: SampleRequest) -> dict:
         """Training: the clip, or the first good one of others drawn at random.
 
         The others follow from the seed alone, not from what a worker knows already to
         be bad, so that a run can be repeated.
         """
-        index, seed, epoch = draw
+        index, seed, epoch, stage = request
         others = np.random.default_rng(
             np.random.randint(2**31) if seed is None else seed
         )
@@ -322,7 +325,7 @@ class AVTDataset(BaseDataset):
             try:
                 if not self._bad[index]:
                     with random_state(seed):
-                        return self.prepare_data(index, epoch)
+                        return self.prepare_data(index, epoch, stage)
             except ClipError as error:
                 self._note_bad(index, error)
             counts[1] += 1

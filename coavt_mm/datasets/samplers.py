@@ -4,28 +4,32 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
+from warnings import warn
 
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Dataset, Sampler
 
+from coavt_mm.datasets.curriculum import Curriculum
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import DATA_SAMPLERS
 
 
-class Draw(NamedTuple):
+class SampleRequest(NamedTuple):
     """What a data set is asked for in training.
 
     Attributes:
-        index (int): Of the row.
-        seed (int | None): Of every random choice made for the sample.
-        epoch (int | None): How often the whole data set was seen before.
+        index: Of the row.
+        seed: Of every random choice made for the sample.
+        epoch: How often the whole data set was seen before.
+        stage: The stage of the curriculum, see :class:`.Curriculum`.
     """
 
     index: int
     seed: int | None = None
     epoch: int | None = None
+    stage: dict | None = None
 
 
 def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:
@@ -53,35 +57,57 @@ def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:
     return torch.tensor(weights, dtype=torch.float64)
 
 
+def _grouped_from(
+    alike: int, alike_from: int, curriculum: Sequence[dict]
+) -> list[dict]:
+    """The curriculum that the old options mean."""
+    if curriculum:
+        raise ConfigError('ResumableSampler: alike and curriculum exclude each other')
+    stages = [dict(epochs=alike_from)] if alike_from else []
+    stages.append(dict(group_size=alike))
+    warn(
+        f'ResumableSampler(alike={alike}, alike_from={alike_from}) is an old form and '
+        f'will go with the next release; write curriculum={stages}',
+        FutureWarning,
+        stacklevel=3,
+    )
+    return stages
+
+
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler):
-    """An endless stream of draws (index, seed, epoch) for training by iterations.
+    """An endless stream of requests for training by iterations.
 
-    The global stream is one permutation of the data set behind the other. Rank r of
+    The global stream is one permutation of the data set after another. Rank r of
     R takes the positions start + r, start + r + R, ..., so R ranks with batches of b
     see the same global batches as one rank with R * b; nothing is dropped or repeated
     within an epoch. The seed belongs to the global position, so a sample's random
     choices depend neither on the worker nor on the rank that makes it.
 
-    With `alike` an epoch is dealt in groups of clips that share labels, so that a
-    batch holds negatives that differ in little (GRIT-VLP groups by similarity
-    instead). Which labels count first is drawn anew for each epoch.
+    With ``balanced`` an epoch is as many draws with replacement as there are samples,
+    with the weights of ``balanced_weights``.
 
-    With `balanced` an epoch is as many draws with replacement as there are samples,
-    with the weights of `balanced_weights`.
+    With a ``curriculum`` each request carries the stage of its position. In a stage
+    with a ``group_size`` an epoch is dealt in groups of clips that share labels, so
+    that a batch of several groups holds negatives that differ in little (GRIT-VLP
+    groups by similarity instead). Which labels count first is drawn anew for each
+    epoch.
 
     Args:
-        dataset (Dataset): The data set.
-        shuffle (bool): Draw a new permutation each epoch, else keep the order.
-        seed (int, optional): Seed of the permutations and samples, the same on all
-            ranks; None draws one.
-        start (int): Global position (samples over all ranks) at which to begin; a
-            resumed loop sets the attribute of this name before it iterates.
-        balanced (bool): Draw class-balanced; the data set's rows need `labels`.
-        alike (int): Clips in a group; 1 deals them singly. A batch of several groups
-            is best. The data set's rows need `labels`.
-        alike_from (int): First epoch that is dealt in groups; a model that can't tell
-            any clips apart yet learns faster from mixed ones.
+        dataset: The data set.
+        shuffle: Draw a new permutation each epoch, else keep the order.
+        seed: Seed of the permutations and samples, the same on all ranks; None draws
+            one.
+        start: Global position (samples over all ranks) at which to begin; a resumed
+            loop sets the attribute of this name before it iterates.
+        balanced: Draw class-balanced; the data set's rows need ``labels``.
+        curriculum: Stages, see :class:`.Curriculum`. For a ``group_size`` the rows
+            need ``labels``.
+        alike: Old name of a stage's ``group_size``.
+        alike_from: Old: the epochs of the stages before it.
+
+    Raises:
+        ConfigError: If the options exclude each other.
     """
 
     def __init__(
@@ -91,6 +117,7 @@ class ResumableSampler(Sampler):
         seed: int | None = None,
         start: int = 0,
         balanced: bool = False,
+        curriculum: Sequence[dict] = (),
         alike: int = 1,
         alike_from: int = 0,
     ):
@@ -99,14 +126,17 @@ class ResumableSampler(Sampler):
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start = start
+        if alike > 1:
+            curriculum = _grouped_from(alike, alike_from, curriculum)
+        self.curriculum = Curriculum(curriculum)
         self.weights, self.labels = None, None
-        self.alike, self.alike_from = alike, alike_from
-        if not (balanced or alike > 1):
+        grouped = self.curriculum.is_grouped
+        if not (balanced or grouped):
             return
-        if not shuffle or (balanced and alike > 1):
+        if not shuffle or (balanced and grouped):
             raise ConfigError(
-                f'ResumableSampler: balanced={balanced} and alike={alike} need '
-                'shuffle=True, and exclude each other'
+                f'ResumableSampler: balanced={balanced} and the group_size of a stage '
+                'need shuffle=True, and exclude each other'
             )
         labels = [dataset.get_data_info(i)['labels'] for i in range(self.size)]
         if balanced:
@@ -123,18 +153,19 @@ class ResumableSampler(Sampler):
                 self.weights, self.size, replacement=True, generator=generator
             )
         order = torch.randperm(self.size, generator=generator)
-        if self.labels is None or epoch < self.alike_from:
-            return order
-        return self._grouped(order, generator)
+        group_size = self.curriculum.stage(epoch).get('group_size', 1)
+        return self._grouped(order, group_size, generator) if group_size > 1 else order
 
-    def _grouped(self, order: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _grouped(
+        self, order: torch.Tensor, group_size: int, generator: torch.Generator
+    ) -> torch.Tensor:
         """Bring clips that share labels together, then shuffle the groups."""
         names = sorted({name for labels in self.labels for name in labels})
         ranks = torch.randperm(len(names), generator=generator).tolist()
         rank = dict(zip(names, ranks, strict=True))
         keys = [sorted(rank[name] for name in labels) for labels in self.labels]
-        groups = torch.tensor(sorted(order.tolist(), key=keys.__getitem__))
-        groups = groups.split(self.alike)
+        ordered = torch.tensor(sorted(order.tolist(), key=keys.__getitem__))
+        groups = ordered.split(group_size)
         dealt = torch.randperm(len(groups), generator=generator).tolist()
         return torch.cat([groups[i] for i in dealt])
 
@@ -142,15 +173,16 @@ class ResumableSampler(Sampler):
         """The 32-bit seed of the sample at a global position."""
         return int(np.random.SeedSequence([self.seed, position]).generate_state(1)[0])
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleRequest]:
         position = self.start + self.rank
         epoch, order = -1, None
         while True:
             if position // self.size != epoch:
                 epoch = position // self.size
                 order = self._order(epoch).tolist()
+            stage = self.curriculum.stage(position / self.size)
             index = order[position % self.size]
-            yield Draw(index, self.sample_seed(position), epoch)
+            yield SampleRequest(index, self.sample_seed(position), epoch, stage)
             position += self.world_size
 
     def __len__(self) -> int:
@@ -183,5 +215,5 @@ class EpochSampler(ResumableSampler):
         """Chooses the epoch; mmengine's DistSamplerSeedHook calls this."""
         self.start = self.origin + epoch * self.epoch_length
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleRequest]:
         return islice(super().__iter__(), len(self))

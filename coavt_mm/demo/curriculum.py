@@ -1,32 +1,236 @@
-"""Hooks of the demo's curriculum."""
+"""The hook that carries out a curriculum's losses."""
+
+from warnings import warn
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from coavt_mm.datasets.curriculum import Curriculum
+from coavt_mm.engine.loops import first_position
+from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import HOOKS
 
-
-def _bare_model(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+#: the model's own heads that compare or write text, and so follow a stage's streams
+TEXT_HEADS = ('contrastive_head', 'matching_head', 'lm_head')
+#: what the message hub, and so a checkpoint, keeps of the last iteration
+_LOGGED = 'curriculum'
 
 
 @HOOKS.register_module()
-class HardnessRampHook(Hook):
-    """Make the matching loss's negatives harder as training goes on.
+class CurriculumHook(Hook):
+    """Train the losses of the sampler's present stage.
 
-    From random weights the hardest negatives teach nothing until the contrastive loss
-    tells clips apart; without them, later, near misses pass for matches. The hardness
-    of ``MatchingHead`` follows from the iteration alone, so a resumed run goes on with
-    the right one.
+    The sampler owns the stages (``ResumableSampler(curriculum=...)``, see
+    :class:`.Curriculum`); this hook asks it for the one of each batch's first sample
+    over all processes, and sets the heads' weights by stream and the hardness of
+    negatives. So they follow from the samples seen alone: another batch size, number of
+    processes or a resumed run has the same ones at the same samples. A head that the
+    config switches off stays off, and so does a stream without alignment. Without a
+    curriculum nothing is changed.
+
+    Raises:
+        ConfigError: If a stage trains nothing, names a head that the model lacks, or
+            ten batches in a row have no caption of its streams.
+    """
+
+    def __init__(self) -> None:
+        self.curriculum = Curriculum()
+        self._configured: dict[str, dict[str, float]] = {}
+        self._hardness: float | None = None  # the config's
+        self._idle = 0  # iterations in a row without a loss
+
+    def before_train(self, runner: Runner) -> None:
+        """Note what the config gives, and refuse stages that can't be carried out.
+
+        Args:
+            runner: The runner.
+        """
+        model, self.curriculum = bare_model(runner), self._find(runner)
+        stages = self.curriculum.stages
+        self._check_heads(model)
+        self._configured = {
+            name: dict(head.streams) for name, head in _text_heads(model).items()
+        }
+        self._hardness = getattr(self._matching(model), 'hardness', None)
+        for number, stage in enumerate(stages):
+            if 'streams' in stage and not self._weights(stage)['contrastive_head']:
+                raise ConfigError(
+                    f'{self._name}: stage {number} trains '
+                    f'{" and ".join(stage["streams"])} alone, all switched off in '
+                    "contrastive_head.streams; take it out of the sampler's curriculum"
+                )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Set the losses of this iteration.
+
+        Args:
+            runner: The runner.
+            batch_idx: Index of the batch.
+            data_batch: The batch.
+        """
+        epoch, model = self._epoch(runner, batch_idx), bare_model(runner)
+        if self._is_weighing:
+            self._set(model, self._weights(self.curriculum.stage(epoch)))
+        head, hardness = self._matching(model), self.curriculum.hardness(epoch)
+        if head is not None and hardness is not None:
+            head.hardness = hardness
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """End the log of losses that ended; refuse to go on where nothing is learned.
+
+        Args:
+            runner: The runner.
+            batch_idx: Index of the batch.
+            data_batch: The batch.
+            outputs: The logged losses.
+        """
+        if not self._is_weighing or outputs is None:
+            return
+        epoch = self._epoch(runner, batch_idx)
+        _end_logs(runner, self.curriculum.index(epoch), [*outputs])
+        stage = self.curriculum.stage(epoch)
+        nothing = 'streams' in stage and outputs['loss'].item() == 0
+        self._idle = self._idle + 1 if nothing else 0
+        if self._idle == 10:
+            raise ConfigError(
+                f'{self._name}: no caption of the last 10 batches is about '
+                f'{" or ".join(self._weights(stage)["contrastive_head"])}, so that '
+                "nothing was learned; let the stage's captions draw such ones"
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the model as its config says, also after a run that ended early.
+
+        Args:
+            runner: The runner.
+        """
+        if self._is_weighing:
+            self._set(bare_model(runner), self._configured)
+        if self._hardness is not None:
+            self._matching(bare_model(runner)).hardness = self._hardness
+
+    def _epoch(self, runner: Runner, batch_idx: int) -> float:
+        """The time in epochs of the data, of all processes, at the batch's begin."""
+        size = len(runner.train_dataloader.dataset)
+        return first_position(runner, batch_idx) / size
+
+    def _find(self, runner: Runner) -> Curriculum:
+        sampler = runner.train_dataloader.batch_sampler.sampler
+        return getattr(sampler, 'curriculum', self.curriculum)
+
+    @property
+    def _is_weighing(self) -> bool:
+        return any('streams' in stage for stage in self.curriculum.stages)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _check_heads(self, model: nn.Module) -> None:
+        known = {*TEXT_HEADS, *getattr(model, 'extra_heads', ())}
+        for number, stage in enumerate(self.curriculum.stages):
+            missing = [*{*stage.get('weights', ())} - known]
+            if 'hardness' in stage and not hasattr(model, 'matching_head'):
+                missing.append('matching_head')
+            if missing:
+                raise ConfigError(
+                    f'{self._name}: the model has no {missing[0]}, of which '
+                    f'stage {number} speaks'
+                )
+
+    def _weights(self, stage: dict) -> dict[str, dict[str, float]]:
+        """Head -> stream -> weight in a stage."""
+        if 'streams' not in stage:
+            return self._configured
+        aligned = {
+            stream: weight
+            for stream, weight in self._configured.get('contrastive_head', {}).items()
+            if stream in stage['streams']
+        }
+        weights = {'contrastive_head': aligned}
+        for name, configured in self._configured.items():
+            weight = stage.get('weights', {}).get(name, 0.0)
+            if name != 'contrastive_head':
+                is_on = weight > 0 and configured
+                weights[name] = dict.fromkeys(aligned, weight) if is_on else {}
+        return weights
+
+    def _set(self, model: nn.Module, weights: dict[str, dict[str, float]]) -> None:
+        for name, head in _text_heads(model).items():
+            head.streams = weights[name]
+
+    @staticmethod
+    def _matching(model: nn.Module) -> nn.Module | None:
+        return getattr(model, 'matching_head', None)
+
+
+def _text_heads(model: nn.Module) -> dict[str, nn.Module]:
+    """The heads that are there and read text, the model's own and extra ones."""
+    heads = {name: getattr(model, name, None) for name in TEXT_HEADS}
+    extra = getattr(model, 'extra_heads', {})
+    heads |= {name: head for name, head in extra.items() if head.takes_queries}
+    return {name: head for name, head in heads.items() if head is not None}
+
+
+def _end_logs(runner: Runner, stage: int, names: list[str]) -> None:
+    """At a new stage, drop what it doesn't log: its last value would be shown for ever.
+
+    Stage and names are kept in the message hub, and so in checkpoints.
+    """
+    hub = runner.message_hub
+    before = hub.runtime_info.get(_LOGGED, dict(stage=stage, names=[]))
+    if before['stage'] != stage:
+        for name in {*before['names']} - {*names}:
+            hub.log_scalars.pop(f'train/{name}', None)
+        runner.logger.info(f'stage {stage} of the curriculum begins')
+    else:
+        names = [*{*before['names'], *names}]
+    hub.update_info(_LOGGED, dict(stage=stage, names=sorted(names)))
+
+
+# --------------------------------------------------------------------------------------
+# Old forms, for one release: curricula counted in iterations
+# --------------------------------------------------------------------------------------
+class _IterationHook(CurriculumHook):
+    """Stages of its own, whose ``epochs`` are iterations."""
+
+    def __init__(self, stages: list[dict], new: str):
+        super().__init__()
+        self.curriculum = Curriculum(stages)
+        warn(
+            f'{self._name} is an old form for one release; give '
+            f"CurriculumHook and, as a stage of the sampler's curriculum, {new}, in "
+            'epochs of the data',
+            FutureWarning,
+            stacklevel=3,
+        )
+
+    def _find(self, runner: Runner) -> Curriculum:
+        return self.curriculum
+
+    def _epoch(self, runner: Runner, batch_idx: int) -> float:
+        return runner.iter
+
+
+@HOOKS.register_module()
+class HardnessRampHook(_IterationHook):
+    """Old form of a stage's ``hardness``.
 
     Args:
-        start (float): Hardness up to iteration ``begin``.
-        stop (float): Hardness from iteration ``end`` on. Defaults to 1, BLIP-2's.
-        begin (int): First iteration of the linear ramp.
-        end (int): Its last.
+        start: Hardness up to iteration ``begin``.
+        stop: Hardness from iteration ``end`` on. Defaults to 1, BLIP-2's.
+        begin: First iteration of the linear ramp.
+        end: Its last.
 
     Raises:
         ConfigError: If the numbers make no ramp, or the model has no matching head.
@@ -38,57 +242,24 @@ class HardnessRampHook(Hook):
                 f'HardnessRampHook: start={start}, stop={stop}, begin={begin}, '
                 f'end={end} make no ramp; none may be negative, end comes after begin'
             )
-        self.start, self.stop, self.begin, self.end = start, stop, begin, end
-
-    def before_train(self, runner: Runner) -> None:
-        """Refuse a model without a matching head.
-
-        Args:
-            runner (Runner): The runner.
-        """
-        if not hasattr(_bare_model(runner), 'matching_head'):
-            raise ConfigError('HardnessRampHook: the model has no matching_head')
-
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
-    ) -> None:
-        """Set the hardness of this iteration.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch.
-            data_batch (dict, optional): The batch.
-        """
-        head = _bare_model(runner).matching_head
-        if head is None:  # the loss is switched off
-            return
-        share = (runner.iter - self.begin) / (self.end - self.begin)
-        share = min(max(share, 0.0), 1.0)
-        head.hardness = self.start + share * (self.stop - self.start)
+        points = [(begin, start), (end, stop)]
+        super().__init__(
+            [dict(hardness=points)], 'hardness=[(begin, start), (end, stop)]'
+        )
 
 
 @HOOKS.register_module()
-class SensesFirstHook(Hook):
-    """Begin with A-T and V-T alone; the joint stream and its losses come later.
-
-    From random weights, what sound and picture show is learned several times faster
-    from captions of one sense than from sentences about both. So the first iterations
-    align each sense with text (``ContrastiveHead`` without AV) and may match it and
-    write its captions too. ``PickCaption(stages=...)`` gives the captions for it. What
-    a config switches off stays off: an alignment of weight 0, and a head without any
-    weight. Which losses are on follows from the iteration alone, so a resumed run goes
-    on with the right ones.
+class SensesFirstHook(_IterationHook):
+    """Old form of a stage's ``streams`` and ``weights``.
 
     Args:
-        until (int): First iteration with all losses.
-        matching_weight (float): Of each sense's matching loss before it. Defaults to
-            0, off.
-        lm_weight (float): Of each sense's language-modelling loss before it. Defaults
-            to 0, off.
+        until: First iteration with all losses.
+        matching_weight: Of each sense's matching loss before it. Defaults to 0, off.
+        lm_weight: Of each sense's language-modelling loss before it. Defaults to 0,
+            off.
 
     Raises:
-        ConfigError: If the model has neither A-T nor V-T to begin with, or ten batches
-            in a row have no caption about a sense that is aligned.
+        ConfigError: As :class:`CurriculumHook`.
     """
 
     def __init__(
@@ -99,96 +270,6 @@ class SensesFirstHook(Hook):
                 f'SensesFirstHook: until={until} must be at least 1, matching_weight='
                 f'{matching_weight} and lm_weight={lm_weight} not negative'
             )
-        self.until = until
-        self.weights = dict(matching_head=matching_weight, lm_head=lm_weight)
-        self._first: dict[str, dict[str, float]] = {}
-        self._later: dict[str, dict[str, float]] = {}
-        self._idle = 0  # iterations in a row without a loss
-
-    def before_train(self, runner: Runner) -> None:
-        """Note the weights that the config gives, and those to begin with.
-
-        Args:
-            runner (Runner): The runner.
-        """
-        model = _bare_model(runner)
-        self._later = {
-            name: dict(getattr(model, name).streams)
-            for name in ('contrastive_head', *self.weights)
-            if getattr(model, name, None) is not None
-        }
-        senses = {
-            stream: weight
-            for stream, weight in self._later.get('contrastive_head', {}).items()
-            if stream != 'AV'
-        }
-        if not senses:
-            raise ConfigError(
-                'SensesFirstHook: A-T and V-T are both switched off, so that there is '
-                'nothing to begin with; take the hook out of custom_hooks, and '
-                'stages out of PickCaption'
-            )
-        self._first = {'contrastive_head': senses}
-        for name, weight in self.weights.items():
-            wanted = weight > 0 and self._later.get(name)
-            self._first[name] = dict.fromkeys(senses, weight) if wanted else {}
-
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
-    ) -> None:
-        """Set the losses of this iteration.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch.
-            data_batch (dict, optional): The batch.
-        """
-        if runner.iter == self.until:
-            self._forget_losses(runner)
-        self._set(runner, self._first if runner.iter < self.until else self._later)
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
-        """Refuse to go on where nothing is learned.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch.
-            data_batch (dict, optional): The batch.
-            outputs (dict, optional): The logged losses.
-        """
-        if runner.iter >= self.until or outputs is None:
-            return
-        self._idle = self._idle + 1 if outputs['loss'].item() == 0 else 0
-        if self._idle == 10:
-            senses = ' or '.join(self._first['contrastive_head'])
-            raise ConfigError(
-                'SensesFirstHook: no caption of the last 10 batches is about '
-                f'{senses}, so that nothing was learned; let the stage of PickCaption '
-                'draw such captions'
-            )
-
-    def after_train(self, runner: Runner) -> None:
-        """Leave the model as its config says, also after a run that ended early.
-
-        Args:
-            runner (Runner): The runner.
-        """
-        self._set(runner, self._later)
-
-    @staticmethod
-    def _forget_losses(runner: Runner) -> None:
-        # mmengine would log the last values of the senses' losses to the end
-        scalars = runner.message_hub.log_scalars
-        for name in [*scalars]:
-            if name.startswith(('train/loss_', 'train/matching_acc_')):
-                del scalars[name]
-
-    def _set(self, runner: Runner, weights: dict[str, dict[str, float]]) -> None:
-        for name in self._later:
-            getattr(_bare_model(runner), name).streams = weights[name]
+        weights = dict(matching_head=matching_weight, lm_head=lm_weight)
+        stage = dict(epochs=until, streams=('A', 'V'), weights=weights)
+        super().__init__([stage], f"streams=('A', 'V'), weights={weights}")

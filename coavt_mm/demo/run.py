@@ -117,8 +117,8 @@ def run_demo(
         shutil.copyfile(find_checkpoint(out / 'train'), checkpoint)
     with _timed(seconds, 'evaluate'):
         places = [
-            f'test_evaluator.0.out_dir={out}',
-            f'test_evaluator.1.out_file={out / "captions.json"}',
+            f'test_evaluator.RetrievalMetric.out_dir={out}',
+            f'test_evaluator.AttributeAccuracy.out_file={out / "captions.json"}',
         ]
         _run(
             'tools/test.py',

@@ -1,4 +1,4 @@
-"""Hooks that mmengine lacks."""
+"""What a run does besides training: seeds, the model for metrics, the stored config."""
 
 import random
 
@@ -6,16 +6,11 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
-from coavt_mm.errors import CheckpointError, CoAVTError
+from coavt_mm.engine.weights import bare_model
+from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.registry import HOOKS
-
-
-def _bare_model(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 @HOOKS.register_module()
@@ -73,42 +68,7 @@ class ShareModelHook(Hook):
     def _share(self, runner: Runner, evaluator) -> None:
         for metric in evaluator.metrics:
             if hasattr(metric, 'model'):
-                metric.model = _bare_model(runner)
-
-
-@HOOKS.register_module()
-class StrictCheckpointHook(Hook):
-    """Refuse a checkpoint that does not fill the whole model.
-
-    mmengine only logs missing keys and goes on with random weights, which for a test
-    means a table of chance results. ``tools/test.py`` registers this hook.
-    """
-
-    priority = 'LOWEST'
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare names and shapes with the model's.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): The checkpoint that was read.
-
-        Raises:
-            CheckpointError: If a parameter is missing or has another shape.
-        """
-        given = checkpoint.get('state_dict', checkpoint)
-        wanted = _bare_model(runner).state_dict()
-        wrong = [
-            key
-            for key, value in wanted.items()
-            if getattr(given.get(key), 'shape', None) != value.shape
-        ]
-        if wrong:
-            raise CheckpointError(
-                f'the checkpoint does not fit this config: {len(wrong)} of '
-                f'{len(wanted)} tensors are missing or of another shape, the first is '
-                f'{wrong[0]!r}; use the config that the checkpoint was trained with.'
-            )
+                metric.model = bare_model(runner)
 
 
 @HOOKS.register_module()
@@ -136,7 +96,7 @@ class StoreConfigHook(Hook):
         dataset = runner.train_dataloader.dataset
         classes = getattr(dataset, 'metainfo', {}).get('classes')
         try:
-            self.config = config_to_json(runner.cfg, _bare_model(runner), classes)
+            self.config = config_to_json(runner.cfg, bare_model(runner), classes)
         except CoAVTError as error:
             runner.logger.warning(
                 f'coavt_mm.apis will need the config beside the checkpoints: {error}'
@@ -153,3 +113,64 @@ class StoreConfigHook(Hook):
 
         if self.config is not None:
             checkpoint['meta'][KEY] = self.config
+
+
+@HOOKS.register_module()
+class NegativesHook(Hook):
+    """Say which batches have nothing to tell apart, refuse ten of them in a row.
+
+    Contrastive and matching losses compare a clip with other clips that have other
+    captions. In a batch of one clip, or of captions that are all equal, they teach
+    nothing. ``tools/train.py`` registers this hook.
+
+    Raises:
+        ConfigError: If ten batches in a row are so.
+    """
+
+    def __init__(self):
+        self._found, self._in_a_row = 0, 0
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Look at the share of clips with a negative, which the model gives.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Index of the batch.
+            data_batch (dict, optional): The batch.
+            outputs (dict, optional): The logged values.
+        """
+        if 'negatives' not in (outputs or {}) or outputs['negatives'].item() > 0:
+            self._in_a_row = 0
+            return
+        self._found, self._in_a_row = self._found + 1, self._in_a_row + 1
+        if self._found == 1:
+            runner.logger.warning(
+                f'the batch of iteration {runner.iter} has no two clips to tell apart '
+                '(one clip, or captions that are all equal): contrastive and matching '
+                'losses learn nothing from it'
+            )
+        if self._in_a_row == 10:
+            raise ConfigError(
+                'the last 10 batches had no two clips to tell apart (one clip, or '
+                'captions that are all equal), so that contrastive and matching losses '
+                'learn nothing; raise train_dataloader.batch_size, shuffle, or give '
+                'clips captions of their own'
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Count them.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        if self._found:
+            runner.logger.warning(
+                f'{self._found} batches of this run had no two clips to tell apart; '
+                'they taught contrastive and matching losses nothing'
+            )

@@ -34,9 +34,13 @@ class ResumableIterLoop(IterBasedTrainLoop):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        _sampler(self.dataloader)
+        self._seen = _sampler(self.dataloader).start
         self._seed_at_start = self.runner.seed
-        self._seen = 0
+
+    @property
+    def seen(self) -> int:
+        """Samples of all processes trained so far, those of the present batch too."""
+        return self._seen
 
     def run(self) -> nn.Module:
         """Train, from the present iteration on.
@@ -45,6 +49,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
             nn.Module: The trained model.
         """
         compare_batches(self.runner)
+        _check_curriculum(self.runner)
         if self._iter > 0:
             self._continue_data()
         try:
@@ -82,6 +87,23 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.dataloader_iterator = _after_replay(self.dataloader, self._iter)
 
 
+def first_position(runner: Runner, batch_idx: int) -> int:
+    """The global position, see :class:`.ResumableSampler`, of a batch's first sample.
+
+    Args:
+        runner: The runner, in a training iteration.
+        batch_idx: The index of the batch that hooks are told.
+
+    Returns:
+        Samples over all processes that come before the batch; the same on all of them.
+    """
+    batch_sampler = runner.train_dataloader.batch_sampler
+    samples = batch_sampler.batch_size * get_world_size()
+    if isinstance(runner.train_loop, ResumableIterLoop):
+        return runner.train_loop.seen - samples
+    return getattr(batch_sampler.sampler, 'start', 0) + batch_idx * samples
+
+
 def compare_batches(runner: Runner) -> None:
     """Note batch size and processes for checkpoints; say if a resumed run has others.
 
@@ -114,6 +136,18 @@ def compare_batches(runner: Runner) -> None:
             f'{before["processes"]}. The data {"do not " * replays}go on at the next '
             'sample. Not as in the stopped run are iterations and their learning '
             'rates, random draws, and which clips are negatives of each other'
+        )
+
+
+def _check_curriculum(runner: Runner) -> None:
+    """Refuse stages whose losses nobody would set."""
+    curriculum = getattr(_sampler(runner.train_dataloader), 'curriculum', None)
+    if curriculum is None or not curriculum.needs_hook:
+        return
+    if not any(hasattr(hook, 'curriculum') for hook in runner.hooks):
+        raise ConfigError(
+            "a stage of the sampler's curriculum sets streams or hardness, which "
+            "needs default_hooks.curriculum.type='CurriculumHook'"
         )
 
 

@@ -13,12 +13,13 @@ default_hooks = dict(
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # says what load_from loads, and refuses weights that don't fit
+    fit=dict(type='FitCheckpointHook'),
+    # a resumed run draws what an unbroken one would have drawn
+    seed=dict(type='IterationSeedHook'),
+    # re-ranking needs the model at evaluation
+    share=dict(type='ShareModelHook'),
 )
-custom_hooks = [
-    dict(type='FitCheckpointHook'),  # says what load_from loads, refuses a misfit
-    dict(type='IterationSeedHook'),  # a resumed run draws what it would have drawn
-    dict(type='ShareModelHook'),  # re-ranking needs the model at evaluation
-]
 
 env_cfg = dict(
     cudnn_benchmark=True,

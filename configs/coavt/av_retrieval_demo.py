@@ -34,11 +34,11 @@ bound = dict(
     how_to_get='python tools/data/make_sounding_shapes.py '
     'data/sounding_shapes_bound --bound',
 )
-custom_hooks = _base_.every_hook
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(stages=[])
-# each clip has 63 negatives
-train_dataloader = dict(batch_size=64, dataset=dict(**bound, pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=64,  # each clip has 63 negatives
+    sampler=dict(curriculum=[]),
+    dataset=bound,
+)
 val_dataloader = dict(dataset=bound)
 test_dataloader = dict(dataset=bound)
 

@@ -14,9 +14,14 @@ this config is pre-training, see pretrain_vggsound.py.
 
 _base_ = './pretrain_vggsound.py'
 
-without_text = [*_base_.test_pipeline[:3], dict(type='PackAVTInputs')]
+test_pipeline = [
+    _base_.middle_frame,
+    _base_.resize_and_crop,
+    _base_.load_audio,
+    _base_.pack,
+]
 test_dataloader = dict(
-    dataset=dict(ann_file='vggsound-av-5.jsonl', pipeline=without_text)
+    dataset=dict(ann_file='vggsound-av-5.jsonl', pipeline=test_pipeline)
 )
 test_evaluator = dict(
     _delete_=True,

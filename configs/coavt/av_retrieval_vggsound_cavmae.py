@@ -12,6 +12,11 @@ the middle frame.
 
 _base_ = ['./av_retrieval_vggsound.py', '../_base_/datasets/cavmae_clips.py']
 
-middle = dict(_base_.cavmae_clips[0], pick='middle')
-test_dataloader = dict(dataset=dict(pipeline=[middle, *_base_.cavmae_clips[1:]]))
+test_pipeline = [
+    _base_.cavmae_middle_frame,
+    _base_.cavmae_resize,
+    _base_.cavmae_audio,
+    _base_.pack,
+]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_evaluator = dict(out_dir='work_dirs/av_retrieval_vggsound_cavmae')

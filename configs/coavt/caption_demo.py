@@ -26,7 +26,6 @@ model = dict(
         caption=dict(greedy=dict(max_tokens=40), beam=dict(num_beams=3, max_tokens=40))
     ),
 )
-custom_hooks = _base_.every_hook
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup_iters),
@@ -43,14 +42,22 @@ default_hooks = dict(checkpoint=dict(interval=max_iters, save_best=None))
 
 # only captions that name sound and picture, as targets and as references
 train_pipeline = [
-    dict(type='PickCaption') if step['type'] == 'PickCaption' else step
-    for step in _base_.train_pipeline
+    _base_.load_frames,
+    _base_.load_audio,
+    dict(type='PickCaption'),
+    _base_.tokenize,
+    _base_.pack,
 ]
 test_pipeline = [
-    dict(type='AllCaptions') if step['type'] == 'AllCaptions' else step
-    for step in _base_.test_pipeline
+    _base_.middle_frame,
+    _base_.load_audio,
+    dict(type='AllCaptions'),
+    _base_.tokenize,
+    _base_.pack,
 ]
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=32, sampler=dict(curriculum=[]), dataset=dict(pipeline=train_pipeline)
+)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_evaluator = dict(_delete_=True, type='AttributeAccuracy')

@@ -37,8 +37,5 @@ train_dataloader = dict(
     dataset=dict(ann_file='balanced_train.jsonl'),
 )
 test_evaluator = dict(out_dir='work_dirs/cls_audioset20k')
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='EpochAverageHook', begin=3, end=epochs),
-]
+default_hooks = dict(average=dict(begin=3, end=epochs))
 auto_scale_lr = dict(base_batch_size=36)

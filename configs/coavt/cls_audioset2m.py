@@ -15,17 +15,11 @@ Sound or picture alone: --cfg-options model.stream=A. The AV-trained model with 
 missing: tools/test.py ... --cfg-options model.test_cfg.stream=A. docs/classification.md
 """
 
-_base_ = [
-    '../_base_/models/coavt_classifier.py',
-    '../_base_/datasets/audioset_cls.py',
-    '../_base_/schedules/finetune_cls.py',
-]
+_base_ = './cls_audioset20k.py'
 
-load_from = 'work_dirs/pretrain_vggsound/iter_17871.pth'  # its last
 epochs = 10
 halve_from = 2  # after this epoch and every later one
 
-model = dict(head=dict(num_classes=527, loss='bce'))
 optim_wrapper = dict(
     optimizer=dict(lr=1e-5),
     paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=50))),
@@ -38,8 +32,5 @@ train_dataloader = dict(
     dataset=dict(ann_file='train.jsonl'),
 )
 test_evaluator = dict(out_dir='work_dirs/cls_audioset2m')
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='EpochAverageHook', begin=1, end=epochs),
-]
+default_hooks = dict(average=dict(begin=1, end=epochs))
 auto_scale_lr = dict(base_batch_size=48)

@@ -53,21 +53,15 @@ optim_wrapper = dict(
 )
 param_scheduler = dict(milestones=[*range(halve_from, epochs)])
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='EpochAverageHook', begin=halve_from, end=epochs),
-]
-default_hooks = dict(logger=dict(interval=10))
+default_hooks = dict(
+    logger=dict(interval=10), average=dict(begin=halve_from, end=epochs)
+)
 log_processor = dict(window_size=10)
 
-# frames, sound; no text
-pack = dict(type='PackAVTInputs')
-train_pipeline = [*_base_.train_pipeline[:2], pack]
-val_pipeline = [*_base_.test_pipeline[:2], pack]  # middle frame
-test_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='all'),  # probabilities are averaged
-    *val_pipeline[1:],
-]
+train_pipeline = [_base_.load_frames, _base_.load_audio, _base_.pack]
+val_pipeline = [_base_.middle_frame, _base_.load_audio, _base_.pack]
+# probabilities are averaged over frames
+test_pipeline = [_base_.all_frames, _base_.load_audio, _base_.pack]
 train_dataloader = dict(
     batch_size=64,
     sampler=dict(type='EpochSampler'),
@@ -75,7 +69,8 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-metric = dict(_delete_=True, type='ClassificationMetric', task='multi_label',
-              sensed=sensed)  # fmt: skip
+metric = dict(
+    _delete_=True, type='ClassificationMetric', task='multi_label', sensed=sensed
+)
 val_evaluator = metric
 test_evaluator = dict(**metric, out_dir='work_dirs/cls_demo', plots=True)

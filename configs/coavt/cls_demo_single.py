@@ -18,10 +18,7 @@ sensed = dict(AV=classes, A=classes, V=[])
 model = dict(head=dict(num_classes=len(classes), loss='ce'))
 param_scheduler = dict(milestones=[2])
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
-custom_hooks = [
-    *_base_.custom_hooks[:-1],
-    dict(type='EpochAverageHook', begin=2, end=epochs),
-]
+default_hooks = dict(average=dict(begin=2, end=epochs))
 labels = dict(classes=classes, other_labels='drop')
 train_dataloader = dict(sampler=dict(balanced=True), dataset=labels)
 val_dataloader = dict(dataset=labels)

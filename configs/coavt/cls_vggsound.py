@@ -35,8 +35,5 @@ train_dataloader = dict(
     sampler=dict(balanced=True),
 )
 test_evaluator = dict(out_dir='work_dirs/cls_vggsound')
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='EpochAverageHook', begin=3, end=epochs),
-]
+default_hooks = dict(average=dict(begin=3, end=epochs))
 auto_scale_lr = dict(base_batch_size=48)

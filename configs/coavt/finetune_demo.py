@@ -5,9 +5,9 @@
     python tools/test.py configs/coavt/finetune_demo.py \
         work_dirs/finetune_demo/iter_200.pth
 
-The demo twin of retrieval_audiocaps_finetune.py: captions of both modalities only, a
-fifth of pre-training's learning rate, four score modes at test. Language modelling
-is left out; the zero-shot numbers are those of `make demo`. Results go to
+The small-scale form of retrieval_audiocaps_finetune.py: captions of both modalities
+only, a fifth of pre-training's learning rate, four score modes at test. Language
+modelling is left out; the zero-shot numbers are those of `make demo`. Results go to
 work_dirs/finetune_demo.
 """
 
@@ -21,14 +21,17 @@ model = dict(
     lm_head=dict(streams=dict(AV=0.0)),
     test_cfg=dict(_delete_=True, keep_tokens=True),
 )
-# all losses, and negatives as hard as BLIP-2's, from the start
-custom_hooks = _base_.every_hook
 train_pipeline = [
-    *_base_.train_pipeline[:2],
+    _base_.load_frames,
+    _base_.load_audio,
     dict(type='PickCaption'),  # those of both modalities, which the test asks with
-    *_base_.train_pipeline[3:],
+    _base_.tokenize,
+    _base_.pack,
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# all losses, and negatives as hard as BLIP-2's, from the start
+train_dataloader = dict(
+    sampler=dict(curriculum=[]), dataset=dict(pipeline=train_pipeline)
+)
 
 optim_wrapper = dict(optimizer=dict(lr=_base_.optim_wrapper.optimizer.lr / 5))
 param_scheduler = [
@@ -42,7 +45,7 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=50)
-# the last one: all are alike on the 100 clips of validation
+# keep the last checkpoint; the 100 clips of validation cannot separate them
 default_hooks = dict(checkpoint=dict(interval=50, save_best=None))
 test_evaluator = dict(
     _delete_=True,

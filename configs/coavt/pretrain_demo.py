@@ -15,15 +15,24 @@ _base_ = [
 
 max_iters = 1350
 warmup_iters = 20
-# From random weights the senses come first, with captions of the picture alone and then
-# of one or the other: in sentences about both, the shape was not learned in 1,000
-# iterations.
-stages = [
-    dict(epochs=4, fields=dict(visual_captions=1.0)),
-    dict(epochs=5, fields=dict(audio_captions=0.6, visual_captions=0.4)),
+# From random weights each modality is learned first, from captions of the picture alone
+# and then of one or the other: from sentences about both, the shape was not learned in
+# 1,000 iterations. Epochs are of the data, for any batch size and number of processes.
+one_modality = dict(streams=('A', 'V'), weights=dict(matching_head=1.0, lm_head=2.0))
+curriculum = [
+    # the hardest negatives teach nothing before clips are told apart at all
+    dict(epochs=4, captions=dict(visual_captions=1.0), hardness=0.1, **one_modality),
+    dict(
+        epochs=5,
+        captions=dict(audio_captions=0.6, visual_captions=0.4),
+        **one_modality,
+    ),
+    # all captions and losses; negatives get harder within 200 batches of 32
+    dict(epochs=2, hardness=[(0.536, 0.1), (0.536 + 200 * 32 / 3000, 2.0)]),
+    # each batch groups similar clips, so that rare distinctions (shape, contour, count)
+    # matter
+    dict(group_size=8),
 ]
-first_epochs = 9
-first_iters = 844  # of 32 clips, nine times 3,000
 
 optim_wrapper = dict(
     _delete_=True,
@@ -43,30 +52,11 @@ param_scheduler = [
         end=max_iters,
     ),
 ]
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(stages=stages)
-# later batches hold clips that differ in little: what is rare to be told apart in a
-# mixed one (shape, contour, count) then decides
-train_dataloader = dict(
-    sampler=dict(alike=8, alike_from=first_epochs + 2),
-    dataset=dict(pipeline=train_pipeline),
-)
+train_dataloader = dict(sampler=dict(curriculum=curriculum))
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
-every_hook = _base_.custom_hooks  # what a recipe that starts from here keeps
-custom_hooks = [
-    *every_hook,
-    dict(type='SensesFirstHook', until=first_iters, matching_weight=1.0, lm_weight=2.0),
-    # the hardest negatives teach nothing before clips are told apart at all
-    dict(
-        type='HardnessRampHook',
-        start=0.1,
-        stop=2.0,
-        begin=first_iters + 50,
-        end=first_iters + 250,
-    ),
-]
 find_unused_parameters = True  # the joint stream's norms at first
 default_hooks = dict(
+    curriculum=dict(type='CurriculumHook'),
     logger=dict(interval=10),
     checkpoint=dict(interval=max_iters // 2),
 )

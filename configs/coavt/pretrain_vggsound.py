@@ -10,8 +10,9 @@ weights unless `load_from` or an `init_cfg` names converted ones.
 Text: a label through one of several templates; captions where the manifest has them.
 Validation counts every clip of the class as right (docs/retrieval.md#equal-texts).
 Without access to a model hub, give the tokenizer as a local directory:
-    --cfg-options model.tokenizer=DIR train_dataloader.dataset.pipeline.4.tokenizer=DIR
-                  val_dataloader.dataset.pipeline.4.tokenizer=DIR
+    --cfg-options model.tokenizer=DIR
+        train_dataloader.dataset.pipeline.TokenizeText.tokenizer=DIR
+        val_dataloader.dataset.pipeline.TokenizeText.tokenizer=DIR
 """
 
 _base_ = [

@@ -16,7 +16,7 @@ All objectives of pre-training go on, as in BLIP-2's fine-tuning for retrieval. 
 The test writes table, JSON and plots of both directions, streams AV, A and V and the
 five score modes to work_dirs/retrieval_audiocaps_finetune. One frame a clip; all ten,
 with averaged similarities:
-    --cfg-options test_dataloader.dataset.pipeline.0.pick=all \
+    --cfg-options test_dataloader.dataset.pipeline.LoadFrames.pick=all \
         test_dataloader.batch_size=8
 For re-ranking the tokens of all clips are kept, 2 MB a clip and frame: 2 GB of memory,
 with ten frames 21 GB. test_evaluator.features_file=FILE saves them (docs/retrieval.md).

@@ -11,7 +11,7 @@ _base_ = './pretrain_demo.py'
 
 from coavt_mm.demo import grammar  # noqa: E402
 
-test_pipeline = [*_base_.test_pipeline[:2], dict(type='PackAVTInputs')]  # no text
+test_pipeline = [_base_.middle_frame, _base_.load_audio, _base_.pack]
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_evaluator = dict(
     _delete_=True,

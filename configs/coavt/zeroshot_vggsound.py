@@ -12,11 +12,11 @@ Without access to a model hub, give the tokenizer as a local directory:
 
 _base_ = './pretrain_vggsound.py'
 
-# frames, resize and crop, sound; no text
 test_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='all'),
-    *_base_.test_pipeline[1:3],
-    dict(type='PackAVTInputs'),
+    _base_.all_frames,
+    _base_.resize_and_crop,
+    _base_.load_audio,
+    _base_.pack,
 ]
 test_dataloader = dict(batch_size=16, dataset=dict(pipeline=test_pipeline))
 test_evaluator = dict(

@@ -41,13 +41,13 @@ def test_the_seed_decides():
 
 
 def test_seeds_belong_to_positions():
-    seeds = [seed for _, seed, _ in take(ResumableSampler(range(5), seed=0), 50)]
+    seeds = [r.seed for r in take(ResumableSampler(range(5), seed=0), 50)]
     assert len(set(seeds)) == 50 and all(0 <= seed < 2**32 for seed in seeds)
 
 
-def test_draws_tell_the_epoch():
+def test_requests_tell_the_epoch():
     drawn = take(ResumableSampler(range(5), seed=0, start=3), 9)
-    assert [draw.epoch for draw in drawn] == [0, 0, 1, 1, 1, 1, 1, 2, 2]
+    assert [request.epoch for request in drawn] == [0, 0, 1, 1, 1, 1, 1, 2, 2]
 
 
 def test_without_shuffling():
@@ -146,10 +146,14 @@ def shared(indices):
     return len(set.intersection(*(set(FACTORS.labels[i]) for i in indices)))
 
 
-def test_alike_clips_come_in_groups():
-    drawn = [
-        index for index, *_ in take(ResumableSampler(FACTORS, seed=0, alike=4), 240)
-    ]
+def grouped(group_size, after=0, **options):
+    stages = [dict(epochs=after)] if after else []
+    stages.append(dict(group_size=group_size))
+    return ResumableSampler(FACTORS, curriculum=stages, **options)
+
+
+def test_clips_that_share_labels_come_in_groups():
+    drawn = [index for index, *_ in take(grouped(4, seed=0), 240)]
     for epoch in (drawn[:120], drawn[120:]):
         assert sorted(epoch) == list(range(120))
         groups = [epoch[i : i + 4] for i in range(0, 120, 4)]
@@ -159,9 +163,7 @@ def test_alike_clips_come_in_groups():
 
 
 def test_what_groups_share_changes_from_epoch_to_epoch():
-    drawn = [
-        index for index, *_ in take(ResumableSampler(FACTORS, seed=0, alike=12), 720)
-    ]
+    drawn = [index for index, *_ in take(grouped(12, seed=0), 720)]
     common = set()
     for start in range(0, 720, 12):
         group = [FACTORS.labels[i] for i in drawn[start : start + 12]]
@@ -171,23 +173,62 @@ def test_what_groups_share_changes_from_epoch_to_epoch():
 
 @pytest.mark.parametrize('start', [1, 119, 120, 257])
 def test_groups_continue_from_any_position(start):
-    whole = take(ResumableSampler(FACTORS, seed=5, alike=8), start + 40)
-    resumed = ResumableSampler(FACTORS, seed=5, alike=8, start=start)
-    assert take(resumed, 40) == whole[start:]
+    whole = take(grouped(8, seed=5), start + 40)
+    assert take(grouped(8, seed=5, start=start), 40) == whole[start:]
 
 
 @pytest.mark.parametrize('options', [dict(shuffle=False), dict(balanced=True)])
 def test_groups_need_shuffling_and_no_weights(options):
     with pytest.raises(ConfigError, match='exclude each other'):
-        ResumableSampler(FACTORS, alike=2, **options)
+        grouped(2, **options)
+
+
+def indices(sampler, count):
+    return [request.index for request in take(sampler, count)]
 
 
 def test_first_epochs_may_be_mixed():
-    options = dict(seed=0, alike=4)
-    mixed = take(ResumableSampler(FACTORS, seed=0), 120)
-    whole = take(ResumableSampler(FACTORS, alike_from=1, **options), 240)
-    assert whole[:120] == mixed
-    assert whole[120:] == take(ResumableSampler(FACTORS, **options), 240)[120:]
+    whole = indices(grouped(4, after=1, seed=0), 240)
+    assert whole[:120] == indices(ResumableSampler(FACTORS, seed=0), 120)
+    assert whole[120:] == indices(grouped(4, seed=0), 240)[120:]
+
+
+def test_groups_may_end_again():
+    stages = [dict(epochs=1, group_size=4)]
+    whole = indices(ResumableSampler(FACTORS, seed=0, curriculum=stages), 240)
+    assert whole[:120] == indices(grouped(4, seed=0), 120)
+    assert whole[120:] == indices(ResumableSampler(FACTORS, seed=0), 240)[120:]
+
+
+def test_the_old_options_mean_the_same_and_say_the_new_ones():
+    for old, new in (
+        (dict(alike=4), grouped(4, seed=0)),
+        (dict(alike=4, alike_from=1), grouped(4, after=1, seed=0)),
+    ):
+        with pytest.warns(
+            FutureWarning, match=r'curriculum=\[.*group_size.: 4'
+        ) as told:
+            sampler = ResumableSampler(FACTORS, seed=0, **old)
+        assert len(told) == 1
+        assert take(sampler, 240) == take(new, 240)
+    with pytest.raises(ConfigError, match='alike and curriculum exclude'):
+        ResumableSampler(FACTORS, alike=2, curriculum=[dict(group_size=2)])
+
+
+STAGES = [dict(epochs=2, captions=dict(captions=1.0)), dict(epochs=1.5), dict()]
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 3])
+def test_stages_begin_at_the_same_samples_for_any_number_of_ranks(
+    monkeypatch, world_size
+):
+    parts = [
+        take(sampler, 40)
+        for sampler in ranks(monkeypatch, world_size, 7, curriculum=STAGES)
+    ]
+    requests = [request for step in zip(*parts, strict=True) for request in step]
+    numbers = [STAGES.index(request.stage) for request in requests[:40]]
+    assert numbers == [0] * 14 + [1] * 11 + [2] * 15  # 2 x 7, up to 3.5 x 7 = 24.5
 
 
 def test_an_epoch_ends_and_the_next_goes_on(monkeypatch):

@@ -5,8 +5,8 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 
-from coavt_mm.engine.averaging import EpochAverageHook
 from coavt_mm.engine.running import build_runner
+from coavt_mm.engine.weights import EpochAverageHook
 from coavt_mm.errors import ConfigError
 
 

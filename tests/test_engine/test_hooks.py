@@ -11,9 +11,9 @@ from coavt_mm.checkpoints import read_stored_config
 from coavt_mm.engine.hooks import (
     IterationSeedHook,
     StoreConfigHook,
-    StrictCheckpointHook,
 )
 from coavt_mm.engine.running import build_runner
+from coavt_mm.engine.weights import StrictCheckpointHook
 from coavt_mm.errors import CheckpointError
 from coavt_mm.registry import MODELS
 

@@ -1,9 +1,12 @@
 """An order of samples that reads shards one after the other."""
 
+from collections.abc import Sequence
+
 import torch
 
 from coavt_mm.datasets.samplers import ResumableSampler
 from coavt_mm.datasets.shards.dataset import AVTShardDataset
+from coavt_mm.errors import ConfigError
 from coavt_mm.registry import DATA_SAMPLERS
 
 
@@ -23,6 +26,11 @@ class ShardSampler(ResumableSampler):
         seed (int, optional): See `ResumableSampler`.
         start (int): See `ResumableSampler`.
         buffer (int): Shards that are mixed with each other.
+        curriculum (Sequence[dict]): See `ResumableSampler`; without groups, which
+            would need clips of all shards.
+
+    Raises:
+        ConfigError: A stage of the curriculum has a group_size.
     """
 
     def __init__(
@@ -32,8 +40,14 @@ class ShardSampler(ResumableSampler):
         seed: int | None = None,
         start: int = 0,
         buffer: int = 16,
+        curriculum: Sequence[dict] = (),
     ):
-        super().__init__(dataset, shuffle, seed, start)
+        super().__init__(dataset, shuffle, seed, start, curriculum=curriculum)
+        if self.curriculum.is_grouped:
+            raise ConfigError(
+                'ShardSampler: group_size needs clips of all shards at a time; leave '
+                'it out of the curriculum'
+            )
         numbers = dataset.shard_numbers
         self.members = [(numbers == n).nonzero()[:, 0] for n in numbers.unique()]
         self.buffer = buffer

@@ -1,23 +1,21 @@
 """From a row's captions and labels to token ids."""
 
 from collections.abc import Sequence
+from warnings import warn
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
 from coavt_mm.datasets.captions import check_templates, fill_templates
+from coavt_mm.datasets.curriculum import (
+    Curriculum,
+    check_caption_fields,
+    check_caption_weights,
+)
 from coavt_mm.datasets.tokenizer import build_rules, check_max_tokens, encode_text
 from coavt_mm.errors import ConfigError, ManifestError
 from coavt_mm.registry import TRANSFORMS
 from coavt_mm.streams import CAPTION_FIELDS
-
-
-def _check_fields(fields: Sequence[str]) -> None:
-    for field in fields:
-        if field not in CAPTION_FIELDS:
-            raise ConfigError(
-                f"caption field '{field}' is none of {', '.join(CAPTION_FIELDS)}"
-            )
 
 
 def _checked_templates(templates: Sequence[str]) -> list[str]:
@@ -33,9 +31,27 @@ def _nothing_to_say(results: dict, fields: Sequence[str]) -> ManifestError:
     )
 
 
+def _translated(stages: Sequence[dict]) -> Curriculum:
+    """The curriculum that ``PickCaption(stages=...)`` means."""
+    for stage in stages:
+        if set(stage) != {'epochs', 'fields'} or stage['epochs'] < 1:
+            raise ConfigError(
+                f'PickCaption: stage {stage} is not dict(epochs=..., fields=...) '
+                'of at least one epoch'
+            )
+    new = [dict(epochs=s['epochs'], captions=s['fields']) for s in stages]
+    warn(
+        'PickCaption(stages=...) is an old form for one release; '
+        f'set train_dataloader.sampler.curriculum={new}',
+        FutureWarning,
+        stacklevel=3,
+    )
+    return Curriculum(new)
+
+
 @TRANSFORMS.register_module()
 class PickCaption(BaseTransform):
-    """Draws one caption of the clip (training).
+    """Draw one caption of the clip (training).
 
     Among the fields that the row fills, one is drawn by weight, then one of its
     captions. A row without captions gets a template filled with one of its labels.
@@ -47,6 +63,7 @@ class PickCaption(BaseTransform):
     - audio_captions (optional)
     - visual_captions (optional)
     - labels
+    - stage (optional)
     - epoch (with ``stages``)
 
     Added Keys:
@@ -55,13 +72,11 @@ class PickCaption(BaseTransform):
     - text_streams
 
     Args:
-        fields (dict): Weight of each field of captions.
-        templates (Sequence[str]): Sentences with a place ``{}`` for the label, such as
-            'the sound and sight of {}'. Empty: captions only.
-        stages (Sequence[dict]): What comes before ``fields``, in this order: each a
-            dict of ``epochs``, how many it lasts, and ``fields``, its weights. For
-            instance captions of one sense alone, which are shorter and easier to learn
-            from.
+        fields: Weight of each field of captions, where the stage of the curriculum
+            (:class:`.Curriculum`) has no ``captions``.
+        templates: Sentences with a place ``{}`` for the label, such as 'the sound and
+            sight of {}'. Empty: captions only.
+        stages: Old form of a curriculum's captions: dicts of ``epochs`` and ``fields``.
     """
 
     def __init__(
@@ -72,20 +87,12 @@ class PickCaption(BaseTransform):
     ):
         self.fields = dict(fields or {'captions': 1.0})
         self.templates = _checked_templates(templates)
+        check_caption_weights(self.fields)
         self.stages = [dict(stage) for stage in stages]
-        for stage in self.stages:
-            if set(stage) != {'epochs', 'fields'} or stage['epochs'] < 1:
-                raise ConfigError(
-                    f'PickCaption: stage {stage} is not dict(epochs=..., fields=...) '
-                    'of at least one epoch'
-                )
-        for weights in (self.fields, *(stage['fields'] for stage in self.stages)):
-            _check_fields(weights)
-            if not weights or min(weights.values()) < 0 or max(weights.values()) == 0:
-                raise ConfigError(f'caption weights {weights}: none is above 0')
+        self._old = _translated(self.stages) if stages else None
 
     def _draw(self, results: dict) -> tuple[str, str]:
-        fields = self._fields_now(results)
+        fields = self._stage(results).get('captions', self.fields)
         filled = [f for f, w in fields.items() if w > 0 and results.get(f)]
         if filled:
             weights = np.array([fields[field] for field in filled])
@@ -97,20 +104,15 @@ class PickCaption(BaseTransform):
             raise _nothing_to_say(results, list(fields))
         return texts[np.random.randint(len(texts))], stream
 
-    def _fields_now(self, results: dict) -> dict[str, float]:
-        if not self.stages:
-            return self.fields
+    def _stage(self, results: dict) -> dict:
+        if self._old is None:
+            return results.get('stage') or {}
         if 'epoch' not in results:
             raise ConfigError(
                 'PickCaption: stages need a sampler that tells the epoch, such as '
                 'ResumableSampler'
             )
-        end = 0
-        for stage in self.stages:
-            end += stage['epochs']
-            if results['epoch'] < end:
-                return stage['fields']
-        return self.fields
+        return self._old.stage(results['epoch'])
 
     def transform(self, results: dict) -> dict:
         """Puts one caption into `texts`."""
@@ -150,7 +152,7 @@ class AllCaptions(BaseTransform):
     def __init__(
         self, fields: Sequence[str] = ('captions',), templates: Sequence[str] = ()
     ):
-        _check_fields(fields)
+        check_caption_fields(fields)
         self.fields = list(fields)
         self.templates = _checked_templates(templates)
 

@@ -2,33 +2,44 @@
 data_root = 'data/audiocaps'
 tokenizer = 'bert-base-uncased'
 how_to_get = 'see docs/data.md: python tools/data/prepare_audiocaps.py'
+frames = 10  # of each clip, evenly spaced
+img_size = 224  # pixels
+seconds = 10.0
 
+# the steps, by name
+load_frames = dict(type='LoadFrames', num_frames=frames, pick='random')
 resize_and_crop = dict(
     type='IfVisual',
     transforms=[
-        dict(type='Resize', scale=(-1, 224)),
-        dict(type='CenterCrop', crop_size=224),
+        dict(type='Resize', scale=(-1, img_size)),
+        dict(type='CenterCrop', crop_size=img_size),
     ],
 )
+load_audio = dict(type='LoadAudio', seconds=seconds)
+captions = dict(type='PickCaption')
+tokenize = dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=32)
+pack = dict(type='PackAVTInputs')
+middle_frame = dict(type='LoadFrames', num_frames=frames, pick='middle')
+all_captions = dict(type='AllCaptions')  # five per clip
 train_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='random'),
+    load_frames,
     resize_and_crop,
-    dict(type='LoadAudio', seconds=10.0),
-    dict(type='PickCaption'),
-    dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=32),
-    dict(type='PackAVTInputs'),
+    load_audio,
+    captions,
+    tokenize,
+    pack,
 ]
 test_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='middle'),
+    middle_frame,
     resize_and_crop,
-    dict(type='LoadAudio', seconds=10.0),
-    dict(type='AllCaptions'),  # five a clip
-    dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=32),
-    dict(type='PackAVTInputs'),
+    load_audio,
+    all_captions,
+    tokenize,
+    pack,
 ]
 
 train_dataloader = dict(
-    batch_size=32,  # clips a GPU
+    batch_size=32,  # clips per GPU
     num_workers=12,
     persistent_workers=True,
     pin_memory=True,
@@ -41,23 +52,7 @@ train_dataloader = dict(
         how_to_get=how_to_get,
     ),
 )
-val_dataloader = dict(
-    batch_size=64,
-    num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='AVTDataset',
-        ann_file='val.jsonl',
-        data_root=data_root,
-        pipeline=test_pipeline,
-        test_mode=True,
-        missing='skip',  # clips vanish from the web; counted in every result
-        how_to_get=how_to_get,
-    ),
-)
-test_dataloader = dict(
+held_out = dict(
     batch_size=64,
     num_workers=8,
     pin_memory=True,
@@ -68,9 +63,15 @@ test_dataloader = dict(
         data_root=data_root,
         pipeline=test_pipeline,
         test_mode=True,
-        missing='skip',
+        missing='skip',  # clips vanish from the web; counted in every result
         how_to_get=how_to_get,
     ),
 )
+val_dataloader = dict(
+    held_out,
+    persistent_workers=True,
+    dataset=dict(held_out['dataset'], ann_file='val.jsonl'),
+)
+test_dataloader = held_out
 val_evaluator = dict(type='RetrievalMetric')
 test_evaluator = dict(type='RetrievalMetric')

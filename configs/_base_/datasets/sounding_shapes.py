@@ -4,23 +4,24 @@ tokenizer = 'data/sounding_shapes/vocab.txt'
 how_to_get = 'python tools/data/make_sounding_shapes.py data/sounding_shapes'
 seconds = 2.56
 
-train_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='random'),
-    dict(type='LoadAudio', seconds=seconds),
-    dict(
-        type='PickCaption',
-        fields=dict(captions=0.8, audio_captions=0.1, visual_captions=0.1),
-    ),
-    dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=48),
-    dict(type='PackAVTInputs'),
-]
-test_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='middle'),
-    dict(type='LoadAudio', seconds=seconds),
-    dict(type='AllCaptions', fields=('captions', 'audio_captions', 'visual_captions')),
-    dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=48),
-    dict(type='PackAVTInputs'),
-]
+frames = 10  # a clip has 26
+
+# the steps, by name
+load_frames = dict(type='LoadFrames', num_frames=frames, pick='random')
+load_audio = dict(type='LoadAudio', seconds=seconds)
+captions = dict(
+    type='PickCaption',
+    fields=dict(captions=0.8, audio_captions=0.1, visual_captions=0.1),
+)
+tokenize = dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=48)
+pack = dict(type='PackAVTInputs')
+middle_frame = dict(type='LoadFrames', num_frames=frames, pick='middle')
+all_frames = dict(type='LoadFrames', num_frames=frames, pick='all')
+all_captions = dict(
+    type='AllCaptions', fields=('captions', 'audio_captions', 'visual_captions')
+)
+train_pipeline = [load_frames, load_audio, captions, tokenize, pack]
+test_pipeline = [middle_frame, load_audio, all_captions, tokenize, pack]
 
 train_dataloader = dict(
     batch_size=32,
@@ -35,21 +36,7 @@ train_dataloader = dict(
         how_to_get=how_to_get,
     ),
 )
-val_dataloader = dict(
-    batch_size=50,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='AVTDataset',
-        ann_file='val.jsonl',
-        data_root=data_root,
-        pipeline=test_pipeline,
-        test_mode=True,
-        how_to_get=how_to_get,
-    ),
-)
-test_dataloader = dict(
+held_out = dict(
     batch_size=50,
     num_workers=1,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -62,5 +49,11 @@ test_dataloader = dict(
         how_to_get=how_to_get,
     ),
 )
+val_dataloader = dict(
+    held_out,
+    persistent_workers=True,
+    dataset=dict(held_out['dataset'], ann_file='val.jsonl'),
+)
+test_dataloader = held_out
 val_evaluator = dict(type='RetrievalMetric')
 test_evaluator = dict(type='RetrievalMetric')

@@ -6,17 +6,13 @@ _base_ = './sounding_shapes.py'
 data_root = 'data/sounding_shapes_shards'
 how_to_get = 'see docs/shards.md: python tools/data/make_shards.py'
 
-# LoadFrames, LoadAudio, then text: only the loading differs
-train_pipeline = [
-    dict(type='LoadShardFrames', num_frames=10, pick='random'),
-    dict(type='LoadShardAudio', seconds=_base_.seconds),
-    *_base_.train_pipeline[2:],
-]
-test_pipeline = [
-    dict(type='LoadShardFrames', num_frames=10, pick='middle'),
-    dict(type='LoadShardAudio', seconds=_base_.seconds),
-    *_base_.test_pipeline[2:],
-]
+# only the loading differs
+load_frames = dict(_base_.load_frames, type='LoadShardFrames')
+middle_frame = dict(_base_.middle_frame, type='LoadShardFrames')
+load_audio = dict(_base_.load_audio, type='LoadShardAudio')
+tokenized = [_base_.tokenize, _base_.pack]
+train_pipeline = [load_frames, load_audio, _base_.captions, *tokenized]
+test_pipeline = [middle_frame, load_audio, _base_.all_captions, *tokenized]
 shards = dict(type='AVTShardDataset', data_root=data_root, how_to_get=how_to_get)
 train_dataloader = dict(
     sampler=dict(type='ShardSampler', buffer=16),

@@ -2,6 +2,9 @@
 data_root = 'data/vggsound'
 tokenizer = 'bert-base-uncased'
 how_to_get = 'see docs/data.md: python tools/data/prepare_vggsound.py'
+frames = 10  # of each clip, evenly spaced
+img_size = 224  # pixels
+seconds = 10.0
 
 # VGGSound has labels and no captions: a label becomes text through a template.
 # Where a manifest has captions, they are used.
@@ -11,32 +14,41 @@ templates = [
     'a clip in which one sees and hears {}',
     '{}',
 ]
+# the steps, by name
+load_frames = dict(type='LoadFrames', num_frames=frames, pick='random')
 resize_and_crop = dict(
     type='IfVisual',
     transforms=[
-        dict(type='Resize', scale=(-1, 224)),
-        dict(type='CenterCrop', crop_size=224),
+        dict(type='Resize', scale=(-1, img_size)),
+        dict(type='CenterCrop', crop_size=img_size),
     ],
 )
+load_audio = dict(type='LoadAudio', seconds=seconds)
+captions = dict(type='PickCaption', templates=templates)
+tokenize = dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=32)
+pack = dict(type='PackAVTInputs')
+middle_frame = dict(type='LoadFrames', num_frames=frames, pick='middle')
+all_frames = dict(type='LoadFrames', num_frames=frames, pick='all')
+all_captions = dict(type='AllCaptions', templates=templates[:1])
 train_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='random'),
+    load_frames,
     resize_and_crop,
-    dict(type='LoadAudio', seconds=10.0),
-    dict(type='PickCaption', templates=templates),
-    dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=32),
-    dict(type='PackAVTInputs'),
+    load_audio,
+    captions,
+    tokenize,
+    pack,
 ]
 test_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='middle'),
+    middle_frame,
     resize_and_crop,
-    dict(type='LoadAudio', seconds=10.0),
-    dict(type='AllCaptions', templates=templates[:1]),
-    dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=32),
-    dict(type='PackAVTInputs'),
+    load_audio,
+    all_captions,
+    tokenize,
+    pack,
 ]
 
 train_dataloader = dict(
-    batch_size=32,  # clips a GPU
+    batch_size=32,  # clips per GPU
     num_workers=12,
     persistent_workers=True,
     pin_memory=True,

@@ -1,15 +1,12 @@
 # VGGSound for classification: labels and no text; see vggsound.py.
 _base_ = './vggsound.py'
 
-# LoadFrames, resize and crop, LoadAudio
-train_pipeline = [*_base_.train_pipeline[:3], dict(type='PackAVTInputs')]
-val_pipeline = [*_base_.test_pipeline[:3], dict(type='PackAVTInputs')]  # middle frame
-test_pipeline = [
-    dict(type='LoadFrames', num_frames=10, pick='all'),  # probabilities are averaged
-    *val_pipeline[1:],
-]
+without_text = [_base_.resize_and_crop, _base_.load_audio, _base_.pack]
+train_pipeline = [_base_.load_frames, *without_text]
+val_pipeline = [_base_.middle_frame, *without_text]
+test_pipeline = [_base_.all_frames, *without_text]  # probabilities are averaged
 train_dataloader = dict(
-    batch_size=48,  # clips a GPU
+    batch_size=48,  # clips per GPU
     sampler=dict(type='EpochSampler', balanced=True),
     dataset=dict(pipeline=train_pipeline),
 )

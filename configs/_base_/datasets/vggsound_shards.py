@@ -6,18 +6,25 @@ _base_ = './vggsound.py'
 data_root = 'data/vggsound_shards'
 how_to_get = 'see docs/shards.md: python tools/data/make_shards.py'
 
-# LoadFrames, resize and crop, LoadAudio, then text: only the loading differs
+# only the loading differs
+load_frames = dict(_base_.load_frames, type='LoadShardFrames')
+middle_frame = dict(_base_.middle_frame, type='LoadShardFrames')
+load_audio = dict(_base_.load_audio, type='LoadShardAudio')
 train_pipeline = [
-    dict(type='LoadShardFrames', num_frames=10, pick='random'),
-    _base_.train_pipeline[1],
-    dict(type='LoadShardAudio', seconds=10.0),
-    *_base_.train_pipeline[3:],
+    load_frames,
+    _base_.resize_and_crop,
+    load_audio,
+    _base_.captions,
+    _base_.tokenize,
+    _base_.pack,
 ]
 test_pipeline = [
-    dict(type='LoadShardFrames', num_frames=10, pick='middle'),
-    _base_.test_pipeline[1],
-    dict(type='LoadShardAudio', seconds=10.0),
-    *_base_.test_pipeline[3:],
+    middle_frame,
+    _base_.resize_and_crop,
+    load_audio,
+    _base_.all_captions,
+    _base_.tokenize,
+    _base_.pack,
 ]
 shards = dict(type='AVTShardDataset', data_root=data_root, how_to_get=how_to_get)
 train_dataloader = dict(

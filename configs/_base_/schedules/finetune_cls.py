@@ -1,6 +1,6 @@
 # CAV-MAE's fine-tuning for classification, by epochs. A config sets the learning rate,
 # the head's multiple of it, the epochs, from which one on the rate is halved, and which
-# are averaged (EpochAverageHook).
+# are averaged (default_hooks.average).
 _base_ = '../default_runtime.py'
 
 optim_wrapper = dict(
@@ -19,10 +19,8 @@ default_hooks = dict(
     logger=dict(log_metric_by_epoch=True),
     # the last one holds the average; the best by test clips would be chosen on them
     checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=2, save_best=None),
-)
-custom_hooks = [
     # a pre-trained CoAVT's encoder, and its query encoder where the model has one
-    dict(type='FitCheckpointHook', rename=dict(av_encoder='backbone')),
-    dict(type='IterationSeedHook'),
-]
+    fit=dict(rename=dict(av_encoder='backbone')),
+    average=dict(type='EpochAverageHook'),
+)
 log_processor = dict(by_epoch=True)

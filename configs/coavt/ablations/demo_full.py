@@ -12,13 +12,8 @@ max_iters = 200
 
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].update(end=max_iters)
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(stages=[])
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-custom_hooks = [
-    *_base_.every_hook,
-    dict(type='HardnessRampHook', start=0.1, begin=80, end=160),
-]
+hardness = [(80 * 32 / 3000, 0.1), (160 * 32 / 3000, 1.0)]  # epochs, value
+train_dataloader = dict(sampler=dict(curriculum=[dict(hardness=hardness)]))
 # measured by the test that follows
 train_cfg = dict(max_iters=max_iters)
 val_cfg = None

@@ -50,11 +50,21 @@ def test_templates_serve_rows_without_captions():
     assert pick(row(labels=['dog'], captions=['c']))['texts'] == ['c']
 
 
-def test_stages_of_epochs_come_before_the_rest():
+def test_the_stage_says_which_captions():
+    fields = row(captions=['a'], audio_captions=['s'], visual_captions=['v'])
+    pick = PickCaption()
+    stages = [None, {}, dict(epochs=1), dict(captions=dict(visual_captions=1.0))]
+    texts = [pick({**fields, 'stage': stage})['texts'][0] for stage in stages]
+    assert texts == ['a', 'a', 'a', 'v']
+    assert pick(fields)['text_streams'] == ['AV']
+
+
+def test_old_stages_of_epochs_come_before_the_rest():
     fields = row(captions=['a'], audio_captions=['s'], visual_captions=['v'])
     visual = dict(epochs=1, fields=dict(visual_captions=1.0))
     audio = dict(epochs=2, fields=dict(audio_captions=1.0))
-    pick = PickCaption(stages=[visual, audio])
+    with pytest.warns(FutureWarning, match=r'sampler.curriculum=\['):
+        pick = PickCaption(stages=[visual, audio])
     texts = [pick({**fields, 'epoch': epoch})['texts'][0] for epoch in range(5)]
     assert texts == ['v', 's', 's', 'a', 'a']
     with pytest.raises(ConfigError, match='stages need a sampler that tells'):
