@@ -6,8 +6,12 @@ tools call what they need, and what mmaction2 and mmpretrain need is done when t
 models are first imported. Nothing here replaces a method of another library's class.
 """
 
+import functools
+import inspect
 import os.path as osp
 import sys
+import warnings
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -34,6 +38,67 @@ def check_mmcv() -> None:
             '`pip install "mmcv-lite>=2.1,<2.2"` (or install the full mmcv, '
             'same versions, but never both).'
         )
+
+
+# --------------------------------------------------------------------------------------
+# Options of this package by the names that they had in the release before
+# --------------------------------------------------------------------------------------
+def current_names(
+    where: str, options: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Give options the names that they have now, and warn of old ones.
+
+    Args:
+        where: What takes them, for the message.
+        options: Name -> value; None under an old name counts as not given.
+        names: Old name -> new name.
+
+    Returns:
+        The options by their new names.
+
+    Raises:
+        ConfigError: If an option is given by both names.
+    """
+    found = {k: v for k, v in options.items() if k not in names}
+    for old, new in names.items():
+        if options.get(old) is None:
+            continue
+        if found.get(new) is not None:
+            raise ConfigError(f'{where}: {old} is called {new} now; give {new} alone')
+        warnings.warn(
+            f'{where}: {old} is called {new} now, and {old} will go with the next '
+            'release',
+            FutureWarning,
+            stacklevel=4,
+        )
+        found[new] = options[old]
+    return found
+
+
+def renamed(**names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a constructor take options by their old names, too, for one release.
+
+    Args:
+        names: Old name -> new name.
+    """
+
+    def decorate(init: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(init)
+        def wrapper(self: Any, *args: Any, **options: Any) -> None:
+            init(self, *args, **current_names(type(self).__name__, options, names))
+
+        signature = inspect.signature(init)
+        old = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Any
+            )
+            for name in names
+        ]
+        found = signature.replace(parameters=[*signature.parameters.values(), *old])
+        wrapper.__signature__ = found  # type: ignore[attr-defined]
+        return wrapper
+
+    return decorate
 
 
 # --------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ CALLS = {
         clips, ['dog', 'the'], rerank=2, **more
     ),
     'classify': lambda clips, **more: classify(clips, ['dog', 'cat'], **more),
-    'caption': lambda clips, **more: caption(clips, max_tokens=3, **more),
+    'caption': lambda clips, **more: caption(clips, max_new_tokens=3, **more),
     'match': lambda clips, **more: match(clips, ['dog', 'barks'], **more),
 }
 call = pytest.mark.parametrize('call', CALLS.values(), ids=CALLS)

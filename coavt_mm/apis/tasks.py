@@ -20,12 +20,13 @@ from torch import nn
 
 from coavt_mm.apis.drawing import make_folder
 from coavt_mm.apis.inputs import as_texts, check_number
+from coavt_mm.compat import current_names
 from coavt_mm.datasets.captions import check_templates, fill_templates
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import InputError, shown
 from coavt_mm.evaluation.prompts import class_mean, prompt_scores
 from coavt_mm.models import CoAVTClassifier
-from coavt_mm.models.generation import check_decoding
+from coavt_mm.models.generation import OLD_NAMES, check_decoding
 from coavt_mm.models.similarity import tied_order
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def caption(
         clip: A clip or several.
         batch_size, windows, on_error: See :func:`embed`.
         **decoding: Arguments of :class:`coavt_mm.models.generation.Decoding`, such as
-            num_beams, max_tokens (word pieces), top_p. Default: three beams, 40 tokens.
+            num_beams, max_new_tokens, top_p. Default: three beams, 40 tokens.
 
     Returns:
         A dict per clip: ``clip``, ``streams`` and ``captions``, a dict per window:
@@ -222,8 +223,9 @@ def caption(
     """
     head = inferencer.require('lm_head', 'write captions')
     beams = 1 if 'top_p' in decoding else 3  # drawing goes without beams
-    options = dict(num_beams=beams, max_tokens=40, min_tokens=1) | decoding
-    for name in ('num_beams', 'max_tokens'):
+    decoding = current_names('caption', decoding, OLD_NAMES)
+    options = dict(num_beams=beams, max_new_tokens=40, min_new_tokens=1) | decoding
+    for name in ('num_beams', 'max_new_tokens'):
         check_number(name, options[name], 1)
     check_decoding('caption', options)
     answers = inferencer.answers(

@@ -1,6 +1,10 @@
 """Models: encoders, query neck, heads and the whole of CoAVT."""
 
-from coavt_mm.models.av_encoder import JointAVEncoder
+from coavt_mm.models.av_encoder import (
+    JointAVBackbone,
+    JointAVEncoder,
+    OnePassAVEncoder,
+)
 from coavt_mm.models.classifier import ClassificationHead, CoAVTClassifier
 from coavt_mm.models.coavt import CoAVT
 from coavt_mm.models.heads import (
@@ -22,12 +26,14 @@ __all__ = [
     'CoAVT',
     'CoAVTClassifier',
     'ContrastiveHead',
+    'JointAVBackbone',
     'JointAVEncoder',
     'LanguageModelingHead',
     'LogMel',
     'LossHead',
     'LossInputs',
     'MatchingHead',
+    'OnePassAVEncoder',
     'QueryEncoder',
     'QueryState',
     'TextEncoder',

@@ -1,5 +1,7 @@
 """Joint audio-visual encoder: CAV-MAE's three stages without a decoder."""
 
+import functools
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -53,6 +55,15 @@ class PatchEmbed(nn.Module):
         return self.proj(x).flatten(2).transpose(1, 2) + self.position + self.modality
 
 
+def _warn_moved(what: str, name: str) -> None:
+    warnings.warn(
+        f"JointAVEncoder: {what} is for type='coavt_mm.{name}' now, and will be an "
+        'error with the next release',
+        FutureWarning,
+        stacklevel=3,
+    )
+
+
 @MODELS.register_module()
 class JointAVEncoder(BaseModule):
     """Audio, visual and joint transformer stages (CoAVT; CAV-MAE's encoder).
@@ -79,15 +90,13 @@ class JointAVEncoder(BaseModule):
             (0, 0).
         with_cp (bool): Recompute activations in the backward pass instead of
             keeping them. Defaults to False.
-        one_pass (bool): An ablation: in training E_A and E_V are cut out of the one
-            joint pass over both modalities. At test each is passed alone, so that no
-            stream sees the other modality; all under the joint norms. Defaults to
-            False.
-        as_tuple (bool): Whether :meth:`feature_map` gives a tuple of one stage, which
-            mmpretrain's and mmaction2's necks and mmpretrain's heads want. Defaults to
-            False.
+        one_pass: Takes :class:`OnePassAVEncoder`, as this option did in the release
+            before.
+        as_tuple: Takes :class:`JointAVBackbone`, likewise.
         init_cfg (dict, optional): mmengine's initialisation config.
     """
+
+    one_pass = False
 
     def __init__(
         self,
@@ -115,10 +124,13 @@ class JointAVEncoder(BaseModule):
                 f'JointAVEncoder: embed_dims {embed_dims} is not a multiple of '
                 f'num_heads {num_heads}'
             )
+        if type(self) is JointAVEncoder and (one_pass or as_tuple):
+            # what were its options are classes now; for one more release
+            self.__class__ = OnePassAVEncoder if one_pass else JointAVBackbone
+            _warn_moved('one_pass' if one_pass else 'as_tuple', type(self).__name__)
         self.embed_dims = embed_dims
         self.spec_size, self.img_size = tuple(spec_size), img_size
-        self.mask_ratio, self.with_cp, self.one_pass = mask_ratio, with_cp, one_pass
-        self.as_tuple = as_tuple
+        self.mask_ratio, self.with_cp, self.as_tuple = mask_ratio, with_cp, as_tuple
         # the spectrogram is patched as a (mel, frames) picture, mel rows first
         self.audio_embed = PatchEmbed(1, self.spec_size[::-1], patch_size, embed_dims)
         self.visual_embed = PatchEmbed(3, (img_size, img_size), patch_size, embed_dims)
@@ -154,26 +166,22 @@ class JointAVEncoder(BaseModule):
         spectrogram: Tensor | None = None,
         frames: Tensor | None = None,
         streams: Sequence[str] = STREAMS,
-    ) -> dict[str, Tensor] | Tensor | tuple[Tensor]:
+    ) -> dict[str, Tensor]:
         """Encode all streams that the given modalities allow, each trunk once.
 
-        A first argument with a channel axis, (B, C, ...), is how mmaction2 and
-        mmpretrain call a backbone; they get a :meth:`feature_map`.
-
         Args:
-            spectrogram (Tensor, optional): (B, L, M) normalised log-mel.
-            frames (Tensor, optional): (B * F, 3, H, W) normalised RGB; F frames of a
-                clip follow each other and share its sound.
-            streams (Sequence[str]): Streams wanted, of 'AV', 'A', 'V'.
+            spectrogram: (B, L, M) normalised log-mel.
+            frames: (B * F, 3, H, W) normalised RGB; F frames of a clip follow each
+                other and share its sound.
+            streams: Streams wanted, of 'AV', 'A', 'V'.
 
         Returns:
-            dict[str, Tensor]: Stream -> tokens (B * F, N, D), (B, N, D) for 'A'.
+            Stream -> tokens (B * F, N, D), (B, N, D) for 'A'.
         """
         if spectrogram is not None and spectrogram.dim() == 4:
-            return self.feature_map(spectrogram, frames)
-        both = spectrogram is not None and frames is not None
-        if self.one_pass and self.training and both:
-            return self._forward_one_pass(spectrogram, frames, streams)
+            # how other libraries call a backbone; for one more release
+            _warn_moved('a batch (B, channels, ...)', 'JointAVBackbone')
+            return JointAVBackbone.forward(self, spectrogram, frames)
         trunks = {}
         if spectrogram is not None and {'A', 'AV'} & set(streams):
             trunks['A'] = self._audio_trunk(spectrogram)
@@ -182,40 +190,6 @@ class JointAVEncoder(BaseModule):
         if 'AV' in streams and len(trunks) == 2:
             trunks['AV'] = self._pair(trunks['A'], trunks['V'])
         return {s: self._join(trunks[s], s) for s in streams if s in trunks}
-
-    def feature_map(
-        self, x: Tensor, frames: Tensor | None = None
-    ) -> Tensor | tuple[Tensor]:
-        """One stream as the recognisers and classifiers of other libraries take it.
-
-        Args:
-            x (Tensor): (B, 1, L, M) normalised log-mel, or (B, 3, H, W) normalised RGB.
-            frames (Tensor, optional): (B * F, 3, H, W) normalised RGB, with a log-mel.
-
-        Returns:
-            Tensor | tuple[Tensor]: E_A as (B, D, mel rows, time columns), E_V as
-            (B, D, rows, columns), E_AV as (B * F, D, N_av, 1); (B, D, N, 1) for any of
-            them where tokens are masked. In a tuple with ``as_tuple``.
-
-        Raises:
-            ConfigError: If the number of channels is neither 1 nor 3.
-        """
-        if x.shape[1] == 1:
-            stream = 'A' if frames is None else 'AV'
-            tokens = self(x.squeeze(1), frames, [stream])[stream]
-        elif x.shape[1] == 3 and frames is None:
-            stream, tokens = 'V', self(frames=x, streams=['V'])['V']
-        else:
-            raise ConfigError(
-                'expected a log-mel (B, 1, frames, mel bins), alone or with pictures, '
-                f'or pictures (B, 3, height, width), got {tuple(x.shape)}'
-            )
-        grids = dict(A=self.audio_embed.grid, V=self.visual_embed.grid)
-        rows, cols = grids.get(stream, (tokens.shape[1], 1))
-        if tokens.shape[1] != rows * cols:  # masked: what is left lies on no grid
-            rows, cols = tokens.shape[1], 1
-        out = tokens.transpose(1, 2).unflatten(2, (rows, cols))
-        return (out,) if self.as_tuple else out
 
     def training_inputs(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Take spectrograms and frames out of a batch, zeros where nobody has any.
@@ -267,15 +241,6 @@ class JointAVEncoder(BaseModule):
             trunk = self._visual_trunk(frames)
         return self._join(trunk, stream), self._join(trunk, 'AV')
 
-    def _forward_one_pass(
-        self, spectrogram: Tensor, frames: Tensor, streams: Sequence[str]
-    ) -> dict[str, Tensor]:
-        audio = self._audio_trunk(spectrogram)
-        joint = self._join(self._pair(audio, self._visual_trunk(frames)), 'AV')
-        num = audio.shape[1]
-        every = {'AV': joint, 'A': joint[:, :num], 'V': joint[:, num:]}
-        return {s: every[s] for s in streams}
-
     @staticmethod
     def _pair(audio: Tensor, visual: Tensor) -> Tensor:
         """(B, N_a, D) and (B * F, N_v, D) -> (B * F, N_a + N_v, D)."""
@@ -292,7 +257,6 @@ class JointAVEncoder(BaseModule):
         return self._run(self.visual_blocks, tokens, 'V')
 
     def _join(self, tokens: Tensor, stream: str) -> Tensor:
-        stream = 'AV' if self.one_pass else stream
         return self.norm[stream](self._run(self.joint_blocks, tokens, stream))
 
     def _run(self, blocks: nn.ModuleList, x: Tensor, stream: str) -> Tensor:
@@ -309,3 +273,77 @@ class JointAVEncoder(BaseModule):
         keep = max(1, round(tokens.shape[1] * (1 - ratio)))
         order = torch.rand(tokens.shape[:2], device=tokens.device).argsort(1)[:, :keep]
         return tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+
+
+@MODELS.register_module()
+class OnePassAVEncoder(JointAVEncoder):
+    """An ablation: in training E_A and E_V are cut out of the one joint pass.
+
+    At test each modality is passed alone, so that no stream sees the other one; all
+    under the joint norms. Arguments are those of :class:`JointAVEncoder`.
+    """
+
+    one_pass = True
+
+    def forward(
+        self,
+        spectrogram: Tensor | None = None,
+        frames: Tensor | None = None,
+        streams: Sequence[str] = STREAMS,
+    ) -> dict[str, Tensor]:
+        """Encode the streams; see :meth:`JointAVEncoder.forward`."""
+        if not self.training or spectrogram is None or frames is None:
+            return super().forward(spectrogram, frames, streams)
+        audio = self._audio_trunk(spectrogram)
+        joint = self._join(self._pair(audio, self._visual_trunk(frames)), 'AV')
+        num = audio.shape[1]
+        every = {'AV': joint, 'A': joint[:, :num], 'V': joint[:, num:]}
+        return {s: every[s] for s in streams}
+
+    def _join(self, tokens: Tensor, stream: str) -> Tensor:
+        return super()._join(tokens, 'AV')
+
+
+@MODELS.register_module()
+class JointAVBackbone(JointAVEncoder):
+    """The encoder as the recognisers and classifiers of other libraries call one.
+
+    A batch with a channel axis goes in, the map of one stream comes out. Arguments are
+    those of :class:`JointAVEncoder`; ``as_tuple=True`` gives a tuple of one stage,
+    which mmpretrain's and mmaction2's necks and mmpretrain's heads want.
+    """
+
+    def forward(
+        self, x: Tensor, frames: Tensor | None = None
+    ) -> Tensor | tuple[Tensor]:
+        """Encode one stream.
+
+        Args:
+            x: (B, 1, L, M) normalised log-mel, or (B, 3, H, W) normalised RGB.
+            frames: (B * F, 3, H, W) normalised RGB, with a log-mel.
+
+        Returns:
+            E_A as (B, D, mel rows, time columns), E_V as (B, D, rows, columns), E_AV as
+            (B * F, D, N_av, 1); (B, D, N, 1) for any of them where tokens are masked.
+            In a tuple with ``as_tuple``.
+
+        Raises:
+            ConfigError: If the number of channels is neither 1 nor 3.
+        """
+        encode = functools.partial(JointAVEncoder.forward, self)
+        if x.shape[1] == 1:
+            stream = 'A' if frames is None else 'AV'
+            tokens = encode(x.squeeze(1), frames, [stream])[stream]
+        elif x.shape[1] == 3 and frames is None:
+            stream, tokens = 'V', encode(None, x, ['V'])['V']
+        else:
+            raise ConfigError(
+                'expected a log-mel (B, 1, frames, mel bins), alone or with pictures, '
+                f'or pictures (B, 3, height, width), got {tuple(x.shape)}'
+            )
+        grids = dict(A=self.audio_embed.grid, V=self.visual_embed.grid)
+        rows, cols = grids.get(stream, (tokens.shape[1], 1))
+        if tokens.shape[1] != rows * cols:  # masked: what is left lies on no grid
+            rows, cols = tokens.shape[1], 1
+        out = tokens.transpose(1, 2).unflatten(2, (rows, cols))
+        return (out,) if self.as_tuple else out

@@ -383,6 +383,8 @@ def _checked_test_cfg(test_cfg: dict | None) -> dict:
             f"CoAVT.test_cfg: unknown {sorted(unknown)}, expected 'keep_tokens', "
             "'caption'"
         )
-    for name, options in cfg['caption'].items():
-        check_decoding(name, options)
+    cfg['caption'] = {
+        name: check_decoding(name, options)
+        for name, options in (cfg['caption'] or {}).items()
+    }
     return cfg

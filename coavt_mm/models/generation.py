@@ -17,9 +17,13 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from coavt_mm.compat import current_names
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.heads import LanguageModelingHead
 from coavt_mm.models.query_encoder import KeyValue, QueryEncoder, QueryState
+
+#: Options of :class:`Decoding` by the names that they had in the release before.
+OLD_NAMES = {'max_tokens': 'max_new_tokens', 'min_tokens': 'min_new_tokens'}
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,9 @@ class Decoding:
 
     Args:
         num_beams (int): Hypotheses kept for each clip; 1 is greedy. Defaults to 1.
-        max_tokens (int): Tokens written at most, the end token is one; a caption that
-            has not ended by then is cut off. Defaults to 30.
-        min_tokens (int): No end before so many tokens. Defaults to 1.
+        max_new_tokens: Tokens written at most, the end token is one; a caption that
+            has not ended by then is cut off.
+        min_new_tokens (int): No end before so many tokens. Defaults to 1.
         length_penalty (float): A finished beam's log-probability is divided by
             length ** length_penalty, where the end token counts; above 0 favours long
             captions. Defaults to 1.
@@ -48,8 +52,8 @@ class Decoding:
     """
 
     num_beams: int = 1
-    max_tokens: int = 30
-    min_tokens: int = 1
+    max_new_tokens: int = 30
+    min_new_tokens: int = 1
     length_penalty: float = 1.0
     repetition_penalty: float = 1.0
     top_p: float | None = None
@@ -57,16 +61,16 @@ class Decoding:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ('num_beams', 'max_tokens'):
+        for name in ('num_beams', 'max_new_tokens'):
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} is {getattr(self, name)}, not at least 1')
         for name in ('repetition_penalty', 'temperature'):
             if getattr(self, name) <= 0:
                 raise ConfigError(f'{name} is {getattr(self, name)}, not above 0')
-        if not 0 <= self.min_tokens <= self.max_tokens:
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
             raise ConfigError(
-                f'min_tokens is {self.min_tokens}, not between 0 and max_tokens='
-                f'{self.max_tokens}'
+                f'min_new_tokens is {self.min_new_tokens}, not between 0 and '
+                f'max_new_tokens={self.max_new_tokens}'
             )
         if self.top_p is None:
             if self.temperature != 1 or self.seed:
@@ -88,16 +92,20 @@ class Decoding:
         return found
 
 
-def check_decoding(name: str, options: dict) -> None:
+def check_decoding(name: str, options: dict) -> dict:
     """Refuse what :class:`Decoding` does not take.
 
     Args:
-        name (str): What the config calls this way of decoding.
-        options (dict): Arguments of :class:`Decoding`.
+        name: What the config calls this way of decoding.
+        options: Arguments of :class:`Decoding`; also by the names of old.
+
+    Returns:
+        The options, by the names that they have now.
 
     Raises:
         ConfigError: If an option is unknown or its value makes no sense.
     """
+    options = current_names(f'decoding {name!r}', options, OLD_NAMES)
     known = [field.name for field in fields(Decoding)]
     unknown = set(options) - set(known)
     if unknown:
@@ -108,6 +116,7 @@ def check_decoding(name: str, options: dict) -> None:
         Decoding(**options)
     except ConfigError as error:
         raise ConfigError(f'decoding {name!r}: {error}') from error
+    return options
 
 
 @torch.no_grad()
@@ -132,7 +141,7 @@ def generate(
     Returns:
         list[list[int]]: Token ids of B captions, without [DEC] and end token.
     """
-    decoding = Decoding(**options)
+    decoding = Decoding(**current_names('decoding', options, OLD_NAMES))
     batch, device = state.hidden.shape[0], state.hidden.device
     start = torch.full((batch, 1), lm_head.dec_token_id, device=device)
     if decoding.num_beams > 1:
@@ -144,7 +153,7 @@ def generate(
             draws = draws.to(device)
         search = _Chains(start, lm_head.end_token_id, decoding, draws)
     past = _repeat(state.self_kv, decoding.num_beams)
-    for _ in range(decoding.max_tokens):
+    for _ in range(decoding.max_new_tokens):
         token = search.last()
         hidden, past = query_encoder.decode_text(token, torch.ones_like(token), past)
         logits = lm_head(hidden[:, -1], query_encoder.word_embeddings.weight)
@@ -157,11 +166,11 @@ def generate(
 
 
 def _draws(decoding: Decoding, keys: Sequence[int]) -> Tensor:
-    """(B, max_tokens) uniform numbers, the same on every device."""
+    """(B, max_new_tokens) uniform numbers, the same on every device."""
     rows = []
     for key in keys:
         rng = np.random.default_rng([decoding.seed, int(key)])
-        rows.append(torch.from_numpy(rng.random(decoding.max_tokens)))
+        rows.append(torch.from_numpy(rng.random(decoding.max_new_tokens)))
     return torch.stack(rows)
 
 
@@ -172,14 +181,17 @@ class _Chains:
         start: (B, 1) [DEC].
         end: Id of the end token.
         decoding: The options.
-        draws: (B, max_tokens) numbers in [0, 1); None takes the best token.
+        draws: (B, max_new_tokens) numbers in [0, 1); None takes the best token.
     """
 
     def __init__(
         self, start: Tensor, end: int, decoding: Decoding, draws: Tensor | None
     ):
         self.ids, self.end, self.draws = start, end, draws
-        self.min_tokens, self.process = decoding.min_tokens, decoding.processors()
+        self.min_new_tokens, self.process = (
+            decoding.min_new_tokens,
+            decoding.processors(),
+        )
         self.ended = torch.zeros(len(start), dtype=torch.bool, device=start.device)
 
     def last(self) -> Tensor:
@@ -189,7 +201,7 @@ class _Chains:
     def advance(self, logits: Tensor) -> None:
         """Extend every caption by one token, given logits (B, vocab)."""
         length = self.ids.shape[1] - 1
-        if length < self.min_tokens:
+        if length < self.min_new_tokens:
             logits[:, self.end] = float('-inf')
         scores = self.process(self.ids, logits)
         if self.draws is None:
@@ -226,8 +238,11 @@ class _Beams:
 
     def __init__(self, start: Tensor, end: int, decoding: Decoding):
         self.batch, self.beams = len(start), decoding.num_beams
-        self.end, self.min_tokens = end, decoding.min_tokens
-        self.max_tokens, self.penalty = decoding.max_tokens, decoding.length_penalty
+        self.end, self.min_new_tokens = end, decoding.min_new_tokens
+        self.max_new_tokens, self.penalty = (
+            decoding.max_new_tokens,
+            decoding.length_penalty,
+        )
         self.process = decoding.processors()
         self.scores = start.new_full(
             (self.batch, self.beams), float('-inf'), dtype=torch.float
@@ -255,7 +270,7 @@ class _Beams:
         """
         vocab = logits.shape[-1]
         log_probs = self.process(self.ids.flatten(0, 1), logits.log_softmax(-1))
-        if self.ids.shape[2] - 1 < self.min_tokens:
+        if self.ids.shape[2] - 1 < self.min_new_tokens:
             log_probs[:, self.end] = float('-inf')
         total = self.scores[..., None] + log_probs.view(self.batch, self.beams, vocab)
         # 2K candidates: even if K of them end here, K go on
@@ -274,7 +289,7 @@ class _Beams:
     def _collect(self, scores: Tensor, origin: Tensor, token: Tensor) -> None:
         """Take in the candidates (B, 2 * K), best first, that end or are cut off."""
         length = self.ids.shape[2]  # with the token that is being written
-        complete = (token == self.end) | (length == self.max_tokens)
+        complete = (token == self.end) | (length == self.max_new_tokens)
         # only what ends among the K best is a real contender
         for b, k in complete[:, : self.beams].nonzero().tolist():
             score = scores[b, k].item()

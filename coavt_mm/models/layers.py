@@ -37,12 +37,13 @@ def build_part(
         ConfigError: If the part has another size.
     """
     sizes = {key: size for key, size in sizes.items() if size is not None}
+    stated: dict[str, int] = {}
     if isinstance(part, dict):
-        takes = constructor_arguments(_class_of(part))
-        open_ = [k for k in sizes if k in takes and part.get(k) is None]
-        part = MODELS.build({**part, **{k: sizes[k] for k in open_}})
+        takes = constructor_arguments(_class_of(part)) & set(sizes)
+        stated = {k: part[k] for k in takes if part.get(k) is not None}
+        part = MODELS.build({**part, **{k: sizes[k] for k in takes - set(stated)}})
     for key, size in sizes.items():
-        given = getattr(part, key, size)
+        given = getattr(part, key, stated.get(key, size))
         if given != size:
             raise ConfigError(
                 f'{name}.{key} is {given}, but must be {size}, as the parts around it '

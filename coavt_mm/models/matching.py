@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coavt_mm.compat import renamed
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.layers import (
     draw_negatives,
@@ -53,8 +54,8 @@ class MatchingHead(LossHead):
             contrastive head's, already divided by its own temperature. 1 is BLIP-2, 0
             draws evenly. Without pre-trained text weights hard negatives alone give no
             useful gradient for a long time.
-        mine: Streams whose similarities negatives are drawn
-            by, one at random for each. With ``('AV', 'A', 'V')`` some negatives sound
+        negative_streams: Streams whose similarities negatives are drawn by, one at
+            random for each. With ``('AV', 'A', 'V')`` some negatives sound
             alike and some look alike, so that neither modality suffices to tell them
             apart. Streams that the contrastive head does not train are left out.
             None is the stream itself (BLIP-2).
@@ -63,12 +64,13 @@ class MatchingHead(LossHead):
 
     needs_negatives = True
 
+    @renamed(mine='negative_streams')
     def __init__(
         self,
         embed_dims: int = 768,
         streams: dict[str, float] | None = None,
         hardness: float = 1.0,
-        mine: Sequence[str] | None = None,
+        negative_streams: Sequence[str] | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -76,13 +78,13 @@ class MatchingHead(LossHead):
             raise ConfigError(f'MatchingHead: hardness is negative: {hardness}')
         streams = {'AV': 1.0} if streams is None else streams
         self.streams = checked_streams('MatchingHead', streams)
-        unknown = set(mine or ()) - set(STREAMS)
+        unknown = set(negative_streams or ()) - set(STREAMS)
         if unknown:
             raise ConfigError(
-                f'MatchingHead: mine names {", ".join(sorted(unknown))}; streams are '
-                f'{", ".join(STREAMS)}'
+                f'MatchingHead: negative_streams names {", ".join(sorted(unknown))}; '
+                f'streams are {", ".join(STREAMS)}'
             )
-        self.hardness, self.mine = hardness, mine
+        self.hardness, self.negative_streams = hardness, negative_streams
         self.embed_dims = embed_dims
         self.fc = nn.Linear(embed_dims, 2)
 
@@ -115,7 +117,7 @@ class MatchingHead(LossHead):
         correct = (logits.argmax(1) == labels).float()
         return global_mean(losses), global_mean(correct)
 
-    def mining(
+    def negative_logits(
         self, stream: str, similarity: dict[str, Similarity]
     ) -> Similarity | None:
         """Logits by which the negatives of a stream are drawn.
@@ -125,10 +127,10 @@ class MatchingHead(LossHead):
             similarity: Those of the contrastive head.
 
         Returns:
-            Two (B, G) matrices, in which each row is that of one stream to mine; None
+            Two (B, G) matrices, in which each row is that of one stream; None
             where the contrastive head trains none of them.
         """
-        names = [s for s in self.mine or (stream,) if s in similarity]
+        names = [s for s in self.negative_streams or (stream,) if s in similarity]
         if not names:
             return None
         rows = []
@@ -143,8 +145,8 @@ class MatchingHead(LossHead):
         """One positive and two hard negatives per clip, drawn from all ranks."""
         encoder, state = batch.model.query_encoder, batch.states[stream]
         text, valid = (batch.input_ids, batch.attention_mask), batch.valid[stream]
-        mining = self.mining(stream, batch.similarity)
-        to_text, to_clip = (None, None) if mining is None else mining
+        logits = self.negative_logits(stream, batch.similarity)
+        to_text, to_clip = logits or (None, None)
         allowed = ~batch.same & batch.all_valid[stream]
         clip_index, found = draw_negatives(to_clip, allowed)
         text_index, _ = draw_negatives(to_text, allowed)

@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from coavt_mm.compat import renamed
 from coavt_mm.errors import CheckpointError, ConfigError
 from coavt_mm.registry import MODELS
 
@@ -35,10 +36,10 @@ class TextEncoder(BaseModule):
     Args:
         config (dict, optional): Arguments of transformers' ``BertConfig``, for a
             randomly initialised model; those of :data:`BERT_KEYS`.
-        spread (bool): With ``config``: start with captions far apart. BERT's own
-            N(0, 0.02) gives all captions nearly the same [CLS] state, on which
-            contrastive training without pre-trained text weights idles for long; this
-            lets [CLS] begin as a bag of random words instead. Defaults to False.
+        init: With ``config``, how the weights begin. BERT's own N(0, 0.02), 'bert',
+            gives all captions nearly the same [CLS] state, on which contrastive
+            training without pre-trained text weights idles for long; 'wide' lets [CLS]
+            begin as a bag of random words, so that captions are far apart.
         pretrained (str, optional): Local directory or hub id of BERT weights. Give
             either this or ``config``.
         vocab_size (int, optional): Grow the vocabulary of pre-trained weights to
@@ -51,10 +52,11 @@ class TextEncoder(BaseModule):
         CheckpointError: If ``pretrained`` can't be loaded.
     """
 
+    @renamed(spread='init')
     def __init__(
         self,
         config: dict | None = None,
-        spread: bool = False,
+        init: str = 'bert',
         pretrained: str | None = None,
         vocab_size: int | None = None,
         init_cfg: dict | None = None,
@@ -62,12 +64,14 @@ class TextEncoder(BaseModule):
         super().__init__(init_cfg)
         if (config is None) == (pretrained is None):
             raise ConfigError('TextEncoder: give either `config` or `pretrained`')
+        if init not in ('bert', 'wide', True, False):
+            raise ConfigError(f"TextEncoder: init is {init!r}, not 'bert' or 'wide'")
         if config is not None:
             _check_keys(config)
             bert_cfg = BertConfig(**config)
             self.bert = BertModel(bert_cfg, add_pooling_layer=False)
-            if spread:
-                _spread(self.bert)
+            if init in ('wide', True):  # True of `spread`, the name that it had
+                _widen(self.bert)
         else:
             self.bert = _load_bert(pretrained)
         if vocab_size is not None:
@@ -109,7 +113,7 @@ def _check_keys(config: dict) -> None:
             )
 
 
-def _spread(bert: BertModel) -> None:
+def _widen(bert: BertModel) -> None:
     embeddings = bert.embeddings
     nn.init.normal_(embeddings.word_embeddings.weight, std=1.0)
     nn.init.normal_(embeddings.position_embeddings.weight, std=0.1)

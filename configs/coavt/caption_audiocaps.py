@@ -34,11 +34,14 @@ model = dict(
     # each of these writes a caption for each clip
     test_cfg=dict(
         caption=dict(
-            greedy=dict(max_tokens=30, repetition_penalty=1.0),
+            greedy=dict(max_new_tokens=30, repetition_penalty=1.0),
             beam=dict(
-                num_beams=5, max_tokens=30, length_penalty=1.0, repetition_penalty=1.0
+                num_beams=5,
+                max_new_tokens=30,
+                length_penalty=1.0,
+                repetition_penalty=1.0,
             ),
-            nucleus=dict(top_p=0.9, temperature=1.0, seed=0, max_tokens=30),
+            nucleus=dict(top_p=0.9, temperature=1.0, seed=0, max_new_tokens=30),
         )
     ),
 )

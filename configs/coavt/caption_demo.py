@@ -23,7 +23,9 @@ model = dict(
     matching_head=None,
     text_encoder=None,
     test_cfg=dict(
-        caption=dict(greedy=dict(max_tokens=40), beam=dict(num_beams=3, max_tokens=40))
+        caption=dict(
+            greedy=dict(max_new_tokens=40), beam=dict(num_beams=3, max_new_tokens=40)
+        )
     ),
 )
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

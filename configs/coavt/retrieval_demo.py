@@ -14,7 +14,9 @@ out_dir = 'work_dirs/demo'
 model = dict(
     test_cfg=dict(
         keep_tokens=True,  # for matching
-        caption=dict(greedy=dict(max_tokens=40), beam=dict(num_beams=3, max_tokens=40)),
+        caption=dict(
+            greedy=dict(max_new_tokens=40), beam=dict(num_beams=3, max_new_tokens=40)
+        ),
     )
 )
 test_evaluator = [

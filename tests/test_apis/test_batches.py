@@ -71,7 +71,7 @@ ANSWERS = {
     'embed': lambda clips, **more: embed(clips, **more)['clips'],
     'match': lambda clips, **more: match(clips, TEXTS, **more),
     'classify': lambda clips, **more: by_label(classify(clips, TEXTS, topk=9, **more)),
-    'captions': lambda clips, **more: caption(clips, max_tokens=6, **more),
+    'captions': lambda clips, **more: caption(clips, max_new_tokens=6, **more),
 }
 
 
@@ -208,7 +208,7 @@ def test_two_models_in_threads(coavt, other, mixed, hurried):
     jobs = [
         lambda model: embed(mixed[:6], text=TEXTS, model=model, batch_size=4),
         lambda model: match(mixed[4:8], TEXTS, model=model),
-        lambda model: caption(mixed[:4], max_tokens=4, model=model),
+        lambda model: caption(mixed[:4], max_new_tokens=4, model=model),
         lambda model: classify(mixed[2:6], TEXTS, model=model),
         lambda model: retrieve(TEXTS, mixed[3:8], model=model),
         lambda model: model(mixed[5:7], view=True)['predictions'],

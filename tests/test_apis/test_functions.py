@@ -274,7 +274,7 @@ def test_two_hundred_clips(call, coavt):
 
 
 def test_drawn_captions_do_not_depend_on_the_batch(coavt, mixture):
-    draw = dict(top_p=0.9, temperature=2.0, max_tokens=6, seed=1, model=coavt)
+    draw = dict(top_p=0.9, temperature=2.0, max_new_tokens=6, seed=1, model=coavt)
     one, seven = (caption(mixture, batch_size=n, **draw) for n in (1, 7))
     assert one == seven
     assert len({answer['captions'][0]['text'] for answer in one}) > 1

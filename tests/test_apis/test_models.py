@@ -58,7 +58,7 @@ def test_one_loaded_model_need_not_be_named(nothing_loaded, checkpoint, coavt):
 
 def test_of_two_models_one_is_named(nothing_loaded, checkpoint, vocabulary, tmp_path):
     cfg = tiny_apis.coavt_cfg(vocabulary)
-    cfg.model.text_encoder.spread = True
+    cfg.model.text_encoder.init = 'wide'
     other = tiny_apis.save(cfg, tmp_path / 'other.pth')
     first = load_model(checkpoint, device='cpu', show_progress=False)
     second = load_model(other, device='cpu', show_progress=False)

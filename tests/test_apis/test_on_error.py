@@ -22,7 +22,7 @@ ENTRIES = {
     'embed': lambda clips, **more: embed(clips, **more)['clips'],
     'clips to texts': lambda clips, **more: retrieve(clips, ['dog', 'the'], **more),
     'classify': lambda clips, **more: classify(clips, ['dog', 'cat'], **more),
-    'caption': lambda clips, **more: caption(clips, max_tokens=3, **more),
+    'caption': lambda clips, **more: caption(clips, max_new_tokens=3, **more),
     'match': lambda clips, **more: match(clips, ['dog', 'barks'], **more),
 }
 entries = pytest.mark.parametrize('ask', ENTRIES.values(), ids=ENTRIES)
@@ -174,7 +174,7 @@ def test_nan_is_no_answer(coavt, classifier, short, make_clip, monkeypatch):
     for found in (
         embed([short, song], model=coavt)['clips'],
         match([short, song], 'dog', model=coavt),
-        caption([short, song], model=coavt, max_tokens=2),
+        caption([short, song], model=coavt, max_new_tokens=2),
         classify([short, song], model=classifier),
     ):
         assert 'error' not in found[0] and found[1]['error'] == text

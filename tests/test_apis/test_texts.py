@@ -17,7 +17,7 @@ def two(tmp_path_factory, vocabulary):
     models = []
     for length in (12, 6):
         cfg = tiny_apis.coavt_cfg(vocabulary)
-        cfg.model.text_encoder.spread = True  # else all texts are nearly the same
+        cfg.model.text_encoder.init = 'wide'  # else all texts are nearly the same
         cfg.test_dataloader.dataset.pipeline[4].max_tokens = length
         path = tmp_path_factory.mktemp('texts') / f'{length}.pth'
         tiny_apis.save(cfg, path)

@@ -29,7 +29,7 @@ BAD = ['the dog', 'the {} {}', 'the {name}', 'the {0}', '{{}} {}', '{} }', '{ {}
 def model(tmp_path_factory, vocabulary):
     """Texts far apart, several frames per clip."""
     cfg = tiny_apis.coavt_cfg(vocabulary, pick='all')
-    cfg.model.text_encoder.spread = True
+    cfg.model.text_encoder.init = 'wide'
     path = tmp_path_factory.mktemp('zeroshot') / 'coavt.pth'
     tiny_apis.save(cfg, path)
     return CoAVTInferencer(weights=path, device='cpu', show_progress=False)

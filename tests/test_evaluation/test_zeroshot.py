@@ -49,7 +49,7 @@ def model(vocab):
             intermediate_size=16,
             max_position_embeddings=16,
         ),
-        spread=True,  # else all sentences are nearly the same
+        init='wide',  # else all sentences are nearly the same
     )
     return tiny_coavt(text_encoder=encoder, tokenizer=vocab).eval()
 

@@ -196,7 +196,7 @@ def test_pooling_over_queries():
     pooled = model.query_encoder.encode_queries(tokens).hidden.mean(1)
     torch.testing.assert_close(model(inputs), model.head(pooled).sigmoid())
     alone = query_classifier(test_cfg=dict(stream='A'))
-    ways = model.backbone.encode_lone('A', inputs['spectrogram'])
+    ways = model.backbone.encode_unimodal('A', inputs['spectrogram'])
     pooled = sum(model.query_encoder.encode_queries(x).hidden.mean(1) for x in ways) / 2
     torch.testing.assert_close(alone(inputs), model.head(pooled).sigmoid())
 
@@ -264,7 +264,7 @@ def test_settings_that_make_no_sense(options, message):
 
 
 def test_training_takes_one_frame():
-    with pytest.raises(ValueError, match="pick='random'"):
+    with pytest.raises(ConfigError, match="pick='random'"):
         classifier()(batch(1, frames=2), samples([0]), mode='loss')
-    with pytest.raises(ValueError, match='mode must be'):
+    with pytest.raises(ConfigError, match='mode must be'):
         classifier()(batch(1), mode='train')

@@ -3,7 +3,7 @@ import torch
 from tiny_coavt import samples, tiny_batch, tiny_cfg, tiny_coavt
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models import CoAVT, losses
+from coavt_mm.models import CoAVT, LossHead, losses
 from coavt_mm.registry import MODELS
 
 LOSSES = {
@@ -135,7 +135,7 @@ def test_sound_against_picture_alone_runs_no_query():
 
 
 def test_sound_against_picture_refuses_tokens_that_saw_both():
-    encoder = {**tiny_cfg()['av_encoder'], 'one_pass': True}
+    encoder = {**tiny_cfg()['av_encoder'], 'type': 'OnePassAVEncoder'}
     with pytest.raises(ConfigError, match='one_pass'):
         tiny_coavt(av_head=_av_head(), av_encoder=encoder)
 
@@ -296,7 +296,7 @@ def test_predict_one_modality_only():
 
 def _draws_hang_on_the_clip_alone(vocab):
     """Not on its place in the batch, or on what else is there."""
-    drawn = dict(top_p=1.0, temperature=3.0, max_tokens=8)
+    drawn = dict(top_p=1.0, temperature=3.0, max_new_tokens=8)
     model = tiny_coavt(test_cfg=dict(caption=dict(drawn=drawn)), tokenizer=vocab).eval()
     batch = tiny_batch(3)
     texts = [s.pred_caption['drawn'] for s in model(batch, samples(3), mode='predict')]
@@ -308,7 +308,7 @@ def _draws_hang_on_the_clip_alone(vocab):
 
 
 def test_captions_need_a_tokenizer_that_fits(tmp_path):
-    test_cfg = dict(caption=dict(greedy=dict(max_tokens=4)))
+    test_cfg = dict(caption=dict(greedy=dict(max_new_tokens=4)))
     with pytest.raises(ConfigError, match='tokenizer'):
         tiny_coavt(test_cfg=test_cfg)(tiny_batch(2), samples(2), mode='predict')
     vocab = tmp_path / 'vocab.txt'
@@ -338,6 +338,85 @@ def test_parts_that_do_not_fit_are_named(part, setting, value, message):
     cfg[part] = {**cfg[part], setting: value}
     with pytest.raises(ConfigError, match=message):
         CoAVT(**cfg)
+
+
+SIZES = ('embed_dims', 'text_dims', 'context_dims', 'vocab_size')
+
+
+def test_sizes_are_said_once():
+    """What the heads and the query encoder leave out comes from the encoders."""
+    said = tiny_cfg()
+    bare = {
+        name: {k: v for k, v in part.items() if k not in SIZES}
+        for name, part in said.items()
+    }
+    bare['av_encoder'] = said['av_encoder']
+    bare['query_encoder'].update(embed_dims=20, vocab_size=30)
+    torch.manual_seed(0)
+    found = CoAVT(**bare).state_dict()
+    expected = tiny_coavt().state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[k], expected[k]) for k in expected)
+
+
+def test_parts_that_are_built_are_compared_too():
+    built = MODELS.build(dict(type='MatchingHead', embed_dims=16))
+    with pytest.raises(ConfigError, match='matching_head.embed_dims is 16.*be 20'):
+        tiny_coavt(matching_head=built)
+
+
+@MODELS.register_module()
+class SumHead(LossHead):
+    """The mean of what the queries read of the sound, through a layer of its own."""
+
+    def __init__(self, weight: float, embed_dims: int = 768):
+        super().__init__()
+        self.streams = dict(A=weight)
+        self.layer = torch.nn.Linear(embed_dims, 1)
+
+    def losses(self, batch):
+        counted = batch.states['A'].hidden[batch.valid['A']]
+        return dict(loss_sum=self.streams['A'] * self.layer(counted).mean())
+
+
+def test_a_loss_is_a_class_and_a_line_of_the_config():
+    heads = dict(total=dict(type='SumHead', weight=2.0), off=None)
+    model = tiny_coavt(
+        extra_heads=heads, contrastive_head=None, matching_head=None, lm_head=None
+    )
+    assert list(model.heads) == ['total']
+    asked = []
+    model.av_encoder.encode_visual = asked.append  # nobody needs it
+    batch = tiny_batch(3)
+    values = model(batch, samples(3), mode='loss')
+    assert list(values) == ['loss_sum'] and asked == []
+    hidden = model.query(model.encode_audio(batch['spectrogram'])).hidden
+    layer = model.extra_heads['total'].layer
+    torch.testing.assert_close(values['loss_sum'], 2 * layer(hidden).mean())
+    everything = tiny_coavt(extra_heads=heads)
+    assert set(_losses(everything, batch)) == LOSSES | {'loss_sum'}
+
+
+@pytest.mark.parametrize(
+    ('heads', 'message'),
+    [
+        ([dict(type='SumHead', weight=1.0)], 'extra_heads is a list'),
+        (dict(lm_head=dict(type='SumHead', weight=1.0)), 'lm_head: take another name'),
+        (dict(values=dict(type='SumHead', weight=1.0)), 'values: take another name'),
+        (dict(x=dict(type='ClassificationHead', num_classes=2)), 'no LossHead'),
+        (dict(x=dict(type='SumHead', weight=1.0, embed_dims=9)), 'is 9, but must be'),
+    ],
+)
+def test_heads_that_are_none_are_refused(heads, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny_coavt(extra_heads=heads)
+
+
+def test_a_loss_in_the_space_of_texts_needs_the_contrastive_head():
+    model = tiny_coavt(contrastive_head=None)
+    batch = losses.loss_inputs(model, tiny_batch(2))
+    with pytest.raises(ConfigError, match='contrastive_head, which this CoAVT lacks'):
+        batch.features  # noqa: B018
 
 
 def test_clear_errors():

@@ -58,17 +58,17 @@ def _penalised(scores, ids, penalty):
     return scores
 
 
-def _scores(model, state, ids, penalty=1.0, min_tokens=1):
+def _scores(model, state, ids, penalty=1.0, min_new_tokens=1):
     """What beams are ranked by: log-probabilities, penalised."""
     scores = _penalised(_logits(model, state, ids).log_softmax(-1), ids, penalty)
-    if len(ids) < min_tokens:
+    if len(ids) < min_new_tokens:
         scores[SEP] = float('-inf')
     return scores
 
 
 @pytest.mark.parametrize('options', [dict(), dict(num_beams=3)])
 def test_the_captions_here_differ_and_end(model, options):
-    got = _write(model, _state(model, 6), max_tokens=12, **options)
+    got = _write(model, _state(model, 6), max_new_tokens=12, **options)
     assert len({tuple(ids) for ids in got}) > 3
     assert len({len(ids) for ids in got}) > 1
 
@@ -77,13 +77,13 @@ def test_the_captions_here_differ_and_end(model, options):
 @pytest.mark.parametrize('penalty', [1.0, 1.7])
 def test_greedy(model, batch, penalty):
     state = _state(model, batch)
-    got = _write(model, state, max_tokens=6, repetition_penalty=penalty)
+    got = _write(model, state, max_new_tokens=6, repetition_penalty=penalty)
     for b in range(batch):
         ids = []
         while len(ids) < 6:
             logits = _penalised(_logits(model, _one(state, b), ids), ids, penalty)
             if not ids:
-                logits[SEP] = float('-inf')  # min_tokens=1
+                logits[SEP] = float('-inf')  # min_new_tokens=1
             token = int(logits.argmax())
             if token == SEP:
                 break
@@ -95,7 +95,7 @@ def test_greedy(model, batch, penalty):
 def test_beams_wide_enough_find_the_best_caption(model):
     """With as many beams as prefixes, beam search is exhaustive search."""
     state = _state(model, 2)
-    got = _write(model, state, num_beams=VOCAB**2, max_tokens=3)
+    got = _write(model, state, num_beams=VOCAB**2, max_new_tokens=3)
     for b in range(2):
         one, scored = _one(state, b), []
         after = functools.cache(lambda *ids, one=one: _scores(model, one, ids).tolist())
@@ -108,10 +108,10 @@ def test_beams_wide_enough_find_the_best_caption(model):
         assert got[b] == max(scored)[1]
 
 
-def _slow_beams(model, state, beams, max_tokens, length_penalty, **scoring):
+def _slow_beams(model, state, beams, max_new_tokens, length_penalty, **scoring):
     """Lists of (score, ids): sort all continuations, keep the best."""
     running, finished = [(0.0, [])], []
-    for length in range(1, max_tokens + 1):
+    for length in range(1, max_new_tokens + 1):
         grown = [
             (score + more, [*ids, token])
             for score, ids in running
@@ -119,7 +119,7 @@ def _slow_beams(model, state, beams, max_tokens, length_penalty, **scoring):
         ]
         grown.sort(reverse=True)
         for score, ids in grown[:beams]:
-            if score > float('-inf') and (ids[-1] == SEP or length == max_tokens):
+            if score > float('-inf') and (ids[-1] == SEP or length == max_new_tokens):
                 finished.append((score / length**length_penalty, ids))
         finished = sorted(finished, reverse=True)[:beams]
         running = [g for g in grown if g[1][-1] != SEP][:beams]
@@ -134,12 +134,12 @@ def _slow_beams(model, state, beams, max_tokens, length_penalty, **scoring):
 @pytest.mark.parametrize('penalty', [1.0, 1.7])
 def test_beams(model, length_penalty, penalty):
     state = _state(model, 4)
-    scoring = dict(min_tokens=2)
+    scoring = dict(min_new_tokens=2)
     got = _write(
         model,
         state,
         num_beams=3,
-        max_tokens=7,
+        max_new_tokens=7,
         length_penalty=length_penalty,
         repetition_penalty=penalty,
         **scoring,
@@ -157,7 +157,7 @@ def test_a_long_caption_wins_by_the_length_penalty(model):
         [
             len(ids)
             for ids in _write(
-                model, state, num_beams=4, max_tokens=12, length_penalty=penalty
+                model, state, num_beams=4, max_new_tokens=12, length_penalty=penalty
             )
         ]
         for penalty in (0.0, 3.0)
@@ -167,11 +167,16 @@ def test_a_long_caption_wins_by_the_length_penalty(model):
 
 def test_a_high_repetition_penalty_forbids_repeating(model):
     state = _state(model, 6)
-    plain = _write(model, state, min_tokens=8, max_tokens=8)
+    plain = _write(model, state, min_new_tokens=8, max_new_tokens=8)
     assert any(len(set(ids)) < len(ids) for ids in plain)  # else nothing is shown
     for options in (dict(), dict(num_beams=2)):
         got = _write(
-            model, state, min_tokens=8, max_tokens=8, repetition_penalty=1e6, **options
+            model,
+            state,
+            min_new_tokens=8,
+            max_new_tokens=8,
+            repetition_penalty=1e6,
+            **options,
         )
         assert all(len(set(ids)) == len(ids) for ids in got)
 
@@ -179,9 +184,9 @@ def test_a_high_repetition_penalty_forbids_repeating(model):
 @pytest.mark.parametrize(
     'options',
     [
-        dict(num_beams=3, max_tokens=7, length_penalty=0.6),
-        dict(max_tokens=7, repetition_penalty=1.3),
-        dict(max_tokens=7, top_p=0.9, temperature=1.5, seed=4),
+        dict(num_beams=3, max_new_tokens=7, length_penalty=0.6),
+        dict(max_new_tokens=7, repetition_penalty=1.3),
+        dict(max_new_tokens=7, top_p=0.9, temperature=1.5, seed=4),
     ],
 )
 def test_batched_equals_one_by_one(model, options):
@@ -195,7 +200,7 @@ def test_batched_equals_one_by_one(model, options):
 
 def test_seed_and_key_decide_the_draws(model):
     state = _state(model, 4)
-    options = dict(top_p=1.0, temperature=3.0, max_tokens=8)
+    options = dict(top_p=1.0, temperature=3.0, max_new_tokens=8)
     first = _write(model, state, **options)
     assert first == _write(model, state, **options, seed=0, clip_keys=range(4))
     assert first != _write(model, state, **options, seed=1)
@@ -222,7 +227,9 @@ def test_first_tokens_are_drawn_from_the_nucleus(model):
             tuple(x.expand(draws, -1, -1, -1) for x in kv) for kv in state.self_kv
         ],
     )
-    got = _write(model, many, top_p=0.8, temperature=4.0, max_tokens=1, min_tokens=0)
+    got = _write(
+        model, many, top_p=0.8, temperature=4.0, max_new_tokens=1, min_new_tokens=0
+    )
     counts = torch.zeros(VOCAB)
     for ids in got:
         counts[ids[0] if ids else SEP] += 1
@@ -235,26 +242,26 @@ def test_first_tokens_are_drawn_from_the_nucleus(model):
 
 def test_a_nucleus_of_one_token_is_greedy(model):
     state = _state(model, 4)
-    options = dict(max_tokens=12)
+    options = dict(max_new_tokens=12)
     assert _write(model, state, top_p=1e-9, **options) == _write(
         model, state, **options
     )
 
 
-def test_min_tokens_and_limits(model):
+def test_min_new_tokens_and_limits(model):
     state = _state(model, 3)
-    got = _write(model, state, min_tokens=4, max_tokens=5)
+    got = _write(model, state, min_new_tokens=4, max_new_tokens=5)
     assert all(4 <= len(ids) <= 5 and SEP not in ids for ids in got)
-    with pytest.raises(ValueError, match='longer than max_tokens'):
-        _write(model, state, min_tokens=30, max_tokens=30)
+    with pytest.raises(ConfigError, match='longer than max_tokens'):
+        _write(model, state, min_new_tokens=30, max_new_tokens=30)
 
 
 @pytest.mark.parametrize(
     ('options', 'match'),
     [
         (dict(num_beams=0), 'num_beams is 0'),
-        (dict(max_tokens=0), 'max_tokens is 0'),
-        (dict(min_tokens=31), 'min_tokens is 31'),
+        (dict(max_new_tokens=0), 'max_new_tokens is 0'),
+        (dict(min_new_tokens=31), 'min_new_tokens is 31'),
         (dict(repetition_penalty=0.0), 'repetition_penalty is 0.0'),
         (dict(top_p=0.9, temperature=0.0), 'temperature is 0.0'),
         (dict(top_p=1.1), 'top_p is 1.1'),
@@ -304,7 +311,7 @@ class _Plain(PreTrainedModel, GenerationMixin):
 def test_equals_generate_of_transformers(model, options, penalty):
     state = _state(model, 6)
     options = dict(options, repetition_penalty=penalty)
-    got = _write(model, state, max_tokens=12, min_tokens=3, **options)
+    got = _write(model, state, max_new_tokens=12, min_new_tokens=3, **options)
     for b in range(6):
         ids = _Plain(model, _one(state, b)).generate(
             torch.tensor([[DEC]]),

@@ -79,12 +79,12 @@ class Plain(PreTrainedModel, GenerationMixin):
         return CausalLMOutput(logits=self.tables(input_ids)[:, None])
 
 
-def theirs(tables, max_tokens, min_tokens, **options):
+def theirs(tables, max_new_tokens, min_new_tokens, **options):
     written = Plain(tables).generate(
         torch.full((CLIPS, 1), DEC),
         do_sample=False,
-        max_new_tokens=max_tokens,
-        min_new_tokens=min_tokens,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
         eos_token_id=END,
         pad_token_id=END,
         use_cache=False,
@@ -100,14 +100,14 @@ def test_beam_search(num_beams, length_penalty):
     """Captions that end early, late and not at all."""
     lengths = set()
     cases = product([1.0, 1.2, 1.5], [1, 3, 4])
-    for seed, (repetition_penalty, min_tokens) in enumerate(cases):
+    for seed, (repetition_penalty, min_new_tokens) in enumerate(cases):
         tables = RandomTables(seed, end_bias=(0.0, 2.0, 4.0)[seed % 3])
         options = dict(
             num_beams=num_beams,
             length_penalty=length_penalty,
             repetition_penalty=repetition_penalty,
-            min_tokens=min_tokens,
-            max_tokens=LENGTH,
+            min_new_tokens=min_new_tokens,
+            max_new_tokens=LENGTH,
         )
         found = ours(tables, **options)
         assert found == theirs(tables, **options)
@@ -120,6 +120,8 @@ def test_greedy(repetition_penalty):
     for seed in range(4):
         tables = RandomTables(seed, end_bias=2.0)
         options = dict(
-            repetition_penalty=repetition_penalty, min_tokens=1, max_tokens=LENGTH
+            repetition_penalty=repetition_penalty,
+            min_new_tokens=1,
+            max_new_tokens=LENGTH,
         )
         assert ours(tables, **options) == theirs(tables, **options)

@@ -107,10 +107,12 @@ def test_negatives_are_mined_from_the_streams_named():
         s: Similarity(torch.full((200, 3), k), torch.full((200, 3), -k))
         for s, k in dict(AV=1.0, A=2.0, V=3.0).items()
     }
-    own = MatchingHead(embed_dims=4, hardness=0.5).mining('AV', similarity)
+    own = MatchingHead(embed_dims=4, hardness=0.5).negative_logits('AV', similarity)
     assert torch.equal(own.a_to_b, torch.full((200, 3), 0.5))
     assert torch.equal(own.b_to_a, torch.full((200, 3), -0.5))
-    mined = MatchingHead(embed_dims=4, mine=('AV', 'V')).mining('AV', similarity)
+    mined = MatchingHead(embed_dims=4, negative_streams=('AV', 'V')).negative_logits(
+        'AV', similarity
+    )
     for got, sign in zip(mined, (1, -1), strict=True):
         assert set(got.unique().tolist()) == {sign * 1.0, sign * 3.0}
         assert (got == got[:, :1]).all()  # one stream a row
@@ -120,12 +122,21 @@ def test_negatives_are_mined_from_the_streams_named():
 
 def test_streams_without_similarity_are_not_mined():
     similarity = {'A': Similarity(torch.ones(1, 1), torch.ones(1, 1))}
-    head = MatchingHead(embed_dims=4, mine=('AV', 'A'))
-    assert torch.equal(head.mining('AV', similarity).a_to_b, torch.ones(1, 1))
-    assert head.mining('AV', {}) is None
-    assert MatchingHead(embed_dims=4).mining('AV', similarity) is None
-    with pytest.raises(ConfigError, match='mine names X'):
-        MatchingHead(mine=('AV', 'X'))
+    head = MatchingHead(embed_dims=4, negative_streams=('AV', 'A'))
+    assert torch.equal(head.negative_logits('AV', similarity).a_to_b, torch.ones(1, 1))
+    assert head.negative_logits('AV', {}) is None
+    assert MatchingHead(embed_dims=4).negative_logits('AV', similarity) is None
+    with pytest.raises(ConfigError, match='negative_streams names X'):
+        MatchingHead(negative_streams=('AV', 'X'))
+
+
+def test_mine_is_called_negative_streams():
+    with pytest.warns(FutureWarning, match='mine is called negative_streams now'):
+        head = MatchingHead(embed_dims=4, mine=('AV', 'V'))
+    assert head.negative_streams == ('AV', 'V')
+    assert MatchingHead(embed_dims=4, mine=None).negative_streams is None
+    with pytest.raises(ConfigError, match='give negative_streams alone'):
+        MatchingHead(embed_dims=4, mine=('AV',), negative_streams=('AV', 'V'))
 
 
 def test_matching_is_cross_entropy_over_the_pairs():

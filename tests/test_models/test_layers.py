@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from coavt_mm.errors import ConfigError
 from coavt_mm.models.layers import draw_negatives, global_mean, sincos_table
 
 
@@ -25,7 +26,7 @@ def test_sincos_table_equals_the_formula(grid, dims):
 
 
 def test_width_must_be_divisible():
-    with pytest.raises(ValueError, match='multiple of 4'):
+    with pytest.raises(ConfigError, match='multiple of 4'):
         sincos_table(6, 2, 2)
 
 

@@ -191,7 +191,7 @@ def test_query_feed_forward_starts_as_a_copy_and_the_context_is_one_pass_per_cli
 def test_a_text_beyond_max_tokens_is_an_error():
     ours = QueryEncoder(QUERIES, WIDTH, 5, 1, 26, CONTEXT, 2, VOCAB, max_tokens=6)
     ids = torch.ones(1, 7, dtype=torch.long)
-    with pytest.raises(ValueError, match='max_tokens=6'):
+    with pytest.raises(ConfigError, match='max_tokens=6'):
         ours.encode_text(ids, ids)
 
 

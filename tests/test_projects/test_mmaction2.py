@@ -138,7 +138,7 @@ def test_the_plain_encoder_is_a_backbone(run):
     """Without any option of ours, in a model that mmaction2's registry builds."""
     init_default_scope('mmaction')
     backbone = dict(
-        type='coavt_mm.JointAVEncoder', embed_dims=16, num_heads=2, depths=(1, 1, 1),
+        type='coavt_mm.JointAVBackbone', embed_dims=16, num_heads=2, depths=(1, 1, 1),
         spec_size=(48, 32), img_size=32,
     )  # fmt: skip
     head = dict(num_classes=5, in_channels=16, average_clips='prob')

@@ -35,7 +35,7 @@ model = dict(
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         ),
-        spread=True,  # no pre-trained text weights here
+        init='wide',  # no pre-trained text weights here
     ),
     query_encoder=dict(
         type='QueryEncoder',
@@ -61,7 +61,7 @@ model = dict(
         type='MatchingHead',
         embed_dims=width,
         streams=dict(AV=2.0, A=0.0, V=0.0),
-        mine=('AV', 'A', 'V'),  # or the picture alone tells every negative
+        negative_streams=('AV', 'A', 'V'),  # or the picture alone tells every negative
     ),
     lm_head=dict(
         type='LanguageModelingHead',

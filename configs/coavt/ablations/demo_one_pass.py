@@ -2,4 +2,4 @@
 
 _base_ = './demo_full.py'
 
-model = dict(av_encoder=dict(one_pass=True))
+model = dict(av_encoder=dict(type='OnePassAVEncoder'))

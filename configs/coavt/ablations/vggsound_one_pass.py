@@ -2,5 +2,5 @@
 
 _base_ = '../pretrain_vggsound.py'
 
-model = dict(av_encoder=dict(one_pass=True))
+model = dict(av_encoder=dict(type='OnePassAVEncoder'))
 find_unused_parameters = True  # what is switched off gets no gradient

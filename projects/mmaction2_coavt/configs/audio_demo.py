@@ -21,7 +21,7 @@ model = dict(
     data_preprocessor=dict(type='ActionDataPreprocessor'),
     backbone=dict(
         _base_.model.av_encoder,
-        type='coavt_mm.JointAVEncoder',
+        type='coavt_mm.JointAVBackbone',
         init_cfg=dict(
             type='coavt_mm.Converted',
             checkpoint='work_dirs/demo/checkpoint.pth',

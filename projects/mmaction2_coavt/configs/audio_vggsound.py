@@ -15,7 +15,7 @@ lists = 'data/vggsound/lists'
 model = dict(
     backbone=dict(  # the defaults are CAV-MAE's sizes
         _delete_=True,
-        type='coavt_mm.JointAVEncoder',
+        type='coavt_mm.JointAVBackbone',
         init_cfg=dict(type='coavt_mm.Converted', checkpoint='cavmae.pth'),
     ),
     cls_head=dict(num_classes=309, in_channels=768),

@@ -27,7 +27,7 @@ model = dict(
     ),
     backbone=dict(
         _base_.model.av_encoder,
-        type='coavt_mm.JointAVEncoder',
+        type='coavt_mm.JointAVBackbone',
         mask_ratio=(0.0, 0.0),
         init_cfg=dict(
             type='coavt_mm.Converted',

@@ -16,7 +16,7 @@ model = dict(
     data_preprocessor=dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
     backbone=dict(  # the defaults are CAV-MAE's sizes
         _delete_=True,
-        type='coavt_mm.JointAVEncoder',
+        type='coavt_mm.JointAVBackbone',
         init_cfg=dict(type='coavt_mm.Converted', checkpoint='cavmae.pth'),
     ),
     cls_head=dict(num_classes=309, in_channels=768),
