@@ -63,8 +63,9 @@ class PairScorer:
             missing = [s['sample_id'] for s in samples if s.get(key) is None]
             if missing:
                 raise ConfigError(
-                    f'the matching head needs {key!r}, which {missing[0]!r} lacks: set '
-                    'test_cfg.keep_tokens=True in the model'
+                    f'the matching head needs {key!r}, which {missing[0]!r} lacks: add '
+                    'the hook ShareModelHook, or set test_cfg.keep_tokens=True in the '
+                    'model'
                 )
         self.names = [sample['sample_id'] for sample in samples]
         self.tokens = [sample['tokens'] for sample in samples]
