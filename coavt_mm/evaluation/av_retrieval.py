@@ -101,9 +101,6 @@ class AVRetrievalMetric(ReportingMetric):
         out_dir: Where av_retrieval.json, av_retrieval.md and av_recall_curves.png go;
             None saves nothing.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
-
-    Attributes:
-        last_results: The nested results of the last evaluation (main process).
     """
 
     name = default_prefix = 'av_retrieval'

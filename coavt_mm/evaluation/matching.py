@@ -13,18 +13,9 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor
 
 from coavt_mm.errors import CoAVTError, ConfigError
-from coavt_mm.evaluation.features import StreamFeatures, normalise, text_groups
+from coavt_mm.evaluation.features import StreamFeatures, text_groups
 from coavt_mm.evaluation.ranking import score_blocks, slices, top_captions, top_clips
 from coavt_mm.models.similarity import padded
-
-__all__ = [
-    'PairScorer',
-    'hardest_negatives',
-    'matching_accuracy',
-    'matching_ranks',
-    'normalise',
-    'rerank',
-]
 
 # Logits of equal pairs differ by more than similarities do: they went through a network
 # in batches of different shapes.

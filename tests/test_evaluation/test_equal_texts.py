@@ -16,7 +16,9 @@ from retrieval_parts import (
 )
 from torch.nn.functional import normalize
 
-from coavt_mm.evaluation import RetrievalMetric, matching, ranking
+from coavt_mm.analysis.corpus import manifest_texts
+from coavt_mm.datasets.captions import normalise
+from coavt_mm.evaluation import RetrievalMetric, ranking
 from coavt_mm.evaluation.features import StreamFeatures, text_groups
 from coavt_mm.evaluation.matching import PairScorer, matching_ranks
 from coavt_mm.evaluation.ranking import (
@@ -27,7 +29,6 @@ from coavt_mm.evaluation.ranking import (
     recall_summary,
 )
 from coavt_mm.evaluation.text_ceilings import (
-    manifest_texts,
     shared_texts,
     text_ceilings,
 )
@@ -338,4 +339,4 @@ def test_normalise_is_that_of_training():
     from coavt_mm.models.preprocessor import caption_key
 
     for text in ('A  dog\tbarks ', 'Straße', 'É\u0301', '雨 が 降る', 'İ'):
-        assert caption_key(text) == caption_key(matching.normalise(text))
+        assert caption_key(text) == caption_key(normalise(text))
