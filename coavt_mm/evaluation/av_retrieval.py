@@ -67,10 +67,10 @@ def paired_features(records: list[dict], space: str) -> StreamFeatures | None:
     queries, gallery = zip(*(records[row]['feats'][space] for row in rows), strict=True)
     order = torch.arange(len(rows))
     return StreamFeatures(
-        clips=[visual[:, None] for visual in gallery],  # (F, 1, E)
-        captions=torch.cat(queries),
+        gallery=[visual[:, None] for visual in gallery],  # (F, 1, E)
+        queries=torch.cat(queries),
         index=order,
-        owner=order,
+        target=order,
         rows=rows,
         columns=[0] * len(rows),
     )

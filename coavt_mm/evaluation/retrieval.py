@@ -179,9 +179,9 @@ class RetrievalMetric(ReportingMetric):
         whole = sum(not record['error'] for record in records)
         report['streams'] = {
             stream: {
-                'gallery': len(feats.clips),
-                'captions': len(feats.owner),
-                'missing': whole - len(feats.clips),
+                'gallery': len(feats.gallery),
+                'captions': len(feats.target),
+                'missing': whole - len(feats.gallery),
             }
             for stream, feats in scored.features.items()
         }
