@@ -87,9 +87,9 @@ def gather_stream(samples: list[dict], stream: str) -> StreamFeatures | None:
 def slow_table(features: StreamFeatures) -> list[list[float]]:
     """Similarities by loops: [caption][clip]."""
     table = []
-    for caption in features.captions[features.index]:
+    for caption in features.queries[features.index]:
         row = []
-        for clip in features.clips:
+        for clip in features.gallery:
             best = [max((q @ caption).item() for q in frame) for frame in clip]
             row.append(sum(best) / len(best))
         table.append(row)

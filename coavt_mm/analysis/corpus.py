@@ -16,9 +16,11 @@ from matplotlib.ticker import MaxNLocator
 
 from coavt_mm.analysis.audio_statistics import clip_logmel, load_clips
 from coavt_mm.datasets.dataset import AVTDataset
+from coavt_mm.datasets.manifest import iter_manifest
 from coavt_mm.datasets.media import probe
 from coavt_mm.errors import ClipError
 from coavt_mm.models.logmel import LogMel
+from coavt_mm.streams import CAPTION_FIELDS, STREAMS
 from coavt_mm.visualization.clip_page import say, show_frames, show_spectrogram
 from coavt_mm.visualization.plots import INK, LINE_COLORS, new_figure, save_figure
 
@@ -151,6 +153,33 @@ def _length(row: dict) -> float | None:
         return None
     ends = [x for x in (info.video_end, info.audio_end) if x and np.isfinite(x)]
     return max(ends) - row['start'] if ends else None
+
+
+def manifest_texts(
+    path: str | Path, templates: Sequence[str] = ('{}',)
+) -> dict[str, list[list[str]]]:
+    """The captions of each clip of a manifest, as a test of all streams asks with them.
+
+    Args:
+        path: The manifest.
+        templates: Sentences for the labels of rows without captions.
+
+    Returns:
+        Stream -> the captions of each clip that count for it; streams without any are
+        left out.
+
+    Raises:
+        ManifestError: If a row breaks a rule.
+    """
+    texts: dict[str, list[list[str]]] = {stream: [] for stream in STREAMS}
+    for row in iter_manifest(Path(path)):
+        said = {stream: row[field] for field, stream in CAPTION_FIELDS.items()}
+        if not any(said.values()):
+            said['AV'] = [t.format(label) for label in row['labels'] for t in templates]
+        for stream, groups in texts.items():
+            about = ('AV',) if stream == 'AV' else ('AV', stream)
+            groups.append([text for name in about for text in said[name]])
+    return {stream: groups for stream, groups in texts.items() if any(groups)}
 
 
 def inspect_manifest(

@@ -59,9 +59,6 @@ class AttributeAccuracy(ReportingMetric):
     Args:
         out_file: JSON file for the captions and the shares. Default: none.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
-
-    Attributes:
-        last_results: The nested results of the last evaluation (main process).
     """
 
     default_prefix = 'caption'

@@ -46,7 +46,9 @@ class IterationSeedHook(Hook):
 class ShareModelHook(Hook):
     """Hand the model to the metrics that have an attribute ``model``.
 
-    Re-ranking by the matching head needs the model at evaluation time.
+    Re-ranking by the matching head needs the model at evaluation time, and the tokens
+    of the clips: where a metric ``needs_tokens``, the model's ``test_cfg`` is told to
+    keep them.
     """
 
     def before_val(self, runner: Runner) -> None:
@@ -66,9 +68,12 @@ class ShareModelHook(Hook):
         self._share(runner, runner.test_evaluator)
 
     def _share(self, runner: Runner, evaluator) -> None:
+        model = bare_model(runner)
         for metric in evaluator.metrics:
             if hasattr(metric, 'model'):
-                metric.model = bare_model(runner)
+                metric.model = model
+            if getattr(metric, 'needs_tokens', False) and hasattr(model, 'test_cfg'):
+                model.test_cfg['keep_tokens'] = True
 
 
 @HOOKS.register_module()

@@ -67,10 +67,10 @@ def paired_features(records: list[dict], space: str) -> StreamFeatures | None:
     queries, gallery = zip(*(records[row]['feats'][space] for row in rows), strict=True)
     order = torch.arange(len(rows))
     return StreamFeatures(
-        clips=[visual[:, None] for visual in gallery],  # (F, 1, E)
-        captions=torch.cat(queries),
+        gallery=[visual[:, None] for visual in gallery],  # (F, 1, E)
+        queries=torch.cat(queries),
         index=order,
-        owner=order,
+        target=order,
         rows=rows,
         columns=[0] * len(rows),
     )
@@ -101,9 +101,6 @@ class AVRetrievalMetric(ReportingMetric):
         out_dir: Where av_retrieval.json, av_retrieval.md and av_recall_curves.png go;
             None saves nothing.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
-
-    Attributes:
-        last_results: The nested results of the last evaluation (main process).
     """
 
     name = default_prefix = 'av_retrieval'

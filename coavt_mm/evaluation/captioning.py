@@ -54,9 +54,6 @@ class CaptionMetric(ReportingMetric):
     Raises:
         ConfigError: If pycocoevalcap, or Java for 'ptb', is not installed or does not
             run.
-
-    Attributes:
-        last_results: The nested results of the last evaluation (main process).
     """
 
     default_prefix = 'caption'

@@ -87,9 +87,6 @@ class ClassificationMetric(ReportingMetric):
         plots: Save plots as well.
         sensed: Old name of ``observable_classes``.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
-
-    Attributes:
-        last_results: The nested results of the last evaluation (main process).
     """
 
     name = default_prefix = 'classification'

@@ -29,10 +29,12 @@ class StreamFeatures:
     """What one stream ('AV', 'A' or 'V') is ranked from.
 
     Args:
-        clips: G tensors (F, Q, E), kept apart so that stacking copies one chunk.
-        captions: (M, E) all captions of the set, shared by the streams.
+        gallery: The clips: G tensors (F, Q, E), kept apart so that stacking copies one
+            chunk.
+        queries: (M, E) all captions of the set, shared by the streams. Between
+            modalities: what the other modality asks with.
         index: (N,) int64, those that this stream asks.
-        owner: (N,) int64, the clip that each of them was written for.
+        target: (N,) int64, the clip that each of them belongs to.
         rows: (G,) the sample that each clip came from.
         columns: (N,) the position of each caption among its own sample's captions.
         device: Where the chunks are scored.
@@ -41,10 +43,10 @@ class StreamFeatures:
             own, right for its own clip.
     """
 
-    clips: list[Tensor]
-    captions: Tensor
+    gallery: list[Tensor]
+    queries: Tensor
     index: Tensor
-    owner: Tensor
+    target: Tensor
     rows: list[int]
     columns: list[int]
     device: torch.device = torch.device('cpu')
@@ -52,31 +54,31 @@ class StreamFeatures:
 
     def __post_init__(self) -> None:
         if self.texts is None:
-            self.texts = torch.arange(len(self.owner))
+            self.texts = torch.arange(len(self.target))
 
-    def clip_chunk(self, index: slice | Tensor) -> Tensor:
+    def gallery_chunk(self, index: slice | Tensor) -> Tensor:
         """Stack some clips as float32 (g, F, Q, E) on the scoring device."""
         if isinstance(index, slice):
-            chunk = self.clips[index]
+            chunk = self.gallery[index]
         else:
-            chunk = [self.clips[i] for i in index.tolist()]
+            chunk = [self.gallery[i] for i in index.tolist()]
         return torch.stack(chunk).to(self.device).float()
 
-    def caption_chunk(self, index: slice | Tensor | list[int]) -> Tensor:
+    def query_chunk(self, index: slice | Tensor | list[int]) -> Tensor:
         """Some captions as float32 (c, E) on the scoring device."""
-        return self.captions[self.index[index]].to(self.device).float()
+        return self.queries[self.index[index]].to(self.device).float()
 
     @property
     def answered(self) -> Tensor:
         """(G,) bool: the clips that have at least one caption."""
-        has_caption = torch.zeros(len(self.clips), dtype=torch.bool)
-        has_caption[self.owner] = True
+        has_caption = torch.zeros(len(self.gallery), dtype=torch.bool)
+        has_caption[self.target] = True
         return has_caption
 
     @cached_property
     def carried(self) -> Tensor:
         """(P, 2) int64, each clip with each text that it carries, ascending."""
-        return torch.stack([self.owner, self.texts], 1).unique(dim=0)
+        return torch.stack([self.target, self.texts], 1).unique(dim=0)
 
     def _carried_by(self, clips: slice) -> Tensor:
         """The rows of ``carried`` that speak of some clips."""
@@ -143,7 +145,7 @@ def stream_features(
     Raises:
         CoAVTError: If clips differ in shape, or from the captions in width.
     """
-    rows, asked, first = [], [], 0  # asked: index, owner, column
+    rows, asked, first = [], [], 0  # asked: index, target, column
     for row, record in enumerate(records):
         if stream in record['clip_feats']:
             asked += [
@@ -164,12 +166,12 @@ def stream_features(
             f'the clips of stream {stream} are {clips[0].shape[-1]} wide, the captions '
             f'{captions.shape[-1]}; they must come from one model'
         )
-    index, owner, columns = torch.tensor(asked).unbind(1)
+    index, target, columns = torch.tensor(asked).unbind(1)
     features = StreamFeatures(
-        clips=clips,
-        captions=captions,
+        gallery=clips,
+        queries=captions,
         index=index.contiguous(),
-        owner=owner.contiguous(),
+        target=target.contiguous(),
         rows=rows,
         columns=columns.tolist(),
         device=torch.device(device),
@@ -181,6 +183,6 @@ def stream_features(
 
 def stream_texts(records: list[dict], features: StreamFeatures) -> list[str]:
     """The N captions of a stream, in order."""
-    rows = [features.rows[clip] for clip in features.owner.tolist()]
+    rows = [features.rows[clip] for clip in features.target.tolist()]
     places = zip(rows, features.columns, strict=True)
     return [records[row]['texts'][column] for row, column in places]

@@ -13,18 +13,9 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor
 
 from coavt_mm.errors import CoAVTError, ConfigError
-from coavt_mm.evaluation.features import StreamFeatures, normalise, text_groups
+from coavt_mm.evaluation.features import StreamFeatures, text_groups
 from coavt_mm.evaluation.ranking import score_blocks, slices, top_captions, top_clips
 from coavt_mm.models.similarity import padded
-
-__all__ = [
-    'PairScorer',
-    'hardest_negatives',
-    'matching_accuracy',
-    'matching_ranks',
-    'normalise',
-    'rerank',
-]
 
 # Logits of equal pairs differ by more than similarities do: they went through a network
 # in batches of different shapes.
@@ -63,15 +54,16 @@ class PairScorer:
             missing = [s['sample_id'] for s in samples if s.get(key) is None]
             if missing:
                 raise ConfigError(
-                    f'the matching head needs {key!r}, which {missing[0]!r} lacks: set '
-                    'test_cfg.keep_tokens=True in the model'
+                    f'the matching head needs {key!r}, which {missing[0]!r} lacks: add '
+                    'the hook ShareModelHook, or set test_cfg.keep_tokens=True in the '
+                    'model'
                 )
         self.names = [sample['sample_id'] for sample in samples]
         self.tokens = [sample['tokens'] for sample in samples]
         shapes = {tuple(tokens.shape) for tokens in self.tokens}
         if len(shapes) > 1:
             raise CoAVTError(f'the tokens of clips differ in shape: {sorted(shapes)}')
-        places = zip(features.owner.tolist(), features.columns, strict=True)
+        places = zip(features.target.tolist(), features.columns, strict=True)
         self.ids = [samples[clip]['caption_ids'][column] for clip, column in places]
 
     @torch.no_grad()
@@ -185,10 +177,10 @@ def matching_ranks(
         topk: K.
         add_similarity: One flag for each result.
     """
-    scores, clips = top_clips(features, min(topk, len(features.clips)))
+    scores, clips = top_clips(features, min(topk, len(features.gallery)))
     captions = torch.arange(len(clips))[:, None].expand_as(clips)
     right = features.is_right(captions, clips)
-    back_scores, back_captions = top_captions(features, min(topk, len(features.owner)))
+    back_scores, back_captions = top_captions(features, min(topk, len(features.target)))
     back_clips = torch.arange(len(back_captions))[:, None].expand_as(back_captions)
     back_right = features.is_right(back_captions, back_clips)
 
@@ -223,9 +215,9 @@ def hardest_negatives(
     """
     features = replace(features, texts=text_groups(texts))
     clip_score = torch.full((len(texts),), -torch.inf)
-    caption_score = torch.full((len(features.clips),), -torch.inf)
+    caption_score = torch.full((len(features.gallery),), -torch.inf)
     clip_of = torch.full((len(texts),), -1)
-    caption_of = torch.full((len(features.clips),), -1)
+    caption_of = torch.full((len(features.gallery),), -1)
     for captions, clips, block in score_blocks(features):
         block = block.masked_fill(features.right(captions, clips), -torch.inf).cpu()
         _keep_best(clip_score[captions], clip_of[captions], block, clips.start)
@@ -255,7 +247,7 @@ def matching_accuracy(
     clip_of, caption_of = hardest_negatives(features, texts)
     captions, clips = torch.arange(len(clip_of)), torch.arange(len(caption_of))
     pairs = {
-        'positive': (features.owner, captions),
+        'positive': (features.target, captions),
         'hard_clip': (clip_of[clip_of >= 0], captions[clip_of >= 0]),
         'hard_caption': (clips[caption_of >= 0], caption_of[caption_of >= 0]),
     }

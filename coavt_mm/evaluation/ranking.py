@@ -61,16 +61,16 @@ def slices(length: int, step: int) -> Iterator[slice]:
 
 
 def _sizes(features: StreamFeatures) -> tuple[int, int]:
-    return chunk_sizes(*features.clips[0].shape)
+    return chunk_sizes(*features.gallery[0].shape)
 
 
 def score_blocks(features: StreamFeatures) -> Iterator[tuple[slice, slice, Tensor]]:
     """Walk the (N, G) table: caption slice, clip slice, similarities (c, g)."""
     caption_step, clip_step = _sizes(features)
-    for clip_part in slices(len(features.clips), clip_step):
-        clips = features.clip_chunk(clip_part)
-        for caption_part in slices(len(features.owner), caption_step):
-            captions = features.caption_chunk(caption_part)
+    for clip_part in slices(len(features.gallery), clip_step):
+        clips = features.gallery_chunk(clip_part)
+        for caption_part in slices(len(features.target), caption_step):
+            captions = features.query_chunk(caption_part)
             yield caption_part, clip_part, similarity(captions, clips)
 
 
@@ -84,8 +84,8 @@ def log_sums(features: StreamFeatures, temperature: float) -> tuple[Tensor, Tens
     Returns:
         (G,) over all captions for each clip, (N,) over all clips for each caption.
     """
-    clips = torch.full((len(features.clips),), -torch.inf)
-    captions = torch.full((len(features.owner),), -torch.inf)
+    clips = torch.full((len(features.gallery),), -torch.inf)
+    captions = torch.full((len(features.target),), -torch.inf)
     for caption_part, clip_part, block in score_blocks(features):
         logits = (block / temperature).cpu()
         clips[clip_part] = torch.logaddexp(clips[clip_part], logits.logsumexp(0))
@@ -154,7 +154,7 @@ def count_ranks(
         something only where ``features.answered``.
     """
     device = features.device
-    n, g = len(features.owner), len(features.clips)
+    n, g = len(features.target), len(features.gallery)
     terms = [
         torch.zeros(size, device=device) if given is None else given.to(device)
         for size, given in ((g, clip_terms), (n, caption_terms))
@@ -187,11 +187,11 @@ def _bars(
     most_captions, most_clips = _sizes(features)
     clip_step = min(most_clips, CLIPS_OF_BARS)
     caption_step = most_captions * most_clips // clip_step
-    for clips in slices(len(features.clips), clip_step):
-        chunk, asking = features.clip_chunk(clips), features.asking(clips)
+    for clips in slices(len(features.gallery), clip_step):
+        chunk, asking = features.gallery_chunk(clips), features.asking(clips)
         for part in slices(len(asking), caption_step):
             captions = asking[part]
-            block = similarity(features.caption_chunk(captions), chunk)
+            block = similarity(features.query_chunk(captions), chunk)
             wrong = ~features.right(captions, clips)
             captions = captions.to(features.device)
             low = _lowered(block, clip_terms[clips], score)
@@ -248,15 +248,15 @@ def top_clips(
         Similarities (c, k) float32 and clips (c, k) int64.
     """
     _, clip_step = _sizes(features)
-    every = slice(0, len(features.clips))
-    step = max(1, CHUNK_BYTES // (len(features.clips) * 16))
-    asked = torch.arange(len(features.owner)) if captions is None else captions
+    every = slice(0, len(features.gallery))
+    step = max(1, CHUNK_BYTES // (len(features.gallery) * 16))
+    asked = torch.arange(len(features.target)) if captions is None else captions
     found = []
     for part in asked.split(step):
-        texts = features.caption_chunk(part)
+        texts = features.query_chunk(part)
         row = [
-            similarity(texts, features.clip_chunk(clips))
-            for clips in slices(len(features.clips), clip_step)
+            similarity(texts, features.gallery_chunk(clips))
+            for clips in slices(len(features.gallery), clip_step)
         ]
         found.append(_top(torch.cat(row, 1), features.right(part, every), k))
     scores, index = zip(*found, strict=True)
@@ -274,14 +274,14 @@ def top_captions(features: StreamFeatures, k: int) -> tuple[Tensor, Tensor]:
         Similarities (G, k) float32 and captions (G, k) int64.
     """
     caption_step, clip_step = _sizes(features)
-    every = slice(0, len(features.owner))
-    step = min(clip_step, max(1, CHUNK_BYTES // (len(features.owner) * 16)))
+    every = slice(0, len(features.target))
+    step = min(clip_step, max(1, CHUNK_BYTES // (len(features.target) * 16)))
     found = []
-    for part in slices(len(features.clips), step):
-        clips = features.clip_chunk(part)
+    for part in slices(len(features.gallery), step):
+        clips = features.gallery_chunk(part)
         column = [
-            similarity(features.caption_chunk(captions), clips)
-            for captions in slices(len(features.owner), caption_step)
+            similarity(features.query_chunk(captions), clips)
+            for captions in slices(len(features.target), caption_step)
         ]
         found.append(_top(torch.cat(column).T, features.right(every, part).T, k))
     scores, index = zip(*found, strict=True)

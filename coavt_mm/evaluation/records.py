@@ -93,16 +93,11 @@ def read_records(path: str | Path) -> tuple[dict, list[dict]]:
             f'{path}: no features that RetrievalMetric(features_file=...) saved'
         )
     meta, records = saved['meta'], saved['records']
-    _expect(isinstance(meta, dict), path, 'meta', 'a dictionary')
-    for key in KEPT_META:
-        value = meta.get(key)
-        _expect(_is_fact(key, value), path, f'meta[{key!r}]', FACTS.get(key, 'a text'))
-    _expect(isinstance(records, list) and records, path, 'records', 'a list of clips')
+    _check_kinds(path, 'meta', meta, META_KINDS)
+    if not isinstance(records, list) or not records:
+        _refuse(path, 'records', 'a list of clips')
     for number, record in enumerate(records):
-        _expect(isinstance(record, dict), path, f'record {number}', 'a dictionary')
-        for key, (is_right, wanted) in KINDS.items():
-            place = f'{key!r} of record {number}'
-            _expect(is_right(record.get(key)), path, place, wanted)
+        _check_kinds(path, f'record {number}', record, RECORD_KINDS)
         try:
             check_record(record)
         except CoAVTError as error:
@@ -110,23 +105,32 @@ def read_records(path: str | Path) -> tuple[dict, list[dict]]:
     return meta, records
 
 
-def _expect(is_right: Any, path: str | Path, place: str, wanted: str) -> None:
-    if not is_right:
-        raise CoAVTError(
-            f'{path}: {place} is not {wanted}; save the features again with '
-            'RetrievalMetric(features_file=...)'
-        )
+def _refuse(path: str | Path, place: str, wanted: str) -> None:
+    raise CoAVTError(
+        f'{path}: {place} is not {wanted}; save the features again with '
+        'RetrievalMetric(features_file=...)'
+    )
 
 
-FACTS = {'missing': 'a count', 'ceilings': 'numbers by stream'}
+def _check_kinds(path: str | Path, name: str, content: Any, kinds: dict) -> None:
+    """Refuse what is no dictionary, or has a value of another kind."""
+    if not isinstance(content, dict):
+        _refuse(path, name, 'a dictionary')
+    for key, (is_right, wanted) in kinds.items():
+        if not is_right(content.get(key)):
+            _refuse(path, f'{key!r} of {name}', wanted)
 
 
-def _is_fact(key: str, value: Any) -> bool:
-    if value is None:
-        return True
-    if key == 'missing':
-        return _is_count(value)
-    return _is_table(value) if key == 'ceilings' else isinstance(value, str)
+def _instance(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
+
+
+_is_number, _is_text = _instance(Real), _instance(str)
+_is_name = _instance(str, Integral)
+
+
+def _is_count(value: Any) -> bool:
+    return _instance(Integral)(value) and value >= 0
 
 
 def _is_table(value: Any) -> bool:
@@ -135,26 +139,6 @@ def _is_table(value: Any) -> bool:
         isinstance(key, str) and (_is_number(part) or _is_table(part))
         for key, part in value.items()
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str | Integral)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_stream(value: Any) -> bool:
-    return isinstance(value, str) and value in STREAMS
 
 
 def _is_ids(value: Any) -> bool:
@@ -173,20 +157,25 @@ def _is_captions(value: Any) -> bool:
 
 def _by_stream(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _is_stream(stream) and _is_feature(feats) for stream, feats in value.items()
+        stream in STREAMS and _is_feature(feats) for stream, feats in value.items()
     )
 
 
-def _list_of(is_part: Callable) -> Callable:
+def _list_of(is_part: Callable) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list | tuple) and all(map(is_part, value))
 
 
-def _optional(is_kind: Callable) -> Callable:
+def _optional(is_kind: Callable) -> Callable[[Any], bool]:
     return lambda value: value is None or is_kind(value)
 
 
 # key -> whether a value is of its kind, and how to say what was expected
-KINDS = {
+META_KINDS = {
+    **dict.fromkeys(KEPT_META, (_optional(_is_text), 'a text')),
+    'missing': (_optional(_is_count), 'a count'),
+    'ceilings': (_optional(_is_table), 'numbers by stream'),
+}
+RECORD_KINDS = {
     'sample_idx': (_is_count, 'a whole number'),
     'sample_id': (_optional(_is_name), 'a name'),
     'error': (_optional(_is_text), 'a text'),
@@ -195,7 +184,7 @@ KINDS = {
     'end': (_optional(_is_number), 'a number of seconds'),
     'frame_times': (_optional(_list_of(_is_number)), 'a list of seconds'),
     'texts': (_list_of(_is_text), 'a list of texts'),
-    'text_streams': (_list_of(_is_stream), f'a list of {", ".join(STREAMS)}'),
+    'text_streams': (_list_of(STREAMS.__contains__), f'a list of {", ".join(STREAMS)}'),
     'clip_feats': (_by_stream, 'features (F, Q, E) by stream'),
     'caption_feats': (_optional(_is_captions), 'features (C, E)'),
     'tokens': (_optional(_is_feature), 'tokens (F, N_av, D)'),

@@ -81,10 +81,11 @@ class RetrievalMetric(ReportingMetric):
 
     Attributes:
         model: What the matching modes ask; a hook or a script sets it.
-        last_results: The nested results of the last evaluation (main process).
     """
 
     name = default_prefix = 'retrieval'
+    table = staticmethod(markdown_table)
+    numbers = staticmethod(logged_numbers)
 
     def __init__(
         self,
@@ -178,23 +179,15 @@ class RetrievalMetric(ReportingMetric):
         whole = sum(not record['error'] for record in records)
         report['streams'] = {
             stream: {
-                'gallery': len(feats.clips),
-                'captions': len(feats.owner),
-                'missing': whole - len(feats.clips),
+                'gallery': len(feats.gallery),
+                'captions': len(feats.target),
+                'missing': whole - len(feats.gallery),
             }
             for stream, feats in scored.features.items()
         }
         for mode in self.modes:
             report.update(scored.recalls(mode))
         return {**report, **scored.texts()}
-
-    def numbers(self, report: dict) -> dict:
-        """Recalls and ranks by direction and stream, and the matching accuracy."""
-        return logged_numbers(report)
-
-    def table(self, report: dict) -> str:
-        """One row per direction, score and stream."""
-        return markdown_table(report)
 
     def figures(self, report: dict, scored: Ranked) -> dict[str, Figure]:
         """Recall curves, similarities and a contact sheet, of the cosine."""

@@ -70,9 +70,9 @@ class Ranked:
         """How many texts are shared, and what that allows; {} where none is."""
         shared, ceilings = {}, {}
         for stream, features in self.features.items():
-            texts: list[list[str]] = [[] for _ in features.clips]
+            texts: list[list[str]] = [[] for _ in features.gallery]
             named = stream_texts(self.records, features)
-            for clip, text in zip(features.owner.tolist(), named, strict=True):
+            for clip, text in zip(features.target.tolist(), named, strict=True):
                 texts[clip].append(text)
             shared[stream] = shared_texts(texts)
             if shared[stream]['shared']:
@@ -166,7 +166,7 @@ def retrieval_figures(report: dict, scored: Ranked) -> dict[str, Figure]:
 
 def _recalls(scored: Ranked, ceilings: dict | None, title: str) -> Figure:
     asked = scored.asked('cosine')
-    sizes = {s: (len(f.clips), len(f.owner)) for s, f in scored.features.items()}
+    sizes = {s: (len(f.gallery), len(f.target)) for s, f in scored.features.items()}
     depth = min(CURVE_DEPTH, max(size[0] for size in sizes.values()))
     curves, galleries, marks = {}, {}, {}
     for i, name in enumerate(DIRECTIONS):
@@ -188,18 +188,18 @@ def evenly_spaced(length: int, number: int) -> list[int]:
 def _matrix(features: StreamFeatures) -> Tensor:
     """First captions of some clips with these clips, (n, n)."""
     first: dict[int, int] = {}
-    for caption, clip in enumerate(features.owner.tolist()):
+    for caption, clip in enumerate(features.target.tolist()):
         first.setdefault(clip, caption)
     clips = [list(first)[i] for i in evenly_spaced(len(first), MATRIX_SIZE)]
-    captions = features.caption_chunk([first[clip] for clip in clips])
-    return similarity(captions, features.clip_chunk(torch.tensor(clips))).cpu()
+    captions = features.query_chunk([first[clip] for clip in clips])
+    return similarity(captions, features.gallery_chunk(torch.tensor(clips))).cpu()
 
 
 def _sheet(scored: Ranked, stream: str, title: str, right: str) -> Figure:
     features, ranks = scored.features[stream], scored.ranks[stream]['cosine'][0]
-    chosen = evenly_spaced(len(features.owner), SHEET_QUERIES)
+    chosen = evenly_spaced(len(features.target), SHEET_QUERIES)
     asked = torch.tensor(chosen)
-    scores, clips = top_clips(features, min(SHEET_CLIPS, len(features.clips)), asked)
+    scores, clips = top_clips(features, min(SHEET_CLIPS, len(features.gallery)), asked)
     is_right = features.is_right(asked[:, None].expand_as(clips), clips)
     samples = [scored.records[row] for row in features.rows]
     hits = [

@@ -8,15 +8,12 @@ first.
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from coavt_mm.datasets.captions import normalise
-from coavt_mm.datasets.manifest import iter_manifest
 from coavt_mm.evaluation.metric import ARROWS, cells, draw_table
 from coavt_mm.evaluation.ranking import recall_summary
-from coavt_mm.streams import CAPTION_FIELDS, STREAMS
 
 #: Which answers are right, and how tables say it.
 RULES = {'own_clip': 'own clip is right', 'equal_texts': 'equal texts are right'}
@@ -89,33 +86,6 @@ def text_ceilings(texts: Sequence[Sequence[str]]) -> dict[str, dict[str, dict]]:
         }
         for rule, both in reached.items()
     }
-
-
-def manifest_texts(
-    path: str | Path, templates: Sequence[str] = ('{}',)
-) -> dict[str, list[list[str]]]:
-    """The captions of each clip of a manifest, as a test of all streams asks with them.
-
-    Args:
-        path: The manifest.
-        templates: Sentences for the labels of rows without captions.
-
-    Returns:
-        Stream -> the captions of each clip that count for it; streams without any are
-        left out.
-
-    Raises:
-        ManifestError: If a row breaks a rule.
-    """
-    texts: dict[str, list[list[str]]] = {stream: [] for stream in STREAMS}
-    for row in iter_manifest(Path(path)):
-        said = {stream: row[field] for field, stream in CAPTION_FIELDS.items()}
-        if not any(said.values()):
-            said['AV'] = [t.format(label) for label in row['labels'] for t in templates]
-        for stream, groups in texts.items():
-            about = ('AV',) if stream == 'AV' else ('AV', stream)
-            groups.append([text for name in about for text in said[name]])
-    return {stream: groups for stream, groups in texts.items() if any(groups)}
 
 
 def say_shared(numbers: dict[str, int]) -> str:

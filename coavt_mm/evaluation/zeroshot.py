@@ -70,7 +70,6 @@ class ZeroShotMetric(ReportingMetric):
 
     Attributes:
         model: Encodes the sentences; ShareModelHook or a script sets it.
-        last_results: The nested results of the last evaluation (main process).
     """
 
     name = default_prefix = 'zeroshot'

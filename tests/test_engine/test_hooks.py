@@ -4,12 +4,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny_apis
+import tiny_coavt
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import Evaluator
 
 from coavt_mm.checkpoints import read_stored_config
 from coavt_mm.engine.hooks import (
     IterationSeedHook,
+    ShareModelHook,
     StoreConfigHook,
 )
 from coavt_mm.engine.running import build_runner
@@ -53,6 +56,29 @@ def test_model_is_shared_with_the_metrics_that_ask(toy_cfg, hooks, shared):
     assert runner.test()['shared'] == shared
     if shared:
         assert runner.val_evaluator.metrics[0].model is runner.model
+
+
+@pytest.mark.parametrize('stage', ['val', 'test'])
+@pytest.mark.parametrize(
+    ('options', 'kept'),
+    [
+        (dict(modes=('cosine', 'softmax_product')), False),
+        (dict(modes=('matching',)), True),
+        (dict(matching_accuracy=True), True),
+    ],
+)
+def test_a_metric_that_needs_tokens_gets_them(stage, options, kept):
+    """Re-ranking is one setting: the metric's modes."""
+    model = tiny_coavt.tiny_coavt().eval()
+    evaluator = Evaluator(dict(type='coavt_mm.RetrievalMetric', **options))
+    runner = SimpleNamespace(model=model, **{f'{stage}_evaluator': evaluator})
+    getattr(ShareModelHook(), f'before_{stage}')(runner)
+    found = model(tiny_coavt.tiny_batch(4), tiny_coavt.samples(4), mode='predict')
+    assert {'tokens' in sample for sample in found} == {kept}
+    for i, sample in enumerate(found):
+        sample.set_metainfo(dict(sample_id=f'clip {i}', texts=[f'text {i}']))
+    evaluator.process(found)
+    assert evaluator.evaluate(4)
 
 
 @pytest.mark.parametrize(

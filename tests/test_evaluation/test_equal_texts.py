@@ -16,7 +16,9 @@ from retrieval_parts import (
 )
 from torch.nn.functional import normalize
 
-from coavt_mm.evaluation import RetrievalMetric, matching, ranking
+from coavt_mm.analysis.corpus import manifest_texts
+from coavt_mm.datasets.captions import normalise
+from coavt_mm.evaluation import RetrievalMetric, ranking
 from coavt_mm.evaluation.features import StreamFeatures, text_groups
 from coavt_mm.evaluation.matching import PairScorer, matching_ranks
 from coavt_mm.evaluation.ranking import (
@@ -27,7 +29,6 @@ from coavt_mm.evaluation.ranking import (
     recall_summary,
 )
 from coavt_mm.evaluation.text_ceilings import (
-    manifest_texts,
     shared_texts,
     text_ceilings,
 )
@@ -126,8 +127,8 @@ def test_a_dead_model_gets_chance_or_less():
 
 def slow_ranks(features, texts):
     """Ranks by loops: what carries none of the query's texts is wrong."""
-    table, owner = slow_table(features), features.owner.tolist()
-    clips, captions = range(len(features.clips)), range(len(owner))
+    table, owner = slow_table(features), features.target.tolist()
+    clips, captions = range(len(features.gallery)), range(len(owner))
     carried = [{texts[n] for n in captions if owner[n] == g} for g in clips]
     forward, backward = [], []
     for n in captions:
@@ -170,9 +171,9 @@ def shared_stream(counts, integers=False):
 @pytest.mark.parametrize('counts', SETS)
 def test_who_is_right(counts):
     features = shared_stream(counts)
-    owner, texts = features.owner.tolist(), features.texts.tolist()
+    owner, texts = features.target.tolist(), features.texts.tolist()
     carried = {(g, t) for g, t in zip(owner, texts, strict=True)}
-    n, g = len(owner), len(features.clips)
+    n, g = len(owner), len(features.gallery)
     expected = [[(clip, texts[c]) in carried for clip in range(g)] for c in range(n)]
     assert features.right(slice(0, n), slice(0, g)).tolist() == expected
     pairs = torch.meshgrid(torch.arange(n), torch.arange(g), indexing='ij')
@@ -275,10 +276,10 @@ def test_no_model_is_above_the_ceilings():
         owner = torch.arange(10) // 2
         known = normalize(torch.randn(4, 6, generator=g), dim=-1)
         features = StreamFeatures(
-            clips=list(normalize(torch.randn(5, 1, 2, 6, generator=g), dim=-1)),
-            captions=known[texts],
+            gallery=list(normalize(torch.randn(5, 1, 2, 6, generator=g), dim=-1)),
+            queries=known[texts],
             index=torch.arange(10),
-            owner=owner,
+            target=owner,
             rows=list(range(5)),
             columns=[0, 1] * 5,
         )
@@ -338,4 +339,4 @@ def test_normalise_is_that_of_training():
     from coavt_mm.models.preprocessor import caption_key
 
     for text in ('A  dog\tbarks ', 'Straße', 'É\u0301', '雨 が 降る', 'İ'):
-        assert caption_key(text) == caption_key(matching.normalise(text))
+        assert caption_key(text) == caption_key(normalise(text))

@@ -26,7 +26,7 @@ def case(counts, batch_size=3, seed=0, lacking=None, table=None):
         g = torch.Generator().manual_seed(seed + 1)
         table = torch.randn(len(counts), sum(counts), generator=g)
     scorer = PairScorer(TableModel(table), records, features, batch_size)
-    scores = similarity(features.captions[features.index], torch.stack(features.clips))
+    scores = similarity(features.queries[features.index], torch.stack(features.gallery))
     names = [int(text.split()[1]) for text in stream_texts(records, features)]
     logits = table[features.rows][:, names].T
     return records, features, scorer, scores, logits
@@ -58,7 +58,7 @@ def slow_rerank(scores, logits, own, k, add):
 @pytest.mark.parametrize('counts', [[2, 1, 0, 3, 1, 2], [1] * 7, [5], [1]])
 def test_rerank_equals_the_slow_version(counts, k):
     _, features, scorer, scores, logits = case(counts)
-    own = features.owner[:, None] == torch.arange(len(features.clips))
+    own = features.target[:, None] == torch.arange(len(features.gallery))
     cosine = count_ranks(features)
     found = matching_ranks(features, scorer, cosine, k, (True, False))
     answered = features.answered
@@ -126,7 +126,7 @@ def test_hardest_negatives_by_the_slow_version(monkeypatch):
     )
     _, features, _, scores, _ = case([2, 1, 0, 3, 2])
     texts = ['A dog', 'rain', 'a  dog ', 'x', 'y', 'z', 'rain', 'w']
-    owner = features.owner.tolist()
+    owner = features.target.tolist()
     clean = [' '.join(t.lower().split()) for t in texts]
 
     def wrong(n, g):

@@ -70,24 +70,24 @@ def draw(counts, shape=(1, 1, 8), seed=0, words=None, integers=False):
     if words:
         texts = torch.randint(0, words, (n,), generator=g)
     features = StreamFeatures(
-        clips=list(feats(len(counts), *shape)),
-        captions=feats(n, shape[-1])[texts],
+        gallery=list(feats(len(counts), *shape)),
+        queries=feats(n, shape[-1])[texts],
         index=torch.arange(n),
-        owner=torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)),
+        target=torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)),
         rows=list(range(len(counts))),
         columns=[column for count in counts for column in range(count)],
         texts=texts,
     )
-    clips = torch.stack(features.clips).double().numpy()
-    captions = features.captions.double().numpy()
+    clips = torch.stack(features.gallery).double().numpy()
+    captions = features.queries.double().numpy()
     table = np.einsum('ne,gfqe->ngfq', captions, clips).max(-1).mean(-1)
     return features, table
 
 
 def relevant(features):
     """(N, G) bool: clips that carry the caption's text."""
-    texts, owner = features.texts.numpy(), features.owner.numpy()
-    carried = np.zeros((len(features.clips), texts.max() + 1), dtype=bool)
+    texts, owner = features.texts.numpy(), features.target.numpy()
+    carried = np.zeros((len(features.gallery), texts.max() + 1), dtype=bool)
     carried[owner, texts] = True
     return carried[:, texts].T
 
@@ -184,8 +184,8 @@ def test_ranks_with_ties_equal_scipy(integers, seed):
 
 def test_a_constant_score_is_the_worst_place_here_and_chance_there():
     features, _ = draw([1] * 7)
-    features.clips[:] = [torch.ones(1, 1, 8)] * 7
-    features.captions[:] = 1
+    features.gallery[:] = [torch.ones(1, 1, 8)] * 7
+    features.queries[:] = 1
     forward, backward = count_ranks(features)
     assert recall_summary(forward)['R@5'] == recall_summary(backward)['R@5'] == 0
     assert recall_summary(forward)['MedR'] == 7
@@ -225,11 +225,11 @@ def test_top_lists_equal_torch():
 
 def test_similarity_of_one_vector_is_torch_s_cosine():
     features, _ = draw([1] * 9)
-    clips = torch.stack(features.clips)
-    found = similarity(features.captions, clips)
-    cosine = torch.cosine_similarity(features.captions[:, None], clips[:, 0, 0], dim=-1)
+    clips = torch.stack(features.gallery)
+    found = similarity(features.queries, clips)
+    cosine = torch.cosine_similarity(features.queries[:, None], clips[:, 0, 0], dim=-1)
     torch.testing.assert_close(found, cosine, atol=1e-6, rtol=0)
-    prompts = torch.stack([prompt_scores(clip, features.captions) for clip in clips])
+    prompts = torch.stack([prompt_scores(clip, features.queries) for clip in clips])
     torch.testing.assert_close(prompts, cosine.T, atol=1e-6, rtol=0)
 
 
@@ -244,8 +244,8 @@ def test_reranking_equals_lavis_while_k_is_within_the_top(topk):
     table = torch.randn(15, 27, generator=torch.Generator().manual_seed(5))
     scorer = PairScorer(TableModel(table), records, features, 16)
     (found,) = matching_ranks(features, scorer, count_ranks(features), topk, (True,))
-    scores = similarity(features.captions, torch.stack(features.clips))
-    right = features.owner[:, None] == torch.arange(15)
+    scores = similarity(features.queries, torch.stack(features.gallery))
+    right = features.target[:, None] == torch.arange(15)
     for ranks, rows, logits, mine in (
         (found[0], scores, table.T, right),
         (found[1], scores.T, table, right.T),
@@ -275,7 +275,7 @@ def test_matching_accuracy_equals_sklearn():
         text = texts[caption].strip().lower()
         wrong = [g for g in range(4) if text not in carried[g]]
         assert clip == max(wrong, key=lambda g, c=caption: scores[c, g])
-    pairs = [(features.owner, torch.arange(7), 1), (clip_of, torch.arange(7), 0)]
+    pairs = [(features.target, torch.arange(7), 1), (clip_of, torch.arange(7), 0)]
     pairs.append((torch.arange(4), caption_of, 0))
     said = torch.cat([table[clips, captions] > 0 for clips, captions, _ in pairs])
     true = torch.cat([torch.full((len(clips),), y) for clips, _, y in pairs])

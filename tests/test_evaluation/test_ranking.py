@@ -23,8 +23,8 @@ from coavt_mm.evaluation.ranking import (
 
 def slow_ranks(features, forward, backward):
     """Ranks by loops from two tables [caption][clip]."""
-    owner = features.owner.tolist()
-    clips, captions = range(len(features.clips)), range(len(owner))
+    owner = features.target.tolist()
+    clips, captions = range(len(features.gallery)), range(len(owner))
     text_to_clip = [
         1 + sum(forward[n][g] >= forward[n][owner[n]] - 1e-6 for g in clips if g != o)
         for n, o in enumerate(owner)
@@ -90,7 +90,7 @@ def test_dual_softmax_equals_the_product_of_two_softmaxes(case):
 def test_query_softmax_equals_similarity_times_softmax_over_queries(case, temperature):
     features = gather_stream(make_samples(**CASES[case]), 'AV')
     table = torch.tensor(slow_table(features), dtype=torch.float64)
-    is_own = features.owner[:, None] == torch.arange(len(features.clips))
+    is_own = features.target[:, None] == torch.arange(len(features.gallery))
 
     def slow(queries):  # the dimension that the softmax goes over
         logits = table / temperature
@@ -114,10 +114,10 @@ def test_query_softmax_by_hand():
     table = torch.tensor([[0.4, 0.2, 0.8], [0.1, 0.3, 0.0], [0.2, 0.9, 0.9]])
     for own, by_query, by_product in ((0, 1, 2), (2, 2, 1)):
         features = StreamFeatures(
-            clips=list(torch.eye(3)[:, None, None]),
-            captions=table,
+            gallery=list(torch.eye(3)[:, None, None]),
+            queries=table,
             index=torch.arange(3),
-            owner=torch.tensor([own, 1, 1]),
+            target=torch.tensor([own, 1, 1]),
             rows=[0, 1, 2],
             columns=[0, 0, 1],
         )
@@ -132,27 +132,29 @@ def test_query_softmax_by_hand():
 def test_what_is_not_finite_is_never_good(where, bad):
     features = gather_stream(make_samples([1, 2, 1, 3], integers=True), 'AV')
     if where != 'clips':
-        features.captions[:] = bad
+        features.queries[:] = bad
     if where != 'captions':
-        features.clips[:] = [torch.full_like(clip, bad) for clip in features.clips]
+        features.gallery[:] = [torch.full_like(clip, bad) for clip in features.gallery]
     for terms in ((), log_sums(features, 0.1) + (query_softmax(0.1),)):
         forward, backward = count_ranks(features, *terms)
-        assert forward.eq(len(features.clips)).all()
-        own = torch.bincount(features.owner, minlength=len(features.clips))
-        assert torch.equal(backward, 1 + len(features.owner) - own)
+        assert forward.eq(len(features.gallery)).all()
+        own = torch.bincount(features.target, minlength=len(features.gallery))
+        assert torch.equal(backward, 1 + len(features.target) - own)
 
 
 def test_one_bad_caption_or_clip_spoils_its_own_ranks_alone():
     features = gather_stream(make_samples([1] * 8), 'AV')
     good = count_ranks(features)
-    features.captions[features.index[1]] = torch.nan
+    features.queries[features.index[1]] = torch.nan
     forward, backward = count_ranks(features)
-    clip = features.owner[1]
-    assert forward[1] == len(features.clips) and backward[clip] == len(features.owner)
+    clip = features.target[1]
+    assert forward[1] == len(features.gallery) and backward[clip] == len(
+        features.target
+    )
     others = torch.arange(len(forward)) != 1
     assert torch.equal(forward[others], good[0][others])
     # a wrong answer that is NaN counts as better than the right one
-    rest = features.owner[others]
+    rest = features.target[others]
     assert (backward[rest] >= good[1][rest]).all() and (backward[rest] >= 2).all()
 
 
@@ -172,10 +174,10 @@ def test_equal_features_tie_whatever_chunk_they_fall_in():
     clip = torch.nn.functional.normalize(torch.randn(1, 32, 256, generator=g), dim=-1)
     caption = clip[0, 3] + 0.01
     features = StreamFeatures(
-        clips=[clip.clone() for _ in range(601)],
-        captions=caption.expand(601, 256).contiguous(),
+        gallery=[clip.clone() for _ in range(601)],
+        queries=caption.expand(601, 256).contiguous(),
         index=torch.arange(601),
-        owner=torch.arange(601),
+        target=torch.arange(601),
         rows=list(range(601)),
         columns=[0] * 601,
     )
@@ -192,7 +194,7 @@ def test_similarity_is_mean_over_frames_of_max_over_queries():
 
 def test_half_precision_autocast_and_tf32_do_not_reach_the_scores():
     features = gather_stream(make_samples([2, 1, 3, 1], shape=(1, 4, 64)), 'AV')
-    table = features.captions, torch.stack(features.clips)
+    table = features.queries, torch.stack(features.gallery)
     plain = similarity(*table)
     with torch.autocast('cpu', torch.bfloat16):
         same = similarity(*table)
@@ -205,11 +207,11 @@ def test_top_lists_put_the_own_item_last_among_ties(k, monkeypatch):
     features = gather_stream(make_samples([1, 3, 0, 2, 4], integers=True), 'AV')
     table = torch.tensor(slow_table(features))
     for found, rows, own in (
-        (top_clips(features, k), table, features.owner[:, None] == torch.arange(5)),
+        (top_clips(features, k), table, features.target[:, None] == torch.arange(5)),
         (
             top_captions(features, k),
             table.T,
-            torch.arange(5)[:, None] == features.owner,
+            torch.arange(5)[:, None] == features.target,
         ),
     ):
         for query, (scores, index) in enumerate(zip(*found, strict=True)):

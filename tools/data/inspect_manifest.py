@@ -14,12 +14,11 @@ from coavt_mm.datasets.manifest import find_manifest
 from coavt_mm.cli.launch import run_tool
 from coavt_mm.evaluation.text_ceilings import (
     ceilings_table,
-    manifest_texts,
     say_shared,
     shared_texts,
     text_ceilings,
 )
-from coavt_mm.analysis.corpus import inspect_manifest
+from coavt_mm.analysis.corpus import inspect_manifest, manifest_texts
 
 
 def say_texts(manifest: str, templates: list[str]) -> None:
