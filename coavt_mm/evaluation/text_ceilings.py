@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from coavt_mm.datasets.captions import normalise
 from coavt_mm.datasets.manifest import iter_manifest
 from coavt_mm.evaluation.metric import ARROWS, cells, draw_table
 from coavt_mm.evaluation.ranking import recall_summary
 from coavt_mm.streams import CAPTION_FIELDS, STREAMS
+from coavt_mm.texts import normalise
 
 #: Which answers are right, and how tables say it.
 RULES = {'own_clip': 'own clip is right', 'equal_texts': 'equal texts are right'}
