@@ -13,7 +13,6 @@ import torch
 
 from coavt_mm.apis.listing import (
     both_folders,
-    from_store,
     has_media_suffix,
     is_address,
     is_array,
@@ -24,9 +23,6 @@ from coavt_mm.datasets.manifest import nearest
 from coavt_mm.datasets.media import Source
 from coavt_mm.datasets.opening import check_regular_file
 from coavt_mm.errors import ClipError, InputError
-
-__all__ = ['Clip', 'as_clips', 'as_texts', 'check_number', 'from_store', 'is_address',
-           'is_clip']  # fmt: skip
 
 NUMBERS = ('fps', 'start', 'end')
 KEYS = ('video', 'audio', 'name', *NUMBERS)
@@ -43,16 +39,16 @@ class Clip:
     """One clip as it was handed in; nothing is read yet.
 
     Args:
-        name (str): For answers and messages.
-        picture (str | Path | bytes, optional): File with the picture.
-        sound (str | Path | bytes, optional): File with the sound.
-        frames (np.ndarray, optional): (F, H, W, 3) uint8 RGB, in place of a file.
-        fps (float, optional): Frames per second of ``frames``. Without it they spread
+        name: For answers and messages.
+        picture: File with the picture.
+        sound: File with the sound.
+        frames: (F, H, W, 3) uint8 RGB, in place of a file.
+        fps: Frames per second of ``frames``. Without it they spread
             evenly over the sound, or over one window.
-        waveform (np.ndarray, optional): (S,) float32 mono, in place of a file.
-        sample_rate (float, optional): Of ``waveform``, in Hz.
-        start (float): Begin of the span wanted, in s.
-        end (float, optional): Its end in s; None means the end of the clip.
+        waveform: (S,) float32 mono, in place of a file.
+        sample_rate: Of ``waveform``, in Hz.
+        start: Begin of the span wanted, in s.
+        end: Its end in s; None means the end of the clip.
     """
 
     name: str
@@ -66,7 +62,7 @@ class Clip:
     end: float | None = None
 
     def check(self) -> None:
-        """See whether there is anything to read.
+        """Refuse a clip of which there is nothing to read.
 
         Raises:
             ClipError: A file is missing or empty, or the sound is none.
@@ -87,7 +83,7 @@ class Clip:
 
 
 def as_clips(video: Any = None, audio: Any = None) -> list[Clip]:
-    """Understand what was handed in, and check it as far as that goes unread.
+    """List the clips that were handed in, checked as far as that goes unread.
 
     Args:
         video: A clip or several. A file brings its own sound unless ``audio`` gives
@@ -97,7 +93,7 @@ def as_clips(video: Any = None, audio: Any = None) -> list[Clip]:
             sample rate in Hz).
 
     Returns:
-        list[Clip]: At least one.
+        At least one.
 
     Raises:
         InputError: It is of a wrong type or shape, or empty.
@@ -135,7 +131,7 @@ def is_clip(value: Any) -> bool:
 
 
 def as_texts(value: Any, what: str = 'text') -> list[str]:
-    """One text or several as a list.
+    """List one text or several.
 
     Raises:
         InputError: There is none, an empty one, or something else than text.

@@ -56,7 +56,7 @@ def is_strict(on_error: str | None, *given: Any) -> bool:
     """Whether a clip that can't be read ends the call.
 
     Args:
-        on_error (str, optional): 'raise' or 'keep'; None leaves it to what is given.
+        on_error: 'raise' or 'keep'; None leaves it to what is given.
         *given: What was handed in: a single clip ends it, a list, a folder and a
             manifest don't, however many clips they hold.
 
@@ -71,7 +71,7 @@ def is_strict(on_error: str | None, *given: Any) -> bool:
 
 
 def listed(value: Any, what: str = 'video') -> list:
-    """Single inputs: of a folder all media files below it, of a manifest its rows.
+    """List single inputs: a folder's media files, in depth; a manifest's rows.
 
     Raises:
         InputError: A list, folder or manifest is empty.
@@ -93,16 +93,16 @@ def _expanded(value: Any) -> list:
 
 
 def read_clips(manifest: str | Path, data_root: str | Path | None = None) -> list[dict]:
-    """The clips of a manifest, in the form that all functions take.
+    """List the clips of a manifest, in the form that all functions take.
 
     Args:
-        manifest (str | Path): JSON lines, as the preparation tools write them.
-        data_root (str | Path, optional): Folder that its relative paths start from.
+        manifest: JSON lines, as the preparation tools write them.
+        data_root: Folder that its relative paths start from.
             Default: the one that it lies in.
 
     Returns:
-        list[dict]: A dict a row: ``name`` (its id), ``video``, ``audio`` (paths),
-        ``start``, ``end`` (s), as far as the row has them.
+        A dict per row: ``name`` (its id), ``video``, ``audio`` (paths), ``start``,
+        ``end`` (s), as far as the row has them.
 
     Raises:
         DatasetMissingError: The manifest is missing.
@@ -123,7 +123,7 @@ def read_clips(manifest: str | Path, data_root: str | Path | None = None) -> lis
 
 
 def in_folder(place: str | Path) -> list[str]:
-    """Paths or addresses of all media files below a folder, sorted.
+    """List the paths or addresses of all media files below a folder, sorted.
 
     Raises:
         InputError: There is none.
@@ -148,7 +148,7 @@ def in_folder(place: str | Path) -> list[str]:
 
 
 def both_folders(video: Any, audio: Any) -> list[tuple[str, str]] | None:
-    """Films and sounds of two folders, paired by name; None where not both are.
+    """Pair films and sounds of two folders by name; None where not both are.
 
     Raises:
         InputError: A name is in one folder only, or twice.
@@ -187,7 +187,7 @@ def _is_folder(place: Any) -> bool:
 
 
 def from_store(call: Callable[[], Any], place: Any) -> Any:
-    """What an address gives, or one error that names it.
+    """Return what an address gives, or raise one error that names it.
 
     Raises:
         ClipError: The store can't be reached, or has no such file.

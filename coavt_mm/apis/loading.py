@@ -23,12 +23,12 @@ CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 def config_of(
     model: str | Path | dict | Config | None, checkpoint: dict, weights: str
 ) -> dict:
-    """``model``, ``pipeline`` and ``classes``, wherever they are written.
+    """Find ``model``, ``pipeline`` and ``classes``, wherever they are written.
 
     Args:
-        model (str | Path | dict | Config, optional): The config, if it is given.
-        checkpoint (dict): What was read from the checkpoint.
-        weights (str): Its name.
+        model: The config, if it is given.
+        checkpoint: What was read from the checkpoint.
+        weights: Its name.
 
     Raises:
         CheckpointError: No config is given and none is stored, or it is no checkpoint.
@@ -64,7 +64,7 @@ def config_of(
 
 
 def checked_device(device: str | None) -> str:
-    """A device that works, the best there is by default.
+    """Return a device that works, the best there is by default.
 
     Raises:
         ConfigError: It can't be used.

@@ -21,13 +21,13 @@ from torch import nn
 from coavt_mm.apis.drawing import make_folder
 from coavt_mm.apis.inputs import as_texts, check_number
 from coavt_mm.compat import current_names
-from coavt_mm.datasets.captions import check_templates, fill_templates
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import InputError, shown
 from coavt_mm.evaluation.prompts import class_mean, prompt_scores
 from coavt_mm.models import CoAVTClassifier
 from coavt_mm.models.generation import OLD_NAMES, check_decoding
 from coavt_mm.models.similarity import tied_order
+from coavt_mm.texts import check_templates, fill_templates
 
 if TYPE_CHECKING:
     from coavt_mm.apis.inferencer import CoAVTInferencer

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import fsspec
 
-from coavt_mm.apis.inputs import Clip, from_store, is_address
+from coavt_mm.apis.inputs import Clip
+from coavt_mm.apis.listing import from_store, is_address
 from coavt_mm.datasets.media import kept_open, probe
 from coavt_mm.datasets.opening import DECODER_ERRORS
 from coavt_mm.datasets.sound import resample
@@ -23,11 +24,11 @@ class Span:
     """A window of a clip.
 
     Args:
-        start (float): In s.
-        end (float, optional): In s, not behind the clip's own end; None where its file
+        start: In s.
+        end: In s, not behind the clip's own end; None where its file
             states no length.
-        row (dict): What the pipeline starts from.
-        share (float): How much of the clip is done after this window, up to 1.
+        row: What the pipeline starts from.
+        share: How much of the clip is done after this window, up to 1.
     """
 
     start: float
@@ -45,10 +46,10 @@ def spans(
     far as it goes.
 
     Args:
-        clip (Clip): The clip; addresses are read here.
-        seconds (float): Length of a window in s.
-        sample_rate (int): Of the pipeline, in Hz.
-        windows (bool): Whether to cut; False gives one window of any length.
+        clip: The clip; addresses are read here.
+        seconds: Length of a window in s.
+        sample_rate: Of the pipeline, in Hz.
+        windows: Whether to cut; False gives one window of any length.
 
     Raises:
         ClipError: It can't be read.

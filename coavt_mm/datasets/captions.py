@@ -1,18 +1,10 @@
-"""When two captions are the same, and sentences made from names."""
+"""Captions that several clips carry."""
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from coavt_mm.datasets.manifest import TEXT_KEYS
-from coavt_mm.errors import CoAVTError, ConfigError
-
-PLACE = re.compile(r'\{([^{}]*)\}')  # of a name in a template
-
-
-def normalise(text: str) -> str:
-    """Captions that differ in case or spaces only are the same caption."""
-    return ' '.join(text.lower().split())
+from coavt_mm.texts import normalise
 
 
 def shared_captions(rows: Sequence[dict]) -> tuple[int, int]:
@@ -34,51 +26,3 @@ def _texts(row: dict) -> set[tuple[str, str]]:
     return {
         (key, normalise(text)) for key in TEXT_KEYS[:3] for text in row.get(key) or ()
     }
-
-
-def has_places(template: str, names: Sequence[str]) -> bool:
-    """Whether a sentence has one place for each name, and no other braces.
-
-    Args:
-        template: Such as 'a {colour} {shape}', or 'the sound of {}'.
-        names: Of the places; that of ``{}`` is ''.
-    """
-    rest = PLACE.sub('', template)
-    fits = sorted(PLACE.findall(template)) == sorted(names)
-    return fits and '{' not in rest and '}' not in rest
-
-
-def check_templates(
-    templates: Sequence[str], error: type[CoAVTError] = ConfigError
-) -> None:
-    """Refuse an empty list, and sentences without exactly one place ``{}``.
-
-    Args:
-        templates: Sentences with a place for a name.
-        error: What is raised.
-
-    Raises:
-        CoAVTError: The message names the sentence.
-    """
-    if not templates or isinstance(templates, str):
-        raise error(
-            f'templates must be a list of one sentence or more, got {templates!r}'
-        )
-    for template in templates:
-        if not has_places(template, ['']):
-            count = template.count('{}')
-            raise error(
-                f'the template {template!r} has {count or "no"} '
-                f'place{"s" * (count > 1)} {{}} for the name; it takes exactly one, '
-                'and no other braces'
-            )
-
-
-def fill_template(template: str, names: Mapping[str, str]) -> str:
-    """Put a name, whatever letters it has, into each place of a checked template."""
-    return PLACE.sub(lambda place: names[place[1]], template)
-
-
-def fill_templates(templates: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Put each name into the place ``{}`` of every template, name by name."""
-    return [fill_template(t, {'': name}) for name in names for t in templates]

@@ -11,8 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from coavt_mm.datasets.captions import normalise
 from coavt_mm.errors import CoAVTError
+from coavt_mm.texts import normalise
 
 MIXED_SHAPES = 'the clips of stream {} differ in frames, queries or width: {}'
 

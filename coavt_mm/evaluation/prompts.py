@@ -7,12 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coavt_mm.datasets.captions import (
-    check_templates,
-    fill_template,
-    fill_templates,
-    has_places,
-)
 from coavt_mm.datasets.tokenizer import (
     build_rules,
     build_tokenizer,
@@ -21,6 +15,12 @@ from coavt_mm.datasets.tokenizer import (
 )
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.similarity import embed_rows, similarity
+from coavt_mm.texts import (
+    check_templates,
+    fill_template,
+    fill_templates,
+    has_places,
+)
 
 
 def check_joint_template(template: str, names: Sequence[str]) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import torch
 
-from coavt_mm.datasets.captions import normalise
 from coavt_mm.evaluation.metric import ARROWS, cells, draw_table
 from coavt_mm.evaluation.ranking import recall_summary
+from coavt_mm.texts import normalise
 
 #: Which answers are right, and how tables say it.
 RULES = {'own_clip': 'own clip is right', 'equal_texts': 'equal texts are right'}

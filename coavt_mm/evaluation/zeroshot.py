@@ -7,7 +7,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from coavt_mm.datasets.captions import check_templates
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.class_scores import (
     BEST_CLASSES,
@@ -36,6 +35,7 @@ from coavt_mm.evaluation.prompts import (
 )
 from coavt_mm.registry import METRICS
 from coavt_mm.streams import FUSED, STREAMS
+from coavt_mm.texts import check_templates
 from coavt_mm.visualization import label_sets_figure
 
 

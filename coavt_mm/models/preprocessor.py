@@ -19,6 +19,7 @@ from coavt_mm.models.logmel import LogMel
 from coavt_mm.models.mixup import Mix, draw_mix
 from coavt_mm.registry import MODELS
 from coavt_mm.streams import describes
+from coavt_mm.texts import normalise
 
 
 def stable_key(text: str) -> int:
@@ -31,7 +32,7 @@ def stable_key(text: str) -> int:
 
 def caption_key(text: str) -> int:
     """`stable_key` of a caption, whatever its case and spaces."""
-    return stable_key(' '.join(text.lower().split()))
+    return stable_key(normalise(text))
 
 
 @MODELS.register_module()

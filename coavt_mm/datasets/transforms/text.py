@@ -6,7 +6,6 @@ from warnings import warn
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from coavt_mm.datasets.captions import check_templates, fill_templates
 from coavt_mm.datasets.curriculum import (
     Curriculum,
     check_caption_fields,
@@ -16,6 +15,7 @@ from coavt_mm.datasets.tokenizer import build_rules, check_max_tokens, encode_te
 from coavt_mm.errors import ConfigError, ManifestError
 from coavt_mm.registry import TRANSFORMS
 from coavt_mm.streams import CAPTION_FIELDS
+from coavt_mm.texts import check_templates, fill_templates
 
 
 def _checked_templates(templates: Sequence[str]) -> list[str]:
