@@ -41,7 +41,8 @@ class SampleRequest(_Request):
         seed: int | None = None,
         epoch: int | None = None,
         stage: dict | None = None,
-    ):
+    ) -> 'SampleRequest':
+        """Make a request."""
         request = super().__new__(cls, index, seed, epoch)
         request.stage = stage
         return request
