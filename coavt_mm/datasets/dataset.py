@@ -278,8 +278,10 @@ class AVTDataset(BaseDataset):
             ClipError: The clip is bad and must not be skipped, or too many are.
             DatasetMissingError: Its file is not on disk and must not be skipped.
         """
-        is_plain = not isinstance(item, (tuple, list))
-        request = SampleRequest(item) if is_plain else SampleRequest(*item)
+        request = item
+        if not isinstance(item, SampleRequest):
+            is_tuple = isinstance(item, (tuple, list))
+            request = SampleRequest(*item) if is_tuple else SampleRequest(item)
         if self.on_error == 'skip' and not self.test_mode:
             return self._sample_or_another(request)
         with random_state(request.seed):
@@ -315,7 +317,7 @@ class AVTDataset(BaseDataset):
         The others follow from the seed alone, not from what a worker knows already to
         be bad, so that a run can be repeated.
         """
-        index, seed, epoch, stage = request
+        index, seed, epoch = request
         others = np.random.default_rng(
             np.random.randint(2**31) if seed is None else seed
         )
@@ -325,7 +327,7 @@ class AVTDataset(BaseDataset):
             try:
                 if not self._bad[index]:
                     with random_state(seed):
-                        return self.prepare_data(index, epoch, stage)
+                        return self.prepare_data(index, epoch, request.stage)
             except ClipError as error:
                 self._note_bad(index, error)
             counts[1] += 1

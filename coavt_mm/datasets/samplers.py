@@ -16,20 +16,36 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.registry import DATA_SAMPLERS
 
 
-class SampleRequest(NamedTuple):
-    """What a data set is asked for in training.
+class _Request(NamedTuple):
+    index: int
+    seed: int | None = None
+    epoch: int | None = None
+
+
+class SampleRequest(_Request):
+    """What a data set is asked for in training: a tuple (index, seed, epoch), and more.
 
     Attributes:
         index: Of the row.
         seed: Of every random choice made for the sample.
         epoch: How often the whole data set was seen before.
-        stage: The stage of the curriculum, see :class:`.Curriculum`.
+        stage: The stage of the curriculum, see :class:`.Curriculum`. It is not in the
+            tuple, which data sets of others unpack.
     """
 
-    index: int
-    seed: int | None = None
-    epoch: int | None = None
-    stage: dict | None = None
+    stage: dict | None
+
+    def __new__(
+        cls,
+        index: int,
+        seed: int | None = None,
+        epoch: int | None = None,
+        stage: dict | None = None,
+    ) -> 'SampleRequest':
+        """Make a request."""
+        request = super().__new__(cls, index, seed, epoch)
+        request.stage = stage
+        return request
 
 
 def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:

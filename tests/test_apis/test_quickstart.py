@@ -106,9 +106,13 @@ def test_a_user_error_is_one_line(here, monkeypatch, capsys):
 
 
 def test_a_config_that_is_not_of_the_weights_is_refused(here, monkeypatch, capsys):
+    Path('work_dirs/two_queries.py').write_text(
+        f"_base_ = '{Path('configs/coavt/pretrain_demo.py').resolve()}'\n"
+        'model = dict(query_encoder=dict(num_queries=2))\n'
+    )
     line = (
         f'python tools/converters/own.py work_dirs/x.pth {CHECKPOINT} --config '
-        'configs/coavt/ablations/demo_queries_2.py'
+        'work_dirs/two_queries.py'
     )
     with pytest.raises(SystemExit):
         run_line(line, monkeypatch)

@@ -3,21 +3,23 @@
 import json
 import runpy
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
+from coavt_mm.analysis.ablations import read_variants
+from coavt_mm.config import load_config
 from coavt_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / 'configs' / 'coavt' / 'ablations'
-FULL = dict(
-    demo=FOLDER / 'demo_full.py', vggsound=FOLDER.parent / 'pretrain_vggsound.py'
-)
+FOLDER = ROOT / 'configs' / 'coavt'
+BASES = dict(demo=FOLDER / 'ablations.py', vggsound=FOLDER / 'pretrain_vggsound.py')
 SCRIPT = ROOT / 'tools' / 'analysis' / 'ablate.py'
+VARIANTS = read_variants()
 
 CHANGES = {
     'no_at': lambda m: 'A' not in m.contrastive_head.streams,
@@ -29,32 +31,38 @@ CHANGES = {
     'shared_text': lambda m: m.text_encoder is None,
     'one_pass': lambda m: m.av_encoder.one_pass,
     'av_contrast': lambda m: m.av_head is not None and m.av_head.weight > 0,
-    'queries': lambda m: m.query_encoder.num_queries in (1, 2, 8, 32, 64),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    'path', sorted(set(FOLDER.glob('*.py')) - {FULL['demo']}), ids=lambda p: p.stem
-)
-def test_each_config_changes_what_its_name_says(path):
+def loaded(base, options=()):
+    """The config with a variant's options, as a command line gives them."""
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    line = ['--cfg-options', *options] if options else []
+    return load_config(str(BASES[base]), parser.parse_args(line).cfg_options)
+
+
+@pytest.mark.parametrize('base', BASES)
+@pytest.mark.parametrize('name', [*{**VARIANTS, 'queries_64': None}.keys() - {'full'}])
+def test_each_variant_changes_what_its_name_says(base, name):
     init_default_scope('coavt_mm')
-    base, name = path.stem.split('_', 1)
-    changed, original = Config.fromfile(path), Config.fromfile(FULL[base])
+    options = ['model.query_encoder.num_queries=64']
+    options = VARIANTS[name]['options'] if name in VARIANTS else options
+    changed, original = loaded(base, options), loaded(base)
     with torch.device('meta'):
         model = MODELS.build(changed.model)
         full = MODELS.build(original.model)
-    name = 'queries' if name.startswith('queries') else name
-    assert CHANGES[name](model)
-    if name == 'queries':
-        assert model.query_encoder.num_queries != full.query_encoder.num_queries
-    else:
-        assert not CHANGES[name](full)
-    if path.stem == 'vggsound_no_contrastive':  # an untrained cosine picks no weights
+    if name == 'no_contrastive':  # an untrained cosine picks no weights
         assert changed.default_hooks.checkpoint.pop('save_best') is None
         assert original.default_hooks.checkpoint.pop('save_best')
+    if name.startswith('queries'):
+        asked = int(name.removeprefix('queries_'))
+        assert model.query_encoder.num_queries == asked
+    else:
+        assert CHANGES[name](model) and not CHANGES[name](full)
     same, others = (
-        {k: v for k, v in cfg.items() if k not in ('model', 'find_unused_parameters')}
+        {key: value for key, value in cfg.items() if key != 'model'}
         for cfg in (changed, original)
     )
     assert same == others
@@ -62,14 +70,17 @@ def test_each_config_changes_what_its_name_says(path):
 
 def test_the_row_to_compare_with_is_the_demo_without_its_stages():
     full, demo = (
-        Config.fromfile(path)
-        for path in (FULL['demo'], FOLDER.parent / 'pretrain_demo.py')
+        Config.fromfile(FOLDER / f'{n}.py') for n in ('ablations', 'pretrain_demo')
     )
     for part in ('model', 'optim_wrapper', 'test_dataloader', 'test_evaluator'):
         assert full[part] == demo[part]
-    assert 'SensesFirstHook' not in [hook.type for hook in full.custom_hooks]
-    steps, stages = (cfg.train_dataloader.dataset.pipeline[2] for cfg in (full, demo))
-    assert steps.fields == stages.fields and stages.stages and not steps.stages
+    assert full.train_dataloader.dataset == demo.train_dataloader.dataset
+    (stage,) = full.train_dataloader.sampler.curriculum
+    assert [*stage] == ['hardness'] and len(
+        demo.train_dataloader.sampler.curriculum
+    ) > 1
+    begin, end = (epochs for epochs, _ in stage.hardness)
+    assert (begin * 3000, end * 3000) == pytest.approx((80 * 32, 160 * 32))
     assert full.param_scheduler[-1].end == full.train_cfg.max_iters
 
 

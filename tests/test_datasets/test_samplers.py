@@ -1,3 +1,4 @@
+import pickle
 from collections import Counter
 from itertools import islice
 
@@ -8,6 +9,7 @@ from coavt_mm.datasets import samplers
 from coavt_mm.datasets.samplers import (
     EpochSampler,
     ResumableSampler,
+    SampleRequest,
     balanced_weights,
 )
 from coavt_mm.errors import ConfigError
@@ -41,13 +43,19 @@ def test_the_seed_decides():
 
 
 def test_seeds_belong_to_positions():
-    seeds = [r.seed for r in take(ResumableSampler(range(5), seed=0), 50)]
+    seeds = [seed for _, seed, _ in take(ResumableSampler(range(5), seed=0), 50)]
     assert len(set(seeds)) == 50 and all(0 <= seed < 2**32 for seed in seeds)
 
 
 def test_requests_tell_the_epoch():
     drawn = take(ResumableSampler(range(5), seed=0, start=3), 9)
     assert [request.epoch for request in drawn] == [0, 0, 1, 1, 1, 1, 1, 2, 2]
+
+
+def test_a_request_reaches_a_worker_whole():
+    request = SampleRequest(4, 7, 1, dict(epochs=2))
+    copy = pickle.loads(pickle.dumps(request))
+    assert (copy, copy.stage) == ((4, 7, 1), dict(epochs=2))
 
 
 def test_without_shuffling():

@@ -17,7 +17,6 @@ from retrieval_parts import (
 from torch.nn.functional import normalize
 
 from coavt_mm.analysis.corpus import manifest_texts
-from coavt_mm.datasets.captions import normalise
 from coavt_mm.evaluation import RetrievalMetric, ranking
 from coavt_mm.evaluation.features import StreamFeatures, text_groups
 from coavt_mm.evaluation.matching import PairScorer, matching_ranks
@@ -32,6 +31,7 @@ from coavt_mm.evaluation.text_ceilings import (
     shared_texts,
     text_ceilings,
 )
+from coavt_mm.texts import normalise
 
 INSPECT = Path(__file__).parents[2] / 'tools/data/inspect_manifest.py'
 

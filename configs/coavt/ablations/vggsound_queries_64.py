@@ -1,5 +1,0 @@
-"""Ablation at the paper's size: 64 queries instead of 32."""
-
-_base_ = '../pretrain_vggsound.py'
-
-model = dict(query_encoder=dict(num_queries=64))
