@@ -313,7 +313,7 @@ class JointAVBackbone(JointAVEncoder):
     which mmpretrain's and mmaction2's necks and mmpretrain's heads want.
     """
 
-    def forward(
+    def forward(  # type: ignore[override]  # called by other libraries, in their way
         self, x: Tensor, frames: Tensor | None = None
     ) -> Tensor | tuple[Tensor]:
         """Encode one stream.
