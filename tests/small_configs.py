@@ -22,6 +22,13 @@ SIZES = {
         spec_size=(FRAMES, 128),
         img_size=SIDE,
     ),
+    'OnePassAVEncoder': dict(
+        embed_dims=WIDTH,
+        num_heads=2,
+        depths=(1, 1, 1),
+        spec_size=(FRAMES, 128),
+        img_size=SIDE,
+    ),
     'LanguageModelingHead': dict(
         embed_dims=WIDTH, vocab_size=VOCAB, dec_token_id=5, end_token_id=3
     ),

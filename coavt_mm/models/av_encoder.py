@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -148,15 +149,21 @@ class JointAVEncoder(BaseModule):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def encode_audio(self, spectrogram: Tensor) -> Tensor:
+    def encode_audio(
+        self, spectrogram: Float[Tensor, 'B L M']
+    ) -> Float[Tensor, 'B N_a D']:
         """Sound alone: (B, L, M) normalised log-mel -> E_A (B, N_a, D)."""
         return self._join(self._audio_trunk(spectrogram), 'A')
 
-    def encode_visual(self, frames: Tensor) -> Tensor:
+    def encode_visual(
+        self, frames: Float[Tensor, 'B 3 H W']
+    ) -> Float[Tensor, 'B N_v D']:
         """Picture alone: (B, 3, H, W) normalised RGB -> E_V (B, N_v, D)."""
         return self._join(self._visual_trunk(frames), 'V')
 
-    def encode_av(self, spectrogram: Tensor, frames: Tensor) -> Tensor:
+    def encode_av(
+        self, spectrogram: Float[Tensor, 'B L M'], frames: Float[Tensor, 'B 3 H W']
+    ) -> Float[Tensor, 'B N_av D']:
         """Both: (B, L, M) and (B, 3, H, W) -> E_AV (B, N_a + N_v, D)."""
         audio, visual = self._audio_trunk(spectrogram), self._visual_trunk(frames)
         return self._join(torch.cat([audio, visual], 1), 'AV')
@@ -191,7 +198,9 @@ class JointAVEncoder(BaseModule):
             trunks['AV'] = self._pair(trunks['A'], trunks['V'])
         return {s: self._join(trunks[s], s) for s in streams if s in trunks}
 
-    def training_inputs(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def training_inputs(
+        self, inputs: dict[str, Tensor]
+    ) -> tuple[Float[Tensor, 'B L M'], Float[Tensor, 'B 3 H W']]:
         """Take spectrograms and frames out of a batch, zeros where nobody has any.
 
         All ranks must run the same gathers, also the rank whose batch happens to have
@@ -313,7 +322,7 @@ class JointAVBackbone(JointAVEncoder):
     which mmpretrain's and mmaction2's necks and mmpretrain's heads want.
     """
 
-    def forward(
+    def forward(  # type: ignore[override]  # called by other libraries, in their way
         self, x: Tensor, frames: Tensor | None = None
     ) -> Tensor | tuple[Tensor]:
         """Encode one stream.

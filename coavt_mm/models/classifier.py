@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from mmengine.model import BaseModel, BaseModule
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class ClassificationHead(BaseModule):
         self.norm = nn.LayerNorm(embed_dims, eps=1e-5)
         self.fc = nn.Linear(embed_dims, num_classes)
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    def forward(self, pooled: Float[Tensor, 'B D']) -> Float[Tensor, 'B classes']:
         """(B, D) -> logits (B, classes)."""
         return self.fc(self.norm(pooled)).float()
 
@@ -78,7 +79,12 @@ class ClassificationHead(BaseModule):
             target = target / target.sum(1, keepdim=True).clamp_min(1e-6)
         return target
 
-    def loss(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    def loss(
+        self,
+        logits: Float[Tensor, 'B classes'],
+        target: Float[Tensor, 'B classes'],
+        valid: Bool[Tensor, ' B'],
+    ) -> Float[Tensor, '']:
         """Mean loss over the clips that count.
 
         Args:

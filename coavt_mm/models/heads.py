@@ -9,6 +9,7 @@ T text tokens, D width, E projected width.
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -22,18 +23,18 @@ from coavt_mm.streams import STREAMS
 MIN_TEMPERATURE = 1e-3
 
 
-def pool_tokens(tokens: Tensor) -> Tensor:
+def pool_tokens(tokens: Float[Tensor, '*B N D']) -> Float[Tensor, '*B D']:
     """(..., N, D) tokens -> their mean (..., D), L2-normalised."""
     return F.normalize(tokens.mean(-2).float(), dim=-1)
 
 
 def contrastive_loss(
     similarity: Similarity,
-    same: Tensor,
-    valid: Tensor,
-    all_valid: Tensor,
+    same: Bool[Tensor, 'B G'],
+    valid: Bool[Tensor, ' B'],
+    all_valid: Bool[Tensor, ' G'],
     label_smoothing: float = 0.0,
-) -> Tensor:
+) -> Float[Tensor, '']:
     """Cross-entropy in both directions, averaged; positives share the target evenly.
 
     Args:
@@ -101,19 +102,21 @@ class ContrastiveHead(LossHead):
         self.text_proj = nn.Linear(self.text_dims, proj_dims)
         self.temperature = nn.Parameter(torch.tensor(float(temperature)))
 
-    def project_queries(self, hidden: Tensor) -> Tensor:
+    def project_queries(self, hidden: Float[Tensor, 'B Q D']) -> Float[Tensor, 'B Q E']:
         """(B, Q, D) -> (B, Q, E), L2-normalised."""
         return F.normalize(self.query_proj(hidden).float(), dim=-1)
 
-    def project_text(self, text_hidden: Tensor) -> Tensor:
+    def project_text(self, text_hidden: Float[Tensor, 'B T D']) -> Float[Tensor, 'B E']:
         """Text states (B, T, text_dims) -> the [CLS] feature (B, E), L2-normalised."""
         return F.normalize(self.text_proj(text_hidden[:, 0]).float(), dim=-1)
 
-    def logits(self, cosines: Tensor) -> Tensor:
+    def logits(self, cosines: Float[Tensor, '*shape']) -> Float[Tensor, '*shape']:
         """Cosines of any shape, divided by the temperature."""
         return cosines * (1 / self.temperature.float().clamp_min(MIN_TEMPERATURE))
 
-    def probabilities(self, cosines: Tensor) -> Tensor:
+    def probabilities(
+        self, cosines: Float[Tensor, '*B texts']
+    ) -> Float[Tensor, '*B texts']:
         """Say how probable each of several texts is for a clip.
 
         Args:
@@ -126,10 +129,10 @@ class ContrastiveHead(LossHead):
 
     def similarity(
         self,
-        query_feats: Tensor,
-        text_feats: Tensor,
-        all_query_feats: Tensor,
-        all_text_feats: Tensor,
+        query_feats: Float[Tensor, 'B Q E'],
+        text_feats: Float[Tensor, 'B E'],
+        all_query_feats: Float[Tensor, 'G Q E'],
+        all_text_feats: Float[Tensor, 'G E'],
     ) -> Similarity:
         """Similarities divided by the temperature.
 
@@ -212,7 +215,11 @@ class AVContrastiveHead(LossHead):
         self.streams = checked_streams('AVContrastiveHead', dict(A=weight, V=weight))
 
     def similarity(
-        self, audio: Tensor, visual: Tensor, all_audio: Tensor, all_visual: Tensor
+        self,
+        audio: Float[Tensor, 'B D'],
+        visual: Float[Tensor, 'B D'],
+        all_audio: Float[Tensor, 'G D'],
+        all_visual: Float[Tensor, 'G D'],
     ) -> Similarity:
         """Cosines of mean tokens divided by the temperature.
 
@@ -282,7 +289,7 @@ class LanguageModelingHead(LossHead):
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
 
-    def start(self, input_ids: Tensor) -> Tensor:
+    def start(self, input_ids: Int[Tensor, 'B T']) -> Int[Tensor, 'B T']:
         """Token ids (B, T) with [DEC] in the first place."""
         input_ids = input_ids.clone()
         input_ids[:, 0] = self.dec_token_id
@@ -302,7 +309,11 @@ class LanguageModelingHead(LossHead):
                     f'tokenizer {path}'
                 )
 
-    def forward(self, hidden: Tensor, word_embeddings: Tensor) -> Tensor:
+    def forward(
+        self,
+        hidden: Float[Tensor, '*B D'],
+        word_embeddings: Float[Tensor, 'vocab D'],
+    ) -> Float[Tensor, '*B vocab']:
         """Text states to logits of the next token.
 
         Args:
@@ -328,7 +339,12 @@ class LanguageModelingHead(LossHead):
             losses[f'loss_lm_{stream}'] = weight * self.loss(logits, ids, mask)
         return losses
 
-    def loss(self, logits: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def loss(
+        self,
+        logits: Float[Tensor, 'B T vocab'],
+        input_ids: Int[Tensor, 'B T'],
+        attention_mask: Int[Tensor, 'B T'],
+    ) -> Float[Tensor, '']:
         """Smoothed cross-entropy per token, padding not counted.
 
         Args:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as torch_dist
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
@@ -222,7 +223,9 @@ def global_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     return total / count.clamp_min(1e-6)
 
 
-def draw_negatives(similarity: Tensor | None, allowed: Tensor) -> tuple[Tensor, Tensor]:
+def draw_negatives(
+    similarity: Float[Tensor, 'B G'] | None, allowed: Bool[Tensor, 'B G']
+) -> tuple[Int[Tensor, ' B'], Bool[Tensor, ' B']]:
     """Draw one hard negative a row, with softmax(similarity) as probabilities.
 
     Args:

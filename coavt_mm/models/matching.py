@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coavt_mm.compat import renamed
@@ -88,7 +89,7 @@ class MatchingHead(LossHead):
         self.embed_dims = embed_dims
         self.fc = nn.Linear(embed_dims, 2)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Float[Tensor, 'P Q D']) -> Float[Tensor, 'P 2']:
         """Query outputs of pairs (P, Q, D) -> logits (P, 2); column 1 is 'match'."""
         return self.fc(hidden).float().mean(1)
 
@@ -103,7 +104,9 @@ class MatchingHead(LossHead):
             losses[f'matching_acc_{stream}'] = accuracy
         return losses
 
-    def loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, logits: Float[Tensor, 'P 2'], labels: Int[Tensor, ' P']
+    ) -> tuple[Float[Tensor, ''], Float[Tensor, '']]:
         """Cross-entropy and accuracy over the pairs of all ranks.
 
         Args:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -251,7 +252,7 @@ class QueryEncoder(BaseModule):
             for layer in self.layers
         ]
 
-    def encode_queries(self, tokens: Tensor) -> QueryState:
+    def encode_queries(self, tokens: Float[Tensor, 'B N context']) -> QueryState:
         """Let the queries read the audio-visual tokens (B, N, context_dims)."""
         context = self.project_context(tokens)
         x = self._embed_queries(tokens.shape[0])
@@ -261,7 +262,9 @@ class QueryEncoder(BaseModule):
             self_kv.append(kv)
         return QueryState(x, self_kv, context)
 
-    def attention_maps(self, tokens: Tensor) -> Tensor:
+    def attention_maps(
+        self, tokens: Float[Tensor, 'B N context']
+    ) -> Float[Tensor, 'B layers Q N']:
         """Where the queries look: cross-attention weights, mean over the heads.
 
         For pictures; training and evaluation never compute them, and in evaluation
@@ -282,7 +285,9 @@ class QueryEncoder(BaseModule):
             x, _ = layer(x, self.num_queries, layer_context)
         return torch.stack(maps, 1)
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def encode_text(
+        self, input_ids: Int[Tensor, 'B T'], attention_mask: Int[Tensor, 'B T']
+    ) -> Float[Tensor, 'B T D']:
         """Text alone, in both directions: (B, T) and (B, T) -> (B, T, D)."""
         x = self._embed_text(input_ids)
         mask = attention_mask.bool()[:, None, None]
@@ -293,9 +298,9 @@ class QueryEncoder(BaseModule):
     def encode_pair(
         self,
         context: list[KeyValue | None],
-        input_ids: Tensor,
-        attention_mask: Tensor,
-    ) -> Tensor:
+        input_ids: Int[Tensor, 'B T'],
+        attention_mask: Int[Tensor, 'B T'],
+    ) -> Float[Tensor, 'B Q D']:
         """Queries and text together, for matching.
 
         Args:
@@ -321,8 +326,11 @@ class QueryEncoder(BaseModule):
         return x
 
     def decode_text(
-        self, input_ids: Tensor, attention_mask: Tensor, past: list[KeyValue]
-    ) -> tuple[Tensor, list[KeyValue]]:
+        self,
+        input_ids: Int[Tensor, 'B T'],
+        attention_mask: Int[Tensor, 'B T'],
+        past: list[KeyValue],
+    ) -> tuple[Float[Tensor, 'B T D'], list[KeyValue]]:
         """Text that sees the past (all queries, earlier text) and itself, causally.
 
         Args:

@@ -2,6 +2,7 @@
 
 import os
 
+from jaxtyping import Float, Int
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
@@ -82,7 +83,9 @@ class TextEncoder(BaseModule):
         """Width D of the output."""
         return self.bert.config.hidden_size
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Int[Tensor, 'B T'], attention_mask: Int[Tensor, 'B T']
+    ) -> Float[Tensor, 'B T D']:
         """Encode text in both directions.
 
         Args:

@@ -1,10 +1,13 @@
 """The example's parts, and its config run by the package's tools."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from tiny_coavt import tiny_batch, tiny_coavt
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +35,66 @@ def test_train_and_test(run, workspace, tmp_path, capsys):
     capsys.readouterr()
     run('tools/test.py', CONFIG, weights, '--work-dir', tmp_path, *SHORT)
     assert 'acc/top1' in ''.join(p.read_text() for p in tmp_path.glob('*/*.log'))
+
+
+def test_a_step_with_an_own_loss(run, tmp_path):
+    config = CONFIG.with_name('pretrain_area_demo.py')
+    run(
+        'tools/train.py', config, '--work-dir', tmp_path, *SHORT,
+        'train_dataloader.sampler.curriculum=[]', 'train_dataloader.batch_size=4',
+        'default_hooks.logger.interval=1', 'model.extra_heads.area.weight=0.5',
+        'train_cfg.max_iters=1',
+    )  # fmt: skip
+    log = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
+    first = json.loads(log.splitlines()[0])
+    parts = [first[name] for name in first if name.startswith('loss_')]
+    assert first['loss_area'] > 0 and sum(parts) == pytest.approx(first['loss'], 1e-4)
+
+
+def test_areas_are_heron_s():
+    from example_project.loss import areas
+
+    torch.manual_seed(0)
+    texts, audio, visual = (F.normalize(torch.randn(4, 5)) for _ in 'tav')
+    found = areas(texts[:3], audio, visual)
+    for i, text in enumerate(texts[:3]):
+        for j, (a, v) in enumerate(zip(audio, visual, strict=True)):
+            sides = [(text - a).norm(), (text - v).norm(), (a - v).norm()]
+            half = sum(sides) / 2
+            squared = half * (half - sides[0]) * (half - sides[1]) * (half - sides[2])
+            assert found[i, j].item() == pytest.approx(squared.sqrt().item(), abs=1e-4)
+    point = texts[:1].requires_grad_()
+    (area,) = areas(point, point, point)
+    area.sum().backward()
+    assert area < 1e-3 and point.grad.isfinite().all()
+
+
+def test_the_loss_of_areas_is_cross_entropy_over_clips_and_texts():
+    from example_project.loss import AreaHead, areas
+
+    model = tiny_coavt(
+        extra_heads=dict(area=AreaHead(weight=2.0, temperature=0.5)),
+        matching_head=None, lm_head=None,
+    )  # fmt: skip
+    model.contrastive_head.streams = {}
+    batch = tiny_batch(5)
+    batch['has_audio'][1] = False
+    batch['caption_streams'][3] = torch.tensor([False, True, False])
+    found = model(batch, None, mode='loss')['loss_area']
+    kept = torch.tensor([0, 2, 4])
+    head = model.contrastive_head
+    texts = head.project_text(
+        model.encode_text(batch['input_ids'], batch['attention_mask'])
+    )
+    tokens = [model.encode_audio(batch['spectrogram']),
+              model.encode_visual(batch['frames'][:, 0])]  # fmt: skip
+    pair = [
+        F.normalize(head.project_queries(model.query(x).hidden).mean(1)) for x in tokens
+    ]
+    logits = -areas(texts[kept], *(x[kept] for x in pair)) / 0.5
+    right = torch.arange(3)
+    slow = F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)
+    torch.testing.assert_close(found, slow)  # half the sum, times 2
 
 
 def test_a_mistyped_setting_of_an_own_part_is_refused(run, tmp_path, capsys):

@@ -44,6 +44,7 @@ model = dict(
 
 load_frames, load_audio = _base_.train_pipeline[:2]
 train_dataloader = dict(
+    sampler=dict(curriculum=[]),  # its stages are of pre-training
     dataset=dict(
         type='LabelSubsetDataset',
         keep=timbres,
@@ -77,5 +78,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, end=max_iters)
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=50)
-custom_hooks = [dict(type='FitCheckpointHook'), dict(type='IterationSeedHook')]
 default_hooks = dict(checkpoint=dict(interval=50, save_best='acc/top1'))
