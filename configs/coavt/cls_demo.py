@@ -22,7 +22,7 @@ load_from = 'work_dirs/demo/checkpoint.pth'
 epochs = 16
 halve_from = 10
 classes = grammar.class_names()
-sensed = dict(
+observable = dict(
     AV=classes,
     A=grammar.class_names(grammar.AUDIO_FACTORS),
     V=grammar.class_names(grammar.VISUAL_FACTORS),
@@ -70,7 +70,10 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 metric = dict(
-    _delete_=True, type='ClassificationMetric', task='multi_label', sensed=sensed
+    _delete_=True,
+    type='ClassificationMetric',
+    task='multi_label',
+    observable_classes=observable,
 )
 val_evaluator = metric
 test_evaluator = dict(**metric, out_dir='work_dirs/cls_demo', plots=True)

@@ -13,7 +13,7 @@ from coavt_mm.demo import grammar  # noqa: E402
 
 epochs = 3
 classes = grammar.class_names(['timbre'])
-sensed = dict(AV=classes, A=classes, V=[])
+observable = dict(AV=classes, A=classes, V=[])
 
 model = dict(head=dict(num_classes=len(classes), loss='ce'))
 param_scheduler = dict(milestones=[2])
@@ -23,6 +23,6 @@ labels = dict(classes=classes, other_labels='drop')
 train_dataloader = dict(sampler=dict(balanced=True), dataset=labels)
 val_dataloader = dict(dataset=labels)
 test_dataloader = dict(dataset=labels)
-metric = dict(task='single_label', sensed=sensed)
+metric = dict(task='single_label', observable_classes=observable)
 val_evaluator = metric
 test_evaluator = dict(**metric, out_dir='work_dirs/cls_demo_single')

@@ -78,15 +78,26 @@ def test_unreadable_clips_count_as_missing():
 
 
 def test_ceilings_by_stream():
-    sensed = dict(AV=CLASSES, A=CLASSES[:2], V=[])
+    observable = dict(AV=CLASSES, A=CLASSES[:2], V=[])
     samples = predictions()
-    ceilings = evaluate(samples, sensed=sensed)[0].last_results['ceilings']
+    ceilings = evaluate(samples, observable_classes=observable)[0].last_results[
+        'ceilings'
+    ]
     shares = arrays(samples)[1].mean(0)[:6]
     assert ceilings['AV']['mAP'] == 1
     assert ceilings['A']['mAP'] == pytest.approx((2 + shares[2:].sum()) / 6)
     assert ceilings['V']['mAP'] == pytest.approx(shares.mean())
     with pytest.raises(ConfigError, match="'barks' .* did you mean 'bark'"):
-        evaluate(samples, sensed=dict(A=['barks']))
+        evaluate(samples, observable_classes=dict(A=['barks']))
+
+
+def test_the_old_name_of_the_observable_classes_warns_and_goes_on():
+    given = dict(A=CLASSES[:2])
+    _, flat = evaluate(predictions(), observable_classes=given)
+    new = evaluate(predictions(), observable_classes=given)[0].last_results
+    with pytest.warns(FutureWarning, match="'sensed' is called 'observable_classes'"):
+        metric, old = evaluate(predictions(), sensed=given)
+    assert old == flat and metric.last_results == new
 
 
 @pytest.fixture
@@ -116,7 +127,9 @@ def test_other_labels_of_the_same_clips(relabels):
 
 
 def test_report_and_plots_are_saved(tmp_path, relabels):
-    options = dict(out_dir=str(tmp_path / 'x/out'), plots=True, sensed=dict(A=['bark']))
+    options = dict(
+        out_dir=str(tmp_path / 'x/out'), plots=True, observable_classes=dict(A=['bark'])
+    )
     metric, _ = evaluate(predictions(), relabels=dict(heard=relabels), **options)
     saved = json.loads((tmp_path / 'x/out/classification.json').read_text())
     assert saved == metric.last_results

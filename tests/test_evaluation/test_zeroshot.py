@@ -116,7 +116,9 @@ def test_clips_that_are_their_own_sentences(model, tmp_path):
     texts = class_features(model, CLASSES, TEMPLATES)
     clips = samples(lambda own: texts[own[0]], [[0], [1, 3], [3], [2]])
     del clips[3].clip_feats['A']
-    options = dict(label_sets=SETS, sensed=dict(A=SETS['count']), out_dir=str(tmp_path))
+    options = dict(
+        label_sets=SETS, observable_classes=dict(A=SETS['count']), out_dir=str(tmp_path)
+    )
     metric, flat = evaluate(clips, model, **options)
     assert flat['zeroshot/AV/colour/top1'] == 1
     results = metric.last_results
@@ -234,7 +236,7 @@ def test_cosines_of_all_three_streams_add_up(model, tmp_path):
     cosines = sum(prompt_scores(x, texts) for x in feats)
     temperature = model.contrastive_head.temperature.item()
     wanted = torch.cat(joint_scores(cosines, temperature)).numpy()
-    options = dict(sensed=dict(AV=CLASSES), out_dir=str(tmp_path), **JOINT)
+    options = dict(observable_classes=dict(AV=CLASSES), out_dir=str(tmp_path), **JOINT)
     metric, _ = evaluate([clip], model, **options)
     assert (tmp_path / 'zeroshot.png').stat().st_size
     assert '| AV+A+V | colour' in (tmp_path / 'zeroshot.md').read_text()
