@@ -42,31 +42,32 @@ model = dict(
     ),
 )
 
-load_frames, load_audio = _base_.train_pipeline[:2]
 train_dataloader = dict(
+    sampler=dict(curriculum=[]),
     dataset=dict(
         type='LabelSubsetDataset',
         keep=timbres,
         pipeline=[
-            load_frames,
-            load_audio,
+            _base_.load_frames,
+            _base_.load_audio,
             dict(type='RandomGain', decibels=6.0),
-            dict(type='PackAVTInputs'),
+            _base_.pack,
         ],
-    )
+    ),
 )
+test_pipeline = [_base_.middle_frame, _base_.load_audio, _base_.pack]
 val_dataloader = dict(
     dataset=dict(
         type='LabelSubsetDataset',
         keep=timbres,
-        pipeline=[*_base_.test_pipeline[:2], dict(type='PackAVTInputs')],
+        pipeline=test_pipeline,
     )
 )
 test_dataloader = dict(
     dataset=dict(
         type='LabelSubsetDataset',
         keep=timbres,
-        pipeline=[*_base_.test_pipeline[:2], dict(type='PackAVTInputs')],
+        pipeline=test_pipeline,
     )
 )
 val_evaluator = dict(_delete_=True, type='mmaction.AccMetric')
@@ -77,5 +78,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, end=max_iters)
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=50)
-custom_hooks = [dict(type='FitCheckpointHook'), dict(type='IterationSeedHook')]
 default_hooks = dict(checkpoint=dict(interval=50, save_best='acc/top1'))
