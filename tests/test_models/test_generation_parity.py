@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from torch import nn
 from transformers import (
     GenerationConfig,
@@ -17,6 +19,10 @@ from transformers.modeling_outputs import CausalLMOutput
 from coavt_mm.models.generation import generate
 
 DEC, END, VOCAB, CLIPS, LENGTH = 0, 1, 12, 4, 9
+rule_of_today = pytest.mark.skipif(
+    Version(transformers.__version__) < Version('4.57'),
+    reason='transformers 4.48 to 4.53 end a beam search by another rule',
+)
 
 
 class RandomTables:
@@ -94,6 +100,7 @@ def theirs(tables, max_new_tokens, min_new_tokens, **options):
     return [row[: row.index(END)] for row in rows]
 
 
+@rule_of_today
 @pytest.mark.parametrize('length_penalty', [-1.0, 0.0, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize('num_beams', [3, 5])
 def test_beam_search(num_beams, length_penalty):
