@@ -19,19 +19,34 @@ def _node(name: str, *modules: str) -> Registry:
     )
 
 
-MODELS = _node('MODELS', 'models')
-DATASETS = _node('DATASETS', 'datasets')
-DATA_SAMPLERS = _node('DATA_SAMPLERS', 'datasets')
-TRANSFORMS = _node('TRANSFORMS', 'datasets', 'openmmlab')
-METRICS = _node('METRICS', 'evaluation', 'demo.metric')
-HOOKS = _node('HOOKS', 'engine', 'demo.curriculum')
+# What runs a training or a test
+RUNNERS = _node('RUNNERS', 'engine')
+RUNNER_CONSTRUCTORS = _node('RUNNER_CONSTRUCTORS', 'engine')
+STRATEGIES = _node('STRATEGIES', 'engine')
 LOOPS = _node('LOOPS', 'engine')
+HOOKS = _node('HOOKS', 'engine', 'demo.curriculum')
+LOG_PROCESSORS = _node('LOG_PROCESSORS', 'engine')
+OPTIMIZERS = _node('OPTIMIZERS', 'engine')
 OPTIM_WRAPPERS = _node('OPTIM_WRAPPERS', 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _node('OPTIM_WRAPPER_CONSTRUCTORS', 'engine')
 PARAM_SCHEDULERS = _node('PARAM_SCHEDULERS', 'engine')
-WEIGHT_INITIALIZERS = _node('WEIGHT_INITIALIZERS', 'engine')
-VISUALIZERS = _node('VISUALIZERS', 'visualization')
+# Data
+DATASETS = _node('DATASETS', 'datasets')
+DATA_SAMPLERS = _node('DATA_SAMPLERS', 'datasets')
+TRANSFORMS = _node('TRANSFORMS', 'datasets', 'openmmlab')
 TOKENIZERS = Registry(
     'tokenizer', scope='coavt_mm', locations=['coavt_mm.datasets.tokenizer']
 )
+# Models
+MODELS = _node('MODELS', 'models')
+MODEL_WRAPPERS = _node('MODEL_WRAPPERS', 'models')
+WEIGHT_INITIALIZERS = _node('WEIGHT_INITIALIZERS', 'engine')
+TASK_UTILS = _node('TASK_UTILS', 'models')
+# Evaluation, figures, inference
+METRICS = _node('METRICS', 'evaluation', 'demo.metric')
+EVALUATOR = _node('EVALUATOR', 'evaluation')
+EVALUATORS = EVALUATOR  # its name in mmpretrain and mmaction
+VISUALIZERS = _node('VISUALIZERS', 'visualization')
+VISBACKENDS = _node('VISBACKENDS', 'visualization')
 INFERENCERS = _node('INFERENCERS', 'apis')
+FUNCTIONS = _node('FUNCTIONS', 'engine')

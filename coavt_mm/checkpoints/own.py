@@ -1,5 +1,6 @@
 """Our own checkpoints: weights alone, in and out, and several put together."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
@@ -229,3 +230,30 @@ def combine(parts: Iterable[tuple[str, Source]]) -> dict[str, Tensor]:
                 raise CheckpointError(f'{prefix + name!r} comes from two of the parts')
             state[prefix + name] = tensor
     return state
+
+
+def publish(source: str | PathLike, path: str | PathLike) -> Path:
+    """Write weights alone under ``NAME-<hash>.pth``, as torch.hub checks a download.
+
+    Args:
+        source: mmengine's checkpoint, or any file of weights.
+        path: ``NAME.pth`` or ``NAME.safetensors``.
+
+    Returns:
+        The path with the first 8 digits of the file's SHA-256.
+
+    Raises:
+        CheckpointError: If the name has another end, or the weights are not of the
+            config that the file carries.
+    """
+    path = Path(path)
+    if path.suffix not in ('.pth', '.safetensors'):
+        raise CheckpointError(f'{path}: the name must end with .pth or .safetensors')
+    checkpoint = load_from_local(fspath(source), 'cpu')
+    state = read_state_dict(checkpoint)
+    config = fitting_config(checkpoint, state, fspath(source))
+    part = path.with_name(f'.{path.stem}{path.suffix}')
+    save_weights(state, part, config=config)
+    with part.open('rb') as file:
+        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    return part.replace(path.with_name(f'{path.stem}-{digest[:8]}{path.suffix}'))

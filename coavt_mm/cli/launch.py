@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
 
+from coavt_mm.cli import options
 from coavt_mm.config import load_config
 from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
 from coavt_mm.engine.running import build_runner, set_resume, set_work_dir
@@ -62,6 +63,21 @@ def parse_train_args(argv: Sequence[str] | None = None) -> Namespace:
         'dir, or from the start when there is none',
     )
     parser.add_argument('--seed', type=int, help='replaces randomness.seed')
+    parser.add_argument(
+        '--deterministic', action='store_true', help='deterministic kernels only'
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision, bf16 without a loss scaler'
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not evaluate while training'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='multiply the learning rate by clips of a batch in all processes / '
+        'auto_scale_lr.base_batch_size',
+    )
     add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -78,6 +94,9 @@ def parse_test_args(argv: Sequence[str] | None = None) -> Namespace:
     parser = ArgumentParser(description='Evaluate a checkpoint.')
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', help='path or address of the checkpoint')
+    parser.add_argument(
+        '--dump', metavar='FILE.pkl', help="pickle file for each clip's predictions"
+    )
     add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -101,6 +120,14 @@ def train(argv: Sequence[str] | None = None) -> None:
     set_resume(cfg, args.resume)
     if args.seed is not None:
         cfg.randomness = ConfigDict(cfg.get('randomness', {}), seed=args.seed)
+    for is_asked, change in (
+        (args.deterministic, options.make_deterministic),
+        (args.amp, options.use_amp),
+        (args.no_validate, options.skip_validation),
+        (args.auto_scale_lr, options.scale_lr),
+    ):
+        if is_asked:
+            change(cfg)
     runner = build_runner(cfg)
     for hook in (StoreConfigHook(), NegativesHook(), ResumeHook()):
         runner.register_hook(hook)
@@ -119,6 +146,8 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse_test_args(argv)
     cfg = _prepare(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.dump:
+        options.dump_results(cfg, args.dump)
     runner = build_runner(cfg)
     runner.register_hook(StrictCheckpointHook())
     return runner.test()

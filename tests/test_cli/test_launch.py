@@ -381,7 +381,9 @@ def test_two_processes_train_and_test(toy_config, tmp_path):
     assert '"count": 7' in logs
 
 
-@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
+)
 def test_scripts_say_how_they_are_called(script):
     done = run_script('bash', ROOT / 'tools' / script)
     assert done.returncode == 2

@@ -1,0 +1,142 @@
+"""Options of training and testing that OpenMMLab's users know."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import root
+
+import coavt_mm.registry as nodes
+from coavt_mm.cli import launch, options
+from coavt_mm.errors import ConfigError
+
+
+@pytest.mark.parametrize('given', ['OptimWrapper', 'mmengine.OptimWrapper', None])
+def test_amp_is_bf16(given):
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=3)
+    cfg = Config(
+        dict(optim_wrapper=dict(wrapper, **(dict(type=given) if given else {})))
+    )
+    options.use_amp(cfg)
+    assert cfg.optim_wrapper.type == 'coavt_mm.BF16OptimWrapper'
+    assert cfg.optim_wrapper.accumulative_counts == 3
+
+
+@pytest.mark.parametrize('given', ['BF16OptimWrapper', 'mmengine.AmpOptimWrapper'])
+def test_amp_leaves_mixed_precision_as_it_is(given):
+    cfg = Config(dict(optim_wrapper=dict(type=given, loss_scale='dynamic')))
+    options.use_amp(cfg)
+    assert cfg.optim_wrapper == dict(type=given, loss_scale='dynamic')
+
+
+def test_amp_does_not_replace_what_it_does_not_know():
+    cfg = Config(dict(optim_wrapper=dict(type='ApexOptimWrapper')))
+    with pytest.raises(ConfigError, match='optim_wrapper.type=ApexOptimWrapper'):
+        options.use_amp(cfg)
+
+
+def test_train_takes_amp_without_validation(toy_config, tmp_path):
+    given = ['--amp', '--no-validate', '--cfg-options', 'train_cfg.max_iters=4',
+             'default_hooks.checkpoint.save_best=count',
+             'default_hooks.checkpoint.rule=greater']  # fmt: skip
+    launch.train([toy_config, '--work-dir', str(tmp_path), *given])
+    assert (tmp_path / 'iter_4.pth').is_file()
+    (log,) = tmp_path.rglob('scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row['step'] for row in rows] == [1, 2, 3, 4]  # none of a validation
+    (kept,) = tmp_path.glob('*.py')
+    assert 'BF16OptimWrapper' in kept.read_text()
+
+
+def test_auto_scale_lr(toy_config, tmp_path):
+    common = [toy_config, '--work-dir', str(tmp_path), '--auto-scale-lr']
+    with pytest.raises(ConfigError, match=r'auto_scale_lr\.base_batch_size=256'):
+        launch.train(common)
+    given = ['auto_scale_lr.base_batch_size=8', 'train_cfg.max_iters=1']
+    launch.train([*common, '--cfg-options', *given])
+    (log,) = tmp_path.rglob('scalars.json')
+    row = json.loads(log.read_text().splitlines()[0])
+    assert row['lr'] == pytest.approx(0.1 * 2 / 8)  # batches of 2
+
+
+def test_deterministic(toy_config, tmp_path, monkeypatch):
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    given = ['--deterministic', '--seed', '5', '--cfg-options', 'train_cfg.max_iters=1']
+    benchmark = torch.backends.cudnn.benchmark
+    try:
+        launch.train([toy_config, '--work-dir', str(tmp_path), *given])
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+        torch.backends.cudnn.benchmark = benchmark
+        os.environ.pop('CUBLAS_WORKSPACE_CONFIG', None)
+    saved = torch.load(tmp_path / 'iter_1.pth', weights_only=False)
+    assert saved['meta']['seed'] == 5
+
+
+def test_dump_writes_every_clip_beside_the_metrics(toy_config, tmp_path):
+    common = [toy_config, '--work-dir', str(tmp_path)]
+    launch.train([*common, '--cfg-options', 'train_cfg.max_iters=1'])
+    file = tmp_path / 'predictions.pkl'
+    weights = str(tmp_path / 'iter_1.pth')
+    metrics = launch.test([toy_config, weights, *common[1:], '--dump', str(file)])
+    assert metrics['count'] == 7
+    assert len(pickle.loads(file.read_bytes())) == 7
+    with pytest.raises(ConfigError, match='must end with .pkl'):
+        launch.test([toy_config, weights, *common[1:], '--dump', 'predictions.json'])
+
+
+def test_every_registry_of_mmengine_has_a_child_here():
+    for name, parent in vars(root).items():
+        if isinstance(parent, root.Registry):
+            node = getattr(nodes, name)
+            assert node.parent is parent and parent.children['coavt_mm'] is node, name
+
+
+@pytest.mark.parametrize(
+    ('name', 'type_name'),
+    [
+        ('VISBACKENDS', 'LocalVisBackend'),
+        ('EVALUATOR', 'Evaluator'),
+        ('LOG_PROCESSORS', 'LogProcessor'),
+        ('OPTIMIZERS', 'AdamW'),
+        ('MODEL_WRAPPERS', 'MMDistributedDataParallel'),
+    ],
+)
+def test_a_node_finds_what_mmengine_has(name, type_name):
+    assert getattr(nodes, name).get(type_name).__name__ == type_name
+
+
+def test_slurm_scripts_hand_everything_on(tmp_path):
+    """A stand-in for srun writes down how it was called."""
+    import subprocess
+
+    tools = Path(__file__).parents[2] / 'tools'
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    environment = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='2')
+    given = ['part', 'job', 'a b.py', 'x y.pth', '--dump', 'p q.pkl']
+    done = subprocess.run(
+        ['bash', tools / 'slurm_test.sh', *given],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.splitlines()
+    assert '--partition=part' in words and '--ntasks=2' in words
+    assert words[-6:] == [
+        'a b.py',
+        'x y.pth',
+        '--launcher',
+        'slurm',
+        '--dump',
+        'p q.pkl',
+    ]
