@@ -38,7 +38,10 @@ def _lines(function) -> int:
         ('evaluation/ranking.py', 'from coavt_mm.demo.grammar import FACTORS'),
         ('models/layers.py', 'from coavt_mm.datasets import captions'),
         ('datasets/media.py', 'def f():\n    import coavt_mm.preparation.layouts'),
-        ('visualization/plots.py', 'from coavt_mm.datasets.decoding import read_frames'),
+        (
+            'visualization/plots.py',
+            'from coavt_mm.datasets.decoding import read_frames',
+        ),
         ('engine/hooks.py', 'import coavt_mm.cli.launch'),
         ('apis/inputs.py', 'from coavt_mm import analysis'),
     ],
