@@ -40,7 +40,7 @@ def _lines(function) -> int:
         ('datasets/media.py', 'def f():\n    import coavt_mm.preparation.layouts'),
         (
             'visualization/plots.py',
-            'from coavt_mm.datasets.decoding import read_frames',
+            'from coavt_mm.datasets import decoding',
         ),
         ('engine/hooks.py', 'import coavt_mm.cli.launch'),
         ('apis/inputs.py', 'from coavt_mm import analysis'),

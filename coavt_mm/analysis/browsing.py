@@ -110,8 +110,8 @@ def _masks(cfg: Config, augment: dict) -> Iterator[str]:
     audio, visual = encoder.get('mask_ratio') or (0, 0)
     if audio or visual:
         yield (
-            f'the encoder drops {audio:.0%} of the audio and {visual:.0%} of the visual '
-            'tokens, at random'
+            f'the encoder drops {audio:.0%} of the audio and {visual:.0%} of the '
+            'visual tokens, at random'
         )
 
 
