@@ -38,7 +38,6 @@ model = dict(
     backbone=_base_.model.av_encoder,
     head=dict(
         type='ClassificationHead',
-        embed_dims=_base_.model.av_encoder.embed_dims,
         num_classes=len(classes),
         label_smoothing=0.1,
     ),

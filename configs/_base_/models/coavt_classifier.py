@@ -19,9 +19,7 @@ model = dict(
         ),
     ),
     backbone=_base_.model.av_encoder,
-    head=dict(
-        type='ClassificationHead', embed_dims=768, num_classes=527, label_smoothing=0.1
-    ),
+    head=dict(type='ClassificationHead', num_classes=527, label_smoothing=0.1),
     frozen=False,  # True: linear probe
     stream='AV',  # what is trained: AV, A or V
     # another `stream` tests the AV-trained model with one modality missing

@@ -42,32 +42,32 @@ model = dict(
     ),
 )
 
-load_frames, load_audio = _base_.train_pipeline[:2]
 train_dataloader = dict(
     sampler=dict(curriculum=[]),  # its stages are of pre-training
     dataset=dict(
         type='LabelSubsetDataset',
         keep=timbres,
         pipeline=[
-            load_frames,
-            load_audio,
+            _base_.load_frames,
+            _base_.load_audio,
             dict(type='RandomGain', decibels=6.0),
-            dict(type='PackAVTInputs'),
+            _base_.pack,
         ],
-    )
+    ),
 )
+test_pipeline = [_base_.middle_frame, _base_.load_audio, _base_.pack]
 val_dataloader = dict(
     dataset=dict(
         type='LabelSubsetDataset',
         keep=timbres,
-        pipeline=[*_base_.test_pipeline[:2], dict(type='PackAVTInputs')],
+        pipeline=test_pipeline,
     )
 )
 test_dataloader = dict(
     dataset=dict(
         type='LabelSubsetDataset',
         keep=timbres,
-        pipeline=[*_base_.test_pipeline[:2], dict(type='PackAVTInputs')],
+        pipeline=test_pipeline,
     )
 )
 val_evaluator = dict(_delete_=True, type='mmaction.AccMetric')
