@@ -3,7 +3,7 @@ data_root = 'data/audiocaps'
 tokenizer = 'bert-base-uncased'
 how_to_get = 'see docs/data.md: python tools/data/prepare_audiocaps.py'
 frames = 10  # of each clip, evenly spaced
-img_size = 224  # pixels
+frame_size = 224  # pixels
 seconds = 10.0
 
 # the steps, by name
@@ -11,8 +11,8 @@ load_frames = dict(type='LoadFrames', num_frames=frames, pick='random')
 resize_and_crop = dict(
     type='IfVisual',
     transforms=[
-        dict(type='Resize', scale=(-1, img_size)),
-        dict(type='CenterCrop', crop_size=img_size),
+        dict(type='Resize', scale=(-1, frame_size)),
+        dict(type='CenterCrop', crop_size=frame_size),
     ],
 )
 load_audio = dict(type='LoadAudio', seconds=seconds)

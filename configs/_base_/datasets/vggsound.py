@@ -3,7 +3,7 @@ data_root = 'data/vggsound'
 tokenizer = 'bert-base-uncased'
 how_to_get = 'see docs/data.md: python tools/data/prepare_vggsound.py'
 frames = 10  # of each clip, evenly spaced
-img_size = 224  # pixels
+frame_size = 224  # pixels
 seconds = 10.0
 
 # VGGSound has labels and no captions: a label becomes text through a template.
@@ -19,8 +19,8 @@ load_frames = dict(type='LoadFrames', num_frames=frames, pick='random')
 resize_and_crop = dict(
     type='IfVisual',
     transforms=[
-        dict(type='Resize', scale=(-1, img_size)),
-        dict(type='CenterCrop', crop_size=img_size),
+        dict(type='Resize', scale=(-1, frame_size)),
+        dict(type='CenterCrop', crop_size=frame_size),
     ],
 )
 load_audio = dict(type='LoadAudio', seconds=seconds)
