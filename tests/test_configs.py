@@ -214,3 +214,36 @@ def _check_own_clips(checkpoint, records):
     captions = torch.cat([record['caption_feats'] for record in records])
     own = torch.stack([torch.from_numpy(t['embedding']) for t in found['texts']])
     torch.testing.assert_close(own, captions, atol=1e-5, rtol=0)
+
+
+KEPT = {'FitCheckpointHook', 'IterationSeedHook', 'ShareModelHook'}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_a_recipe_that_adds_hooks_keeps_those_of_its_base(path, tmp_path):
+    """As the EMA example of docs/training.md does."""
+    child = tmp_path / 'child.py'
+    child.write_text(
+        f"_base_ = '{ROOT / path}'\n"
+        "custom_hooks = [dict(type='EMAHook', momentum=2e-4)]\n"
+    )
+    whole, cfg = Config.fromfile(ROOT / path), Config.fromfile(child)
+    assert {hook.type for hook in cfg.default_hooks.values()} >= KEPT
+    assert cfg.default_hooks == whole.default_hooks
+    assert not whole.get('custom_hooks')
+
+
+@pytest.mark.usefixtures('quick')
+def test_weights_that_do_not_fit_are_refused_beside_hooks_of_ones_own(
+    demo_options, tmp_path, capsys
+):
+    child = tmp_path / 'child.py'
+    child.write_text(
+        f"_base_ = '{DEMO}'\ncustom_hooks = [dict(type='EMAHook', momentum=2e-4)]\n"
+    )
+    torch.save(dict(state_dict=dict(x=torch.ones(2))), tmp_path / 'other.pth')
+    options = {**demo_options, 'load_from': tmp_path / 'other.pth'}
+    command = [str(child), '--work-dir', str(tmp_path / 'run'), *_arguments(options)]
+    with pytest.raises(SystemExit):
+        launch.run_tool(lambda: launch.train(command))
+    assert capsys.readouterr().err.splitlines()[-1].startswith('Error: ')

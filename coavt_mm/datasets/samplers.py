@@ -54,7 +54,7 @@ def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:
     The weight of a sample is the sum over its labels of 1 / (samples with the label).
 
     Args:
-        labels (Sequence[Sequence[str]]): Labels of each of N samples.
+        labels: Labels of each of N samples.
 
     Returns:
         Tensor: (N,) float64.
@@ -216,7 +216,7 @@ class EpochSampler(ResumableSampler):
     between epochs goes on to the digit. Arguments are those of `ResumableSampler`.
 
     Attributes:
-        origin (int): Position that epoch 0 begins at; other than 0 where the epochs
+        origin: Position that epoch 0 begins at; other than 0 where the epochs
             before a resume had another length.
     """
 

@@ -57,7 +57,7 @@ class MemoryWatch(threading.Thread):
     workers are not counted twice.
 
     Args:
-        interval (float): Time between two looks, in s.
+        interval: Time between two looks, in s.
     """
 
     def __init__(self, interval: float = 2.0):
@@ -94,13 +94,13 @@ def run_demo(
     """Run all stages and write ``results.json``, ``results.md`` and the plots.
 
     Args:
-        work_dir (str): Where results, logs and checkpoints go.
-        workers (int): Processes that render.
-        cfg_options (Sequence[str]): KEY=VALUE settings for training and evaluation.
-        settings (Settings, optional): Of the demo clips; default the config's data.
+        work_dir: Where results, logs and checkpoints go.
+        workers: Processes that render.
+        cfg_options: KEY=VALUE settings for training and evaluation.
+        settings: Of the demo clips; default the config's data.
 
     Returns:
-        dict: What ``results.json`` holds.
+        What ``results.json`` holds.
     """
     out = Path(work_dir)
     options = ['--cfg-options', *cfg_options] if cfg_options else []
@@ -133,9 +133,9 @@ def run_twins(workers: int, page: str, names: Sequence[str] = tuple(TWINS)) -> N
     """Train and test the twins one after the other; write a page of their results.
 
     Args:
-        workers (int): Processes that render the bound clips.
-        page (str): Markdown file to write.
-        names (Sequence[str]): Which twins, of :data:`TWINS`.
+        workers: Processes that render the bound clips.
+        page: Markdown file to write.
+        names: Which twins, of :data:`TWINS`.
 
     Raises:
         CoAVTError: If the demo left no checkpoint.

@@ -31,9 +31,9 @@ class IterationSeedHook(Hook):
         """Seed python, numpy and torch (all devices).
 
         Args:
-            runner (Runner): The runner; its seed is the one it keeps in checkpoints.
-            batch_idx (int): Index of the batch.
-            data_batch (dict, optional): The batch, loaded already.
+            runner: The runner; its seed is the one it keeps in checkpoints.
+            batch_idx: Index of the batch.
+            data_batch: The batch, loaded already.
         """
         sequence = np.random.SeedSequence([runner.seed, get_rank(), runner.iter])
         words = [int(word) for word in sequence.generate_state(3)]
@@ -55,7 +55,7 @@ class ShareModelHook(Hook):
         """Share the model before validation.
 
         Args:
-            runner (Runner): The runner of the validation process.
+            runner: The runner of the validation process.
         """
         self._share(runner, runner.val_evaluator)
 
@@ -63,7 +63,7 @@ class ShareModelHook(Hook):
         """Share the model before the test.
 
         Args:
-            runner (Runner): The runner of the test process.
+            runner: The runner of the test process.
         """
         self._share(runner, runner.test_evaluator)
 
@@ -94,7 +94,7 @@ class StoreConfigHook(Hook):
         tokenizer that is not there) is left out, and said.
 
         Args:
-            runner (Runner): The runner.
+            runner: The runner.
         """
         from coavt_mm.checkpoints import config_to_json
 
@@ -111,8 +111,8 @@ class StoreConfigHook(Hook):
         """Add the config.
 
         Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What is about to be saved; ``meta`` is changed.
+            runner: The runner.
+            checkpoint: What is about to be saved; ``meta`` is changed.
         """
         from coavt_mm.checkpoints.stored_config import KEY
 
@@ -145,10 +145,10 @@ class NegativesHook(Hook):
         """Look at the share of clips with a negative, which the model gives.
 
         Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch.
-            data_batch (dict, optional): The batch.
-            outputs (dict, optional): The logged values.
+            runner: The runner.
+            batch_idx: Index of the batch.
+            data_batch: The batch.
+            outputs: The logged values.
         """
         if 'negatives' not in (outputs or {}) or outputs['negatives'].item() > 0:
             self._in_a_row = 0
@@ -172,7 +172,7 @@ class NegativesHook(Hook):
         """Count them.
 
         Args:
-            runner (Runner): The runner.
+            runner: The runner.
         """
         if self._found:
             runner.logger.warning(

@@ -63,7 +63,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         """Train on a batch; checkpoints of this iteration count its samples.
 
         Args:
-            data_batch (Sequence[dict]): The batch.
+            data_batch: The batch.
         """
         self._seen += self.dataloader.batch_sampler.batch_size * get_world_size()
         self.runner.message_hub.update_info(SEEN, self._seen)
@@ -113,7 +113,7 @@ def compare_batches(runner: Runner) -> None:
     otherwise.
 
     Args:
-        runner (Runner): The runner, resumed or not.
+        runner: The runner, resumed or not.
     """
     loader, hub = runner.train_dataloader, runner.message_hub
     sampler = getattr(loader, 'sampler', None)

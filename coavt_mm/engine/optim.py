@@ -32,7 +32,7 @@ class BF16OptimWrapper(OptimWrapper):
         """Autocast to bfloat16, and hold gradient synchronisation back if asked.
 
         Args:
-            model (nn.Module): The training model.
+            model: The training model.
         """
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
@@ -57,10 +57,10 @@ class ScalarDecayConstructor(DefaultOptimWrapperConstructor):
         """Add a group for each parameter of a module.
 
         Args:
-            params (list[dict]): Groups so far; extended.
-            module (nn.Module): Whose parameters are added.
-            prefix (str): Its name in the model.
-            is_dcn_module (bool, optional): mmengine's, for deformable convolutions.
+            params: Groups so far; extended.
+            module: Whose parameters are added.
+            prefix: Its name in the model.
+            is_dcn_module: mmengine's, for deformable convolutions.
         """
         first = len(params)
         super().add_params(params, module, prefix, is_dcn_module)
@@ -80,17 +80,17 @@ class EpochCosineLR(LRSchedulerMixin, _ParamScheduler):
     Where the warm-up is longer than an epoch, the rate jumps at the end of the epoch.
 
     Args:
-        optimizer (OptimWrapper | Optimizer): Whose rates are set.
-        iters_per_epoch (int): Iterations that count as an epoch.
-        epochs (int): The rate would reach `eta_min` at their end; what runs on keeps
+        optimizer: Whose rates are set.
+        iters_per_epoch: Iterations that count as an epoch.
+        epochs: The rate would reach `eta_min` at their end; what runs on keeps
             the last epoch's.
-        warmup_iters (int): Iterations that the warm-up would take.
-        start_factor (float): Rate at the start, as a share of the optimiser's.
-        eta_min (float): Lowest rate.
-        begin, end (int): First iteration, and the one behind the last.
-        by_epoch (bool): Must be set to False, as for all schedules by iterations.
-        last_step (int): For resuming.
-        verbose (bool): Print each rate.
+        warmup_iters: Iterations that the warm-up would take.
+        start_factor: Rate at the start, as a share of the optimiser's.
+        eta_min: Lowest rate.
+        begin, end: First iteration, and the one behind the last.
+        by_epoch: Must be set to False, as for all schedules by iterations.
+        last_step: For resuming.
+        verbose: Print each rate.
     """
 
     def __init__(

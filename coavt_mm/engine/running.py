@@ -25,8 +25,8 @@ def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:
     """Choose the work dir: the option, else the config's, else by the config's name.
 
     Args:
-        cfg (Config): The config; ``work_dir`` is set.
-        work_dir (str, optional): The command line's.
+        cfg: The config; ``work_dir`` is set.
+        work_dir: The command line's.
     """
     if work_dir is not None:
         cfg.work_dir = work_dir
@@ -42,9 +42,9 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     ``load_from`` stays in force, so that a job may be started with ``--resume`` always.
 
     Args:
-        cfg (Config): The config, with ``work_dir``; ``resume`` and ``load_from`` are
+        cfg: The config, with ``work_dir``; ``resume`` and ``load_from`` are
             set.
-        resume (str, optional): None (change nothing), 'auto' or a path.
+        resume: None (change nothing), 'auto' or a path.
 
     Raises:
         CheckpointError: If the work dir's note names a file that is not there.
@@ -61,10 +61,10 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
     """The local file that mmengine's note names, also after the folder has moved.
 
     Args:
-        work_dir (str | Path): Of a run.
+        work_dir: Of a run.
 
     Returns:
-        str | None: Its path; None if the run left no note.
+        Its path; None if the run left no note.
 
     Raises:
         CheckpointError: If the note names a file that is not there, or an address.
@@ -91,10 +91,10 @@ def build_runner(cfg: Config) -> Runner:
     """Build the Runner of a config, with the cures that the versions here need.
 
     Args:
-        cfg (Config): A complete config, with ``work_dir`` and ``launcher``.
+        cfg: A complete config, with ``work_dir`` and ``launcher``.
 
     Returns:
-        Runner: The runner.
+        The runner.
 
     Raises:
         ConfigError: If ``load_from`` is an address of a kind that is not read safely,

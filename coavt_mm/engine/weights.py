@@ -29,10 +29,10 @@ class PretrainedPart:
     interpolated; the log says what was done.
 
     Args:
-        checkpoint (str): ``.pth`` or ``.safetensors`` file.
-        prefix (str): Take only names that start so, such as 'av_encoder'. Defaults
+        checkpoint: ``.pth`` or ``.safetensors`` file.
+        prefix: Take only names that start so, such as 'av_encoder'. Defaults
             to all.
-        min_share (float): Least share of these tensors that the model must know.
+        min_share: Least share of these tensors that the model must know.
             Defaults to all.
     """
 
@@ -43,7 +43,7 @@ class PretrainedPart:
         """Load into the module.
 
         Args:
-            module (nn.Module): The module whose ``init_cfg`` this is.
+            module: The module whose ``init_cfg`` this is.
 
         Raises:
             CheckpointError: If the file is not readable or doesn't fit.
@@ -66,9 +66,9 @@ class FitCheckpointHook(Hook):
     Position tables of another clip length or picture size are interpolated.
 
     Args:
-        min_share (float): Least share of the checkpoint's tensors that the model must
+        min_share: Least share of the checkpoint's tensors that the model must
             know. Defaults to 0.5, so that heads may come and go.
-        rename (dict[str, str], optional): Part of another model's checkpoint -> part of
+        rename: Part of another model's checkpoint -> part of
             this one, such as ``dict(av_encoder='backbone')`` to start a classifier from
             a CoAVT. Of such a checkpoint, parts that this model doesn't have at all are
             left out, and not counted. One that has none of the parts to rename (the
@@ -84,8 +84,8 @@ class FitCheckpointHook(Hook):
         """Compare with the model, and put a fitting state dict in its place.
 
         Args:
-            runner (Runner): The runner.
-            checkpoint (dict): The checkpoint; ``state_dict`` is replaced.
+            runner: The runner.
+            checkpoint: The checkpoint; ``state_dict`` is replaced.
 
         Raises:
             CheckpointError: If it doesn't fit.
@@ -134,8 +134,8 @@ class StrictCheckpointHook(Hook):
         """Compare names and shapes with the model's.
 
         Args:
-            runner (Runner): The runner.
-            checkpoint (dict): The checkpoint that was read.
+            runner: The runner.
+            checkpoint: The checkpoint that was read.
 
         Raises:
             CheckpointError: If a parameter is missing or has another shape.
@@ -166,8 +166,8 @@ class EpochAverageHook(EMAHook):
     ``begin`` the mean is the present weights; after ``end`` it stays.
 
     Args:
-        begin (int): First epoch that counts, from 1.
-        end (int, optional): Last epoch that counts. Default: the last of the run.
+        begin: First epoch that counts, from 1.
+        end: Last epoch that counts. Default: the last of the run.
 
     Raises:
         ConfigError: The span holds no epoch, lies beyond the run, or the run has no
@@ -187,7 +187,7 @@ class EpochAverageHook(EMAHook):
         """Compare the span with the run.
 
         Args:
-            runner (Runner): The runner of the training process.
+            runner: The runner of the training process.
         """
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise ConfigError(
@@ -208,7 +208,7 @@ class EpochAverageHook(EMAHook):
         """Take the weights of this epoch into the mean.
 
         Args:
-            runner (Runner): The runner of the training process.
+            runner: The runner of the training process.
         """
         epoch = runner.epoch + 1  # counted from 1, as `begin` is
         if self.end is not None and epoch > self.end:

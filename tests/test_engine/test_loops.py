@@ -213,3 +213,10 @@ def test_sampler_that_cannot_continue_is_refused(toy_cfg):
 
 def test_is_a_loop_of_mmengine(toy_cfg):
     assert isinstance(train(toy_cfg()).train_loop, IterBasedTrainLoop)
+
+
+def test_stages_that_nobody_would_carry_out_are_refused(toy_cfg):
+    stages = [dict(epochs=1, streams=('A',))]
+    cfg = toy_cfg(train_dataloader__sampler__curriculum=stages)
+    with pytest.raises(ConfigError, match='needs default_hooks.curriculum.type'):
+        build_runner(cfg).train()

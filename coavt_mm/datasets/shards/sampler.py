@@ -21,12 +21,12 @@ class ShardSampler(ResumableSampler):
     of all samples.
 
     Args:
-        dataset (AVTShardDataset): The data set.
-        shuffle (bool): Whether to shuffle at all.
-        seed (int, optional): See `ResumableSampler`.
-        start (int): See `ResumableSampler`.
-        buffer (int): Shards that are mixed with each other.
-        curriculum (Sequence[dict]): See `ResumableSampler`; without groups, which
+        dataset: The data set.
+        shuffle: Whether to shuffle at all.
+        seed: See `ResumableSampler`.
+        start: See `ResumableSampler`.
+        buffer: Shards that are mixed with each other.
+        curriculum: See `ResumableSampler`; without groups, which
             would need clips of all shards.
 
     Raises:

@@ -145,8 +145,8 @@ class AllCaptions(BaseTransform):
     - text_streams
 
     Args:
-        fields (Sequence[str]): Fields of captions to take, in this order.
-        templates (Sequence[str]): Sentences for the labels of rows without captions.
+        fields: Fields of captions to take, in this order.
+        templates: Sentences for the labels of rows without captions.
     """
 
     def __init__(
@@ -193,9 +193,9 @@ class TokenizeText(BaseTransform):
     - input_ids
 
     Args:
-        tokenizer (str): Local directory, vocabulary file or hub id of a BERT
+        tokenizer: Local directory, vocabulary file or hub id of a BERT
             tokenizer.
-        max_tokens (int): Longest text in tokens, [CLS] and [SEP] included; longer
+        max_tokens: Longest text in tokens, [CLS] and [SEP] included; longer
             texts lose their end.
 
     Raises:
