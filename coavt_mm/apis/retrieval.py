@@ -95,13 +95,7 @@ def retrieve(
             'raise'.
         ConfigError: The model has no part for this.
     """
-    inferencer.require('contrastive_head', 'embed')
-    if rerank:
-        inferencer.require('matching_head', 're-rank')
-    check_number('topk', topk, 1)
-    check_number('rerank', rerank, 0)
-    if stream not in (None, *STREAMS):
-        raise InputError(f"stream must be 'AV', 'A' or 'V', not {stream!r}")
+    _check(inferencer, topk, stream, rerank)
     with_text = _asks_with_text(query, candidates)
     texts = as_texts(query if with_text else candidates)
     side = candidates if with_text else query
@@ -127,6 +121,18 @@ def retrieve(
         | (dict(error=clip.error) if clip.error else {})
         for clip in clips
     ]
+
+
+def _check(
+    inferencer: 'CoAVTInferencer', topk: int, stream: str | None, rerank: int
+) -> None:
+    inferencer.require('contrastive_head', 'embed')
+    if rerank:
+        inferencer.require('matching_head', 're-rank')
+    check_number('topk', topk, 1)
+    check_number('rerank', rerank, 0)
+    if stream not in (None, *STREAMS):
+        raise InputError(f"stream must be 'AV', 'A' or 'V', not {stream!r}")
 
 
 def _by_text(

@@ -157,10 +157,7 @@ def stream_features(
         first += len(record['texts'])
     if not asked:
         return None
-    clips = [records[row]['clip_feats'][stream] for row in rows]
-    shapes = {tuple(clip.shape) for clip in clips}
-    if len(shapes) > 1:
-        raise CoAVTError(MIXED_SHAPES.format(stream, sorted(shapes)))
+    clips = _equal_clips([records[row]['clip_feats'][stream] for row in rows], stream)
     if clips[0].shape[-1] != captions.shape[-1]:
         raise CoAVTError(
             f'the clips of stream {stream} are {clips[0].shape[-1]} wide, the captions '
@@ -179,6 +176,13 @@ def stream_features(
     if not equal_texts:
         return features
     return replace(features, texts=text_groups(stream_texts(records, features)))
+
+
+def _equal_clips(clips: list[Tensor], stream: str) -> list[Tensor]:
+    shapes = {tuple(clip.shape) for clip in clips}
+    if len(shapes) > 1:
+        raise CoAVTError(MIXED_SHAPES.format(stream, sorted(shapes)))
+    return clips
 
 
 def stream_texts(records: list[dict], features: StreamFeatures) -> list[str]:
