@@ -10,11 +10,5 @@ differ from there: earlier frames, bilinear pictures that went through JPEG, sou
 
 _base_ = ['./cls_vggsound.py', '../_base_/datasets/cavmae_clips.py']
 
-test_pipeline = [
-    _base_.cavmae_frames,
-    _base_.cavmae_resize,
-    _base_.cavmae_audio,
-    _base_.pack,
-]
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=_base_.cavmae_clips))
 test_evaluator = dict(out_dir='work_dirs/cls_vggsound_cavmae')

@@ -12,3 +12,9 @@ cavmae_resize = dict(
     ],
 )
 cavmae_audio = dict(type='LoadAudio', seconds=(1023 * 160 + 400) / 16000)
+cavmae_clips = [
+    cavmae_frames,
+    cavmae_resize,
+    cavmae_audio,
+    dict(type='PackAVTInputs'),
+]

@@ -10,9 +10,20 @@ how_to_get = 'see docs/shards.md: python tools/data/make_shards.py'
 load_frames = dict(_base_.load_frames, type='LoadShardFrames')
 middle_frame = dict(_base_.middle_frame, type='LoadShardFrames')
 load_audio = dict(_base_.load_audio, type='LoadShardAudio')
-tokenized = [_base_.tokenize, _base_.pack]
-train_pipeline = [load_frames, load_audio, _base_.captions, *tokenized]
-test_pipeline = [middle_frame, load_audio, _base_.all_captions, *tokenized]
+train_pipeline = [
+    load_frames,
+    load_audio,
+    _base_.captions,
+    _base_.tokenize,
+    _base_.pack,
+]
+test_pipeline = [
+    middle_frame,
+    load_audio,
+    _base_.all_captions,
+    _base_.tokenize,
+    _base_.pack,
+]
 shards = dict(type='AVTShardDataset', data_root=data_root, how_to_get=how_to_get)
 train_dataloader = dict(
     sampler=dict(type='ShardSampler', buffer=16),
