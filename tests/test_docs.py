@@ -54,6 +54,8 @@ CHECKED = {
     'tools/analysis/rescore.py': 'needs saved features; test_rescore.py',
     'tools/analysis/collect_results.py': 'needs results; test_collecting.py',
     'tools/analysis/modality_confusion.py': 'needs three runs; test_evaluation',
+    'tools/analysis/analyze_logs.py': 'needs runs; test_cli/test_inspecting.py',
+    'tools/misc/publish_model.py': 'needs a run; test_cli/test_inspecting.py',
     'tools/infer.py': 'needs a trained model; run by test_apis/test_quickstart.py',
 }
 # blocks that another test runs, beside a checkpoint: this page's, and README's Python

@@ -1,6 +1,6 @@
 """Batches as the model gets them: after the transforms and the preprocessor."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import torch
@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
@@ -36,19 +38,21 @@ def browse(cfg: Config, phase: str, count: int) -> Iterator[tuple[str, Figure]]:
     torch.manual_seed(seed)
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
     loader = _loader(cfg, phase, seed)
-    left = count
-    for packed in loader:
-        data = preprocessor(packed, training=phase == 'train')
+    classes = getattr(loader.dataset, 'metainfo', {}).get('classes') or ()
+    left, batches = count, -(-len(loader.dataset) // loader.batch_size)
+    for packed in islice(loader, batches):  # a sampler's stream may have no end
+        training = phase == 'train'
+        data = dict(preprocessor(packed, training), training=training)
         rows = len(data['data_samples'])
         for row in range(min(left, rows)):
-            page = _page(cfg, preprocessor, data, row, phase == 'train')
+            page = _page(cfg, preprocessor, data, row, classes)
             yield data['data_samples'][row].sample_id, page
         left -= rows
         if left <= 0:
             return
 
 
-def _loader(cfg: Config, phase: str, seed: int) -> Iterator[dict]:
+def _loader(cfg: Config, phase: str, seed: int) -> DataLoader:
     loader = cfg.get(f'{phase}_dataloader')
     if not loader:
         raise ConfigError(f'the config has no {phase}_dataloader')
@@ -58,12 +62,11 @@ def _loader(cfg: Config, phase: str, seed: int) -> Iterator[dict]:
         if key not in ('persistent_workers', 'prefetch_factor', 'pin_memory')
     }
     loader['num_workers'] = 0
-    loader = Runner.build_dataloader(Config(loader)._cfg_dict, seed=seed)
-    return islice(loader, -(-len(loader.dataset) // loader.batch_size) or 1)
+    return Runner.build_dataloader(Config(loader)._cfg_dict, seed=seed)
 
 
 def _page(
-    cfg: Config, preprocessor: nn.Module, data: dict, row: int, training: bool
+    cfg: Config, preprocessor: nn.Module, data: dict, row: int, classes: Sequence[str]
 ) -> Figure:
     inputs, sample = data['inputs'], data['data_samples'][row]
     frames = sound = None
@@ -74,8 +77,8 @@ def _page(
         frames = frames.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     if inputs['has_audio'][row]:
         sound = inputs['spectrogram'][row].cpu().numpy()
-    notes = [*_texts(inputs, sample, row), *_mix(data, row)]
-    if training:
+    notes = [*_texts(inputs, sample, row, classes), *_mix(data, row)]
+    if data['training']:
         augment = {k: v for k, v in preprocessor.augment.items() if 'mixup' not in k}
         notes += _masks(cfg, augment)
     return input_page_figure(
@@ -88,10 +91,14 @@ def _page(
     )
 
 
-def _texts(inputs: dict[str, Tensor], sample, row: int) -> Iterator[str]:
-    """Captions with their streams and the tokens that are left of them."""
+def _texts(
+    inputs: dict[str, Tensor], sample: BaseDataElement, row: int, classes: Sequence[str]
+) -> Iterator[str]:
+    """Labels; captions with their streams and the tokens that are left of them."""
+    if 'gt_label' in sample:
+        names = [classes[i] if classes else str(i) for i in sample.gt_label.tolist()]
+        yield f'labels: {", ".join(names)}'
     if 'caption_clip' not in inputs:
-        yield f'labels: {", ".join(sample.get("labels", ())) or "none"}'
         return
     lengths = inputs['attention_mask'].sum(1)[inputs['caption_clip'] == row].tolist()
     for text, stream, tokens in zip(
@@ -110,8 +117,8 @@ def _masks(cfg: Config, augment: dict) -> Iterator[str]:
     audio, visual = encoder.get('mask_ratio') or (0, 0)
     if audio or visual:
         yield (
-            f'the encoder drops {audio:.0%} of the audio and {visual:.0%} of the '
-            'visual tokens, at random'
+            f'the encoder drops {audio:.0%} of the audio tokens and {visual:.0%} of '
+            'the visual ones, at random'
         )
 
 

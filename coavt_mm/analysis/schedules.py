@@ -3,6 +3,7 @@
 Nothing is trained: schedulers step over an optimiser of a model without memory.
 """
 
+import warnings
 from collections.abc import Iterator
 from itertools import product
 
@@ -76,16 +77,24 @@ def _optimiser_lines(
     for i in range(iters):
         if i % step == 0 or i == iters - 1:
             places.append(i)
-            for group, course in zip(wrapper.param_groups, values, strict=True):
+            for group, course in zip(
+                wrapper.optimizer.param_groups, values, strict=True
+            ):
                 course.append(_value(group, parameter))
-        for scheduler in schedulers:
-            if not scheduler.by_epoch or (i + 1) % epoch == 0:
-                scheduler.step()
+        _step(schedulers, ends_epoch=(i + 1) % epoch == 0)
     named: dict[str, tuple[list[int], list[float]]] = {}
     for tensors, course in zip(groups, values, strict=True):
         label = f'{tensors} tensors, {course[0]:.3g} to {course[-1]:.3g}'
         named.setdefault(label, (places, course))
     return named
+
+
+def _step(schedulers: list, ends_epoch: bool) -> None:
+    with warnings.catch_warnings():  # that the optimiser has not stepped
+        warnings.filterwarnings('ignore', 'Detected call of `scheduler.step')
+        for scheduler in schedulers:
+            if not scheduler.by_epoch or ends_epoch:
+                scheduler.step()
 
 
 def _optimiser(cfg: Config, processes: int) -> OptimWrapper:
@@ -104,7 +113,7 @@ def _optimiser(cfg: Config, processes: int) -> OptimWrapper:
 def _distinct_groups(wrapper: OptimWrapper) -> list[int]:
     """Keep one group of those with equal settings; returns their tensors' counts."""
     distinct: dict[tuple, list] = {}
-    for group in wrapper.param_groups:
+    for group in wrapper.optimizer.param_groups:
         settings = tuple(_value(group, name) for name in _GROUP_KEYS)
         found = distinct.setdefault(settings, [group, 0])
         found[1] += len(group['params'])

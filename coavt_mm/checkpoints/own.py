@@ -254,6 +254,9 @@ def publish(source: str | PathLike, path: str | PathLike) -> Path:
     config = fitting_config(checkpoint, state, fspath(source))
     part = path.with_name(f'.{path.stem}{path.suffix}')
     save_weights(state, part, config=config)
+    digest = hashlib.sha256()
     with part.open('rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    return part.replace(path.with_name(f'{path.stem}-{digest[:8]}{path.suffix}'))
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    hashed = f'{path.stem}-{digest.hexdigest()[:8]}{path.suffix}'
+    return part.replace(path.with_name(hashed))

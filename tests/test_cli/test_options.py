@@ -3,7 +3,10 @@
 import json
 import os
 import pickle
+import sys
+import uuid
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -40,9 +43,15 @@ def test_amp_does_not_replace_what_it_does_not_know():
 
 
 def test_train_takes_amp_without_validation(toy_config, tmp_path):
-    given = ['--amp', '--no-validate', '--cfg-options', 'train_cfg.max_iters=4',
-             'default_hooks.checkpoint.save_best=count',
-             'default_hooks.checkpoint.rule=greater']  # fmt: skip
+    given = [
+        '--amp',
+        '--no-validate',
+        '--cfg-options',
+        f'experiment_name={uuid.uuid4().hex}',
+        'train_cfg.max_iters=4',
+        'default_hooks.checkpoint.save_best=count',
+        'default_hooks.checkpoint.rule=greater',
+    ]
     launch.train([toy_config, '--work-dir', str(tmp_path), *given])
     assert (tmp_path / 'iter_4.pth').is_file()
     (log,) = tmp_path.rglob('scalars.json')
@@ -57,7 +66,9 @@ def test_auto_scale_lr(toy_config, tmp_path):
     with pytest.raises(ConfigError, match=r'auto_scale_lr\.base_batch_size=256'):
         launch.train(common)
     given = ['auto_scale_lr.base_batch_size=8', 'train_cfg.max_iters=1']
-    launch.train([*common, '--cfg-options', *given])
+    launch.train(
+        [*common, '--cfg-options', f'experiment_name={uuid.uuid4().hex}', *given]
+    )
     (log,) = tmp_path.rglob('scalars.json')
     row = json.loads(log.read_text().splitlines()[0])
     assert row['lr'] == pytest.approx(0.1 * 2 / 8)  # batches of 2
@@ -65,7 +76,14 @@ def test_auto_scale_lr(toy_config, tmp_path):
 
 def test_deterministic(toy_config, tmp_path, monkeypatch):
     monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
-    given = ['--deterministic', '--seed', '5', '--cfg-options', 'train_cfg.max_iters=1']
+    given = [
+        '--deterministic',
+        '--seed',
+        '5',
+        '--cfg-options',
+        f'experiment_name={uuid.uuid4().hex}',
+        'train_cfg.max_iters=1',
+    ]
     benchmark = torch.backends.cudnn.benchmark
     try:
         launch.train([toy_config, '--work-dir', str(tmp_path), *given])
@@ -82,10 +100,20 @@ def test_deterministic(toy_config, tmp_path, monkeypatch):
 
 def test_dump_writes_every_clip_beside_the_metrics(toy_config, tmp_path):
     common = [toy_config, '--work-dir', str(tmp_path)]
-    launch.train([*common, '--cfg-options', 'train_cfg.max_iters=1'])
+    launch.train(
+        [
+            *common,
+            '--cfg-options',
+            f'experiment_name={uuid.uuid4().hex}',
+            'train_cfg.max_iters=1',
+        ]
+    )
     file = tmp_path / 'predictions.pkl'
     weights = str(tmp_path / 'iter_1.pth')
-    metrics = launch.test([toy_config, weights, *common[1:], '--dump', str(file)])
+    named = ['--cfg-options', f'experiment_name={uuid.uuid4().hex}']
+    metrics = launch.test(
+        [toy_config, weights, *common[1:], '--dump', str(file), *named]
+    )
     assert metrics['count'] == 7
     assert len(pickle.loads(file.read_bytes())) == 7
     with pytest.raises(ConfigError, match='must end with .pkl'):
@@ -111,6 +139,32 @@ def test_every_registry_of_mmengine_has_a_child_here():
 )
 def test_a_node_finds_what_mmengine_has(name, type_name):
     assert getattr(nodes, name).get(type_name).__name__ == type_name
+
+
+@pytest.mark.parametrize('name', ['mlflow', 'wandb'])
+def test_a_tracker_is_one_line_of_config(name, toy_config, tmp_path, monkeypatch):
+    """Its package is a stand-in that notes the calls."""
+    tracker = MagicMock()
+    monkeypatch.setitem(sys.modules, name, tracker)
+    config = tmp_path / 'tracked.py'
+    backend = dict(mlflow='MLflowVisBackend', wandb='WandbVisBackend')[name]
+    config.write_text(
+        f'_base_ = {toy_config!r}\n'
+        f"visualizer = dict(type='Visualizer', vis_backends=[dict(type='{backend}')])\n"
+        f"experiment_name = '{uuid.uuid4().hex}'\ntrain_cfg = dict(max_iters=1)\n"
+    )
+    launch.train([str(config), '--work-dir', str(tmp_path / 'run')])
+    if name == 'mlflow':
+        (address,) = tracker.set_tracking_uri.call_args.args
+        assert address.startswith(f'file://{tmp_path}')  # a local folder
+        logged = [call.args[0] for call in tracker.log_metric.call_args_list]
+        logged += [
+            k for call in tracker.log_metrics.call_args_list for k in call.args[0]
+        ]
+    else:
+        logged = [k for call in tracker.init().log.call_args_list for k in call.args[0]]
+        logged += [k for call in tracker.log.call_args_list for k in call.args[0]]
+    assert 'loss' in logged
 
 
 def test_slurm_scripts_hand_everything_on(tmp_path):

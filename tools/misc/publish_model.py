@@ -1,4 +1,4 @@
-r"""Weights alone, named by hash: \`\`publish_model.py CHECKPOINT NAME.pth\`\`."""
+"""Weights alone, named by hash: ``publish_model.py CHECKPOINT NAME.pth``."""
 
 from coavt_mm.cli.inspecting import publish_model
 from coavt_mm.cli.launch import run_tool

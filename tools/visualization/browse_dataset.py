@@ -1,4 +1,4 @@
-r"""Draw what the model sees: \`\`browse_dataset.py CONFIG -o DIR\`\`."""
+"""Draw what the model sees: ``browse_dataset.py CONFIG -o DIR``."""
 
 from coavt_mm.cli.inspecting import browse_dataset
 from coavt_mm.cli.launch import run_tool

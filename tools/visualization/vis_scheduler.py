@@ -1,4 +1,4 @@
-r"""Draw what changes by plan: \`\`vis_scheduler.py CONFIG -s FILE\`\`."""
+"""Draw what changes by plan: ``vis_scheduler.py CONFIG -s FILE``."""
 
 from coavt_mm.cli.inspecting import vis_scheduler
 from coavt_mm.cli.launch import run_tool
