@@ -56,6 +56,21 @@ class PatchEmbed(nn.Module):
         return self.proj(x).flatten(2).transpose(1, 2) + self.position + self.modality
 
 
+def _check_options(
+    embed_dims: int, num_heads: int, mask_ratio: Sequence[float]
+) -> None:
+    if len(mask_ratio) != 2 or not all(0 <= share < 1 for share in mask_ratio):
+        raise ConfigError(
+            'JointAVEncoder: mask_ratio must be two shares in [0, 1), of the audio '
+            f'and the visual tokens, got {mask_ratio}'
+        )
+    if num_heads < 1 or embed_dims % num_heads:
+        raise ConfigError(
+            f'JointAVEncoder: embed_dims {embed_dims} is not a multiple of '
+            f'num_heads {num_heads}'
+        )
+
+
 def _warn_moved(what: str, name: str) -> None:
     warnings.warn(
         f"JointAVEncoder: {what} is for type='coavt_mm.{name}' now, and will be an "
@@ -115,16 +130,7 @@ class JointAVEncoder(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        if len(mask_ratio) != 2 or not all(0 <= share < 1 for share in mask_ratio):
-            raise ConfigError(
-                'JointAVEncoder: mask_ratio must be two shares in [0, 1), of the audio '
-                f'and the visual tokens, got {mask_ratio}'
-            )
-        if num_heads < 1 or embed_dims % num_heads:
-            raise ConfigError(
-                f'JointAVEncoder: embed_dims {embed_dims} is not a multiple of '
-                f'num_heads {num_heads}'
-            )
+        _check_options(embed_dims, num_heads, mask_ratio)
         if type(self) is JointAVEncoder and (one_pass or as_tuple):
             # what were its options are classes now; for one more release
             self.__class__ = OnePassAVEncoder if one_pass else JointAVBackbone
