@@ -1,85 +1,16 @@
-"""Between mmaction2's pipelines and ours: its frame sampling here, our sound there.
+"""Our sound in mmaction2's pipelines.
 
 Letters: L spectrogram frames, M mel bins.
 """
 
-import inspect
-
-import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import pseudo_collate
 
-from coavt_mm.datasets.media import Source
 from coavt_mm.datasets.transforms.audio import LoadAudio
+from coavt_mm.datasets.transforms.old_names import LoadSampledFrames  # noqa: F401
 from coavt_mm.datasets.transforms.packing import PackAVTInputs
-from coavt_mm.datasets.transforms.video import LoadFrames, build_transforms, frame_rate
-from coavt_mm.errors import ClipError, ConfigError
+from coavt_mm.errors import ClipError
 from coavt_mm.registry import TRANSFORMS
-
-
-def _check_arguments(cfg: dict) -> None:
-    """mmaction2's samplers swallow arguments that they do not know."""
-    known = set(inspect.signature(TRANSFORMS.get(cfg['type'])).parameters)
-    unknown = sorted(set(cfg) - known - {'type'})
-    if unknown:
-        raise ConfigError(
-            f'{cfg["type"]} takes no {", ".join(unknown)}; it takes '
-            f'{", ".join(sorted(known - {"kwargs"}))}'
-        )
-
-
-@TRANSFORMS.register_module()
-class LoadSampledFrames(LoadFrames):
-    """Decodes the frames that one of mmaction2's samplers picks.
-
-    The sampler sees the span [start, end) of the row as a film of its own, so that its
-    frame 0 is the first one of the span. The frames come in the order of time.
-
-    Required Keys:
-
-    - clip_path
-    - start
-    - end
-
-    Added Keys:
-
-    - has_visual
-    - imgs (with a picture)
-    - img_shape (with a picture)
-    - original_shape (with a picture)
-    - num_clips (with a picture)
-    - clip_len (with a picture)
-    - frame_times (with a picture)
-    - modality (with a picture)
-
-    Args:
-        sampler (dict): Such as ``dict(type='mmaction.SampleFrames', clip_len=1,
-            num_clips=10, test_mode=True)``; an argument that its class does not know
-            is an error.
-        backend (str): 'pyav', 'decord' or 'torchcodec', see `read_frames`.
-        timeout (float, optional): Limit for one clip in s.
-    """
-
-    def __init__(
-        self, sampler: dict, backend: str = 'pyav', timeout: float | None = 60.0
-    ):
-        super().__init__(backend=backend, timeout=timeout)
-        _check_arguments(sampler)
-        self.sampler = build_transforms([sampler])[0]
-
-    def _times(self, source: Source, start: float, end: float) -> np.ndarray:
-        rate = frame_rate(source)
-        frames = 1 if np.isinf(end) else max(round((end - start) * rate), 1)
-        sampled = self.sampler(
-            dict(total_frames=frames, start_index=0, avg_fps=rate, modality='RGB')
-        )
-        return start + (np.sort(sampled['frame_inds']) + 0.5) / rate
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}({self.sampler}, backend={self.backend!r}, '
-            f'timeout={self.timeout} s)'
-        )
 
 
 @TRANSFORMS.register_module()

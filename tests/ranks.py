@@ -95,14 +95,14 @@ def layers_worker(rank: int, out: str) -> None:
 
 
 def _loader(kind: str, folder: str, start: int):
-    """Two workers a rank, batches of one; ``kind`` names files and transforms."""
-    file, sampler, prefix = {
-        'AVTDataset': ('m.jsonl', 'ResumableSampler', 'Load'),
-        'AVTShardDataset': ('index.jsonl', 'ShardSampler', 'LoadShard'),
+    """Two workers a rank, batches of one; ``kind`` names the files."""
+    file, sampler = {
+        'AVTDataset': ('m.jsonl', 'ResumableSampler'),
+        'AVTShardDataset': ('index.jsonl', 'ShardSampler'),
     }[kind]
     pipeline = [
-        dict(type=f'{prefix}Frames', num_frames=2),
-        dict(type=f'{prefix}Audio', seconds=0.1),
+        dict(type='LoadFrames', num_frames=2),
+        dict(type='LoadAudio', seconds=0.1),
         dict(type='PickCaption'),
         dict(type='PackAVTInputs'),
     ]

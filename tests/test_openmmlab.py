@@ -13,7 +13,7 @@ from coavt_mm.datasets.transforms import (
 from coavt_mm.datasets.transforms.video import build_transforms
 from coavt_mm.errors import ClipError, ConfigError
 from coavt_mm.models import AVTDataPreprocessor
-from coavt_mm.openmmlab import LoadLogMel, LoadSampledFrames
+from coavt_mm.openmmlab import LoadLogMel
 
 PREPROCESSOR = dict(type='AVTDataPreprocessor', spec_frames=300, spec_mean=-7.0)
 
@@ -42,13 +42,13 @@ def test_sampled_frames_are_those_of_mmaction2(clip, options):
     np.random.seed(3)
     want = Compose(theirs)(dict(filename=str(clip), start_index=0, modality='RGB'))
     np.random.seed(3)
-    got = LoadSampledFrames(sampler(**options))(row(clip))
+    got = LoadFrames(sampler=sampler(**options))(row(clip))
     assert got['has_visual'] and got['clip_len'] == len(want['imgs'])
     np.testing.assert_array_equal(np.stack(got['imgs']), np.stack(want['imgs']))
 
 
 def test_a_span_is_a_film_of_its_own(clip):
-    load = LoadSampledFrames(sampler(num_clips=2, test_mode=True))
+    load = LoadFrames(sampler=sampler(num_clips=2, test_mode=True))
     times = load(row(clip, 1.0, 1.8))['frame_times']  # frames 10 to 17 of 0.1 s
     assert np.allclose(times, [1.2, 1.6], atol=1e-3)
     whole = LoadFrames(num_frames=2, pick='all')(row(clip))
@@ -58,14 +58,14 @@ def test_a_span_is_a_film_of_its_own(clip):
 
 def test_no_picture_is_flagged(horrors):
     for path in (horrors['no_picture'], horrors['one_frame']):
-        results = LoadSampledFrames(sampler(num_clips=3))(row(path))
+        results = LoadFrames(sampler=sampler(num_clips=3))(row(path))
         assert results['has_visual'] == (path == horrors['one_frame'])
         assert len(results.get('imgs', [])) in (0, 3)
 
 
 def test_a_mistyped_sampler_argument_is_an_error():
     with pytest.raises(ConfigError, match='takes no num_clip; it takes clip_len'):
-        LoadSampledFrames(sampler(num_clip=3))
+        LoadFrames(sampler=sampler(num_clip=3))
 
 
 @pytest.mark.parametrize('key', ['filename', 'audio_path'])

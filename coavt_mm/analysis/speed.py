@@ -16,12 +16,8 @@ from torchaudio.compliance.kaldi import fbank
 
 from coavt_mm.analysis.model_cost import packed_batch
 from coavt_mm.datasets.shards.archive import unpack_piece
-from coavt_mm.datasets.transforms import (
-    LoadAudio,
-    LoadFrames,
-    LoadShardAudio,
-    LoadShardFrames,
-)
+from coavt_mm.datasets.sources import ShardSource
+from coavt_mm.datasets.transforms import LoadAudio, LoadFrames
 from coavt_mm.models import CoAVT
 from coavt_mm.models.logmel import LogMel
 from coavt_mm.preparation.shards import Settings, pack_clip
@@ -110,12 +106,11 @@ def reading_rates(
         seconds = about['audio_samples'] / made.sample_rate
 
         def opened(piece=piece, about=about, seconds=seconds) -> dict:
-            sample = dict(members=unpack_piece(piece), seconds=seconds,
-                          frame_times=about['frame_times'])  # fmt: skip
-            return dict(shard_sample=sample)
+            source = ShardSource(unpack_piece(piece), about['frame_times'], seconds)
+            return dict(row, picture=source, sound=source)
 
         result[f'shard, {codec}'] = _rates(
-            lambda pick: LoadShardFrames(10, pick), LoadShardAudio(), opened, repeats
+            lambda pick: LoadFrames(10, pick), LoadAudio(), opened, repeats
         )
     return result
 

@@ -9,9 +9,10 @@ import fsspec
 
 from coavt_mm.apis.inputs import Clip
 from coavt_mm.apis.listing import from_store, is_address
-from coavt_mm.datasets.media import kept_open, probe
+from coavt_mm.datasets.media import kept_open
 from coavt_mm.datasets.opening import DECODER_ERRORS
 from coavt_mm.datasets.sound import resample
+from coavt_mm.datasets.sources import ArraySource, ClipSource, FileSource
 from coavt_mm.errors import ClipError
 
 # A rest of up to this long (s), and this share of a window, makes no window of its own:
@@ -38,7 +39,7 @@ class Span:
 
 
 def spans(
-    clip: Clip, seconds: float, sample_rate: int, windows: bool
+    clip: Clip, seconds: float, sample_rate: int | None, windows: bool
 ) -> Iterator[Span]:
     """Cut a clip into windows as long as the model's.
 
@@ -48,7 +49,7 @@ def spans(
     Args:
         clip: The clip; addresses are read here.
         seconds: Length of a window in s.
-        sample_rate: Of the pipeline, in Hz.
+        sample_rate: Of the pipeline, in Hz; None where it has no sound.
         windows: Whether to cut; False gives one window of any length.
 
     Raises:
@@ -56,13 +57,17 @@ def spans(
     """
     clip = _resampled(_fetched(clip), sample_rate)
     with ExitStack() as stack:  # a file is opened once, however many its windows
-        kept = {
-            source: stack.enter_context(kept_open(source))
-            for source in {clip.picture, clip.sound} - {None}
-        }
-        length = _length(clip, kept, seconds)
+        opened: dict = {None: None}
+        for file in {clip.picture, clip.sound} - {None}:
+            opened[file] = FileSource(stack.enter_context(kept_open(file)))
+        picture, sound = opened[clip.picture], opened[clip.sound]
+        if clip.waveform is not None:
+            sound = ArraySource(waveform=clip.waveform, sample_rate=clip.sample_rate)
+        length = _length(clip, picture, sound, seconds)
+        if clip.frames is not None:
+            picture = ArraySource(clip.frames, clip.fps or len(clip.frames) / length)
         for span in _cut(clip, seconds, length, windows):
-            span.row['opened'] = kept
+            span.row.update(picture=picture, sound=sound)
             yield span
 
 
@@ -77,18 +82,9 @@ def _cut(clip: Clip, seconds: float, length: float, windows: bool) -> Iterator[S
         start = clip.start + k * seconds
         last = k + 1 == count
         end = clip.end if last else start + seconds
+        row = dict(clip_path=clip.picture, audio_path=clip.sound, start=start, end=end)
         shown = end if not last else stop if math.isfinite(stop) else None
-        yield Span(start, shown, _row(clip, start, end, length), (k + 1) / count)
-
-
-def _row(clip: Clip, start: float, end: float | None, length: float) -> dict:
-    row = dict(clip_path=clip.picture, audio_path=clip.sound, start=start, end=end)
-    if clip.frames is not None:
-        row['given_frames'] = clip.frames
-        row['given_fps'] = clip.fps or len(clip.frames) / length
-    if clip.waveform is not None:
-        row['given_waveform'] = clip.waveform
-    return row
+        yield Span(start, shown, row, (k + 1) / count)
 
 
 def _fetched(clip: Clip) -> Clip:
@@ -110,8 +106,8 @@ def _read(url: str) -> bytes:
     return content
 
 
-def _resampled(clip: Clip, rate: int) -> Clip:
-    if clip.waveform is None or clip.sample_rate == rate:
+def _resampled(clip: Clip, rate: int | None) -> Clip:
+    if clip.waveform is None or rate in (clip.sample_rate, None):
         return clip
     try:
         new = resample(clip.waveform, round(clip.sample_rate), rate)
@@ -121,15 +117,11 @@ def _resampled(clip: Clip, rate: int) -> Clip:
     return replace(clip, waveform=new, sample_rate=rate)
 
 
-def _length(clip: Clip, kept: dict, seconds: float) -> float:
+def _length(
+    clip: Clip, picture: ClipSource | None, sound: ClipSource | None, seconds: float
+) -> float:
     """Where a clip ends, in s; infinite for a still picture alone."""
-    ends = []
-    if clip.waveform is not None:
-        ends.append(len(clip.waveform) / clip.sample_rate)
-    if clip.picture is not None:
-        ends.append(probe(kept[clip.picture]).video_end)
-    if clip.sound is not None:
-        ends.append(probe(kept[clip.sound]).audio_end)
+    ends = [picture and picture.info.video_end, sound and sound.info.audio_end]
     if clip.frames is not None:
         known = clip.fps and len(clip.frames) / clip.fps
         ends.append(known or max(filter(None, ends), default=seconds))

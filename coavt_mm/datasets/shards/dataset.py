@@ -8,7 +8,11 @@ from mmengine.dataset import force_full_init
 from coavt_mm.datasets.dataset import AVTDataset
 from coavt_mm.datasets.shards.index import read_index
 from coavt_mm.datasets.shards.reading import ShardReader
+from coavt_mm.datasets.sources import ShardSource
 from coavt_mm.registry import DATASETS
+
+# What the index says of a sample, and no transform needs.
+PLACE = ('shard', 'key', 'offset', 'size', 'crc32', 'audio_samples', 'frame_times')
 
 
 @DATASETS.register_module()
@@ -81,16 +85,10 @@ class AVTShardDataset(AVTDataset):
         )
 
     def _opened(self, row: dict) -> dict:
-        place = ('shard', 'key', 'offset', 'size', 'crc32')
-        about = ('audio_samples', 'frame_times')
-        members = self.reader.read(row)
-        opened = {k: v for k, v in row.items() if k not in place + about}
-        opened['shard_sample'] = dict(
-            members=members,
-            frame_times=row['frame_times'],
-            seconds=row['audio_samples'] / self.settings['sample_rate'],
-        )
-        return opened
+        opened = {k: v for k, v in row.items() if k not in PLACE}
+        seconds = row['audio_samples'] / self.settings['sample_rate']
+        source = ShardSource(self.reader.read(row), row['frame_times'], seconds)
+        return dict(opened, picture=source, sound=source)
 
     @property
     @force_full_init

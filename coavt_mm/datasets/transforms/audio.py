@@ -5,9 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from coavt_mm.datasets.decoding import read_audio
-from coavt_mm.datasets.media import Source, probe
-from coavt_mm.datasets.opening import source_name, with_time_limit
+from coavt_mm.datasets.opening import with_time_limit
+from coavt_mm.datasets.sources import ClipSource, source_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 
@@ -24,6 +23,7 @@ class LoadAudio(BaseTransform):
 
     Required Keys:
 
+    - sound (optional): a `ClipSource`, in place of the file
     - audio_path
     - start
     - end
@@ -74,24 +74,22 @@ class LoadAudio(BaseTransform):
         share = 0.5 if self.crop == 'center' else np.random.random()
         return start + share * spare, start + share * spare + self.seconds
 
-    def _source(self, results: dict) -> Source | None:
-        return results['audio_path']
-
-    def _read(self, results: dict) -> np.ndarray | None:
-        source = self._source(results)
-        if source is None:
-            return None
-
-        def track_end() -> float | None:
-            limit = self.timeout, source_name(source)
-            return with_time_limit(lambda: probe(source), *limit).audio_end
-
-        span = self._window(results['start'], results['end'], track_end)
-        return read_audio(source, *span, self.sample_rate, self.timeout)
+    def _read(
+        self, source: ClipSource, start: float, end: float | None
+    ) -> np.ndarray | None:
+        span = source.sound_span(start, end)
+        begin, stop = self._window(*span, lambda: source.info.audio_end)
+        return source.audio(begin, stop, self.sample_rate)
 
     def transform(self, results: dict) -> dict:
         """Reads the sound, or flags that there is none."""
-        waveform = self._read(results)
+        source = source_of(results, 'sound', 'audio_path')
+        waveform = None
+        if source is not None:
+            span = results['start'], results['end']
+            waveform = with_time_limit(
+                lambda: self._read(source, *span), self.timeout, source.name
+            )
         if waveform is not None and self.silence_dbfs is not None:
             waveform = waveform if peak_dbfs(waveform) >= self.silence_dbfs else None
         results['has_audio'] = waveform is not None

@@ -1,19 +1,15 @@
 """From a clip's path to frames. Letters: F frames, H height, W width (pixels)."""
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
-from coavt_mm.datasets.decoding import (
-    backend_order,
-    cavmae_times,
-    read_frames,
-    sample_times,
-)
-from coavt_mm.datasets.media import Media, Source, kept_open, probe
-from coavt_mm.datasets.opening import source_name, with_time_limit
+from coavt_mm.datasets.decoding import backend_order, cavmae_times, sample_times
+from coavt_mm.datasets.opening import with_time_limit
+from coavt_mm.datasets.sources import ClipSource, Frames, source_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 
@@ -25,10 +21,15 @@ def build_transforms(transforms: Sequence[dict | Callable]) -> list[Callable]:
         return [registry.build(t) if isinstance(t, dict) else t for t in transforms]
 
 
-def frame_rate(source: Source) -> float:
-    """In Hz; 1 for files of pictures, which have none."""
-    rate = source.video.average_rate if isinstance(source, Media) else 1
-    return float(rate or 25)
+def _check_arguments(cfg: dict) -> None:
+    """mmaction2's samplers swallow arguments that they do not know."""
+    known = set(inspect.signature(TRANSFORMS.get(cfg['type'])).parameters)
+    unknown = sorted(set(cfg) - known - {'type'})
+    if unknown:
+        raise ConfigError(
+            f'{cfg["type"]} takes no {", ".join(unknown)}; it takes '
+            f'{", ".join(sorted(known - {"kwargs"}))}'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -42,6 +43,7 @@ class LoadFrames(BaseTransform):
 
     Required Keys:
 
+    - picture (optional): a `ClipSource`, in place of the file
     - clip_path
     - start
     - end
@@ -65,6 +67,11 @@ class LoadFrames(BaseTransform):
         timeout (float, optional): Limit for one clip in s.
         times (str): 'centres', or 'cavmae' for the beginnings of the parts, where
             CAV-MAE's weights have their frames from, see `cavmae_times`.
+        sampler: One of mmaction2's that picks the frames instead, such as
+            ``dict(type='mmaction.SampleFrames', clip_len=1, num_clips=10,
+            test_mode=True)``. It sees [start, end) as a film of its own, whose frame 0
+            is the first one of the span; the frames come in the order of time. An
+            argument that its class does not know is an error.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class LoadFrames(BaseTransform):
         backend: str = 'pyav',
         timeout: float | None = 60.0,
         times: str = 'centres',
+        sampler: dict | None = None,
     ):
         names = ('random', 'middle', 'all')
         index = isinstance(pick, int) and 0 <= pick < num_frames
@@ -85,6 +93,14 @@ class LoadFrames(BaseTransform):
         if times not in ('centres', 'cavmae'):
             raise ConfigError(f'times={times!r} is none of centres, cavmae')
         backend_order(backend)
+        self.sampler = None
+        if sampler is not None:
+            if (num_frames, pick, times) != (10, 'random', 'centres'):
+                raise ConfigError(
+                    'the sampler picks the frames: leave out num_frames, pick and times'
+                )
+            _check_arguments(sampler)
+            self.sampler = build_transforms([sampler])[0]
         self.times = times
         self.num_frames = num_frames
         self.pick = pick
@@ -92,7 +108,7 @@ class LoadFrames(BaseTransform):
         self.timeout = timeout
 
     def _picked(self, times: np.ndarray) -> np.ndarray:
-        if self.pick == 'all':
+        if self.pick == 'all' or not len(times):
             return times
         if self.pick == 'random':
             return times[[np.random.randint(len(times))]]
@@ -100,38 +116,64 @@ class LoadFrames(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Reads the frames, or flags that there are none."""
-        source, span = self._source(results), (results['start'], results['end'])
-        read = source and with_time_limit(
-            lambda: self._read(source, *span), self.timeout, source_name(source)
-        )
-        results['has_visual'] = bool(read)
+        source, read = source_of(results, 'picture', 'clip_path'), None
+        if source is not None:
+            span = results['start'], results['end']
+            read = with_time_limit(
+                lambda: self._read(source, *span), self.timeout, source.name
+            )
+        results['has_visual'] = read is not None
         return self._shown(results, *read) if read else results
 
-    def _source(self, results: dict) -> Source | None:
-        return results['clip_path']
-
-    def _read(self, source: Source, start: float, end: float | None):
-        """Frames and their times of a file; None without a picture in [start, end)."""
-        with kept_open(source) as source:
-            info = probe(source)
-            if not info.has_video:
-                return None
-            start = max(start, info.video_start)
-            end = info.video_end if end is None else min(end, info.video_end)
-            if start >= end:
-                return None
+    def _read(
+        self, source: ClipSource, start: float, end: float | None
+    ) -> Frames | None:
+        """Frames and their times; None without a picture in [start, end)."""
+        with source.opened() as source:
             times = self._times(source, start, end)
-            return read_frames(source, times, self.backend)
+            return source.frames(times, self.backend) if len(times) else None
 
-    def _times(self, source: Source, start: float, end: float) -> np.ndarray:
-        """Times (s) wanted of the picture of a file, which lies in [start, end)."""
-        return self._picked(self._sampled(start, end, frame_rate(source)))
+    def _times(self, source: ClipSource, start: float, end: float | None) -> np.ndarray:
+        """Times (s) of the frames wanted; none without a picture in [start, end)."""
+        if source.stored_times is not None:
+            return self._picked(self._checked(source.stored_times))
+        info = source.info
+        if not info.has_video:
+            return np.empty(0)
+        start = max(start, info.video_start)
+        end = info.video_end if end is None else min(end, info.video_end)
+        if start >= end:
+            return np.empty(0)
+        if self.sampler is not None:
+            return self._sampled(start, end, source.rate)
+        if self.times == 'cavmae':
+            times = cavmae_times(self.num_frames, start, end, source.rate)
+        else:
+            times = sample_times(self.num_frames, start, end)
+        return self._picked(times)
+
+    def _checked(self, times: list[float]) -> np.ndarray:
+        """Times of stored frames, if they are those that are asked for."""
+        if self.sampler is not None or self.times != 'centres':
+            asked = f'times={self.times!r}' if self.sampler is None else 'a sampler'
+            raise ConfigError(
+                f'the shards have the frames at the centres of equal parts; {asked} '
+                'needs the raw files'
+            )
+        if times and len(times) != self.num_frames:
+            raise ConfigError(
+                f'the shards have {len(times)} frames of a clip, {type(self).__name__} '
+                f'asks for num_frames={self.num_frames}'
+            )
+        return np.array(times)
 
     def _sampled(self, start: float, end: float, rate: float) -> np.ndarray:
-        """Times (s) to pick from, in [start, end) of a film with a rate in Hz."""
-        if self.times == 'cavmae':
-            return cavmae_times(self.num_frames, start, end, rate)
-        return sample_times(self.num_frames, start, end)
+        """Times (s) that the sampler picks of a film with a rate in Hz."""
+        frames = 1 if np.isinf(end) else max(round((end - start) * rate), 1)
+        sampled = self.sampler(
+            dict(total_frames=frames, start_index=0, avg_fps=rate, modality='RGB')
+        )
+        return start + (np.sort(sampled['frame_inds']) + 0.5) / rate
 
     @staticmethod
     def _shown(results: dict, imgs: list[np.ndarray], frame_times: list[float]) -> dict:
@@ -143,10 +185,12 @@ class LoadFrames(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_frames={self.num_frames}, pick={self.pick!r}, '
-            f'backend={self.backend!r}, timeout={self.timeout} s, times={self.times!r})'
-        )
+        asked = f'sampler={self.sampler}'
+        if self.sampler is None:
+            asked = f'num_frames={self.num_frames}, pick={self.pick!r}'
+            asked += f', times={self.times!r}'
+        name, limit = type(self).__name__, f'timeout={self.timeout} s'
+        return f'{name}({asked}, backend={self.backend!r}, {limit})'
 
 
 @TRANSFORMS.register_module()

@@ -5,33 +5,11 @@ _base_ = './vggsound.py'
 
 data_root = 'data/vggsound_shards'
 how_to_get = 'see docs/shards.md: python tools/data/make_shards.py'
-
-# only the loading differs
-load_frames = dict(_base_.load_frames, type='LoadShardFrames')
-middle_frame = dict(_base_.middle_frame, type='LoadShardFrames')
-load_audio = dict(_base_.load_audio, type='LoadShardAudio')
-train_pipeline = [
-    load_frames,
-    _base_.resize_and_crop,
-    load_audio,
-    _base_.captions,
-    _base_.tokenize,
-    _base_.pack,
-]
-test_pipeline = [
-    middle_frame,
-    _base_.resize_and_crop,
-    load_audio,
-    _base_.all_captions,
-    _base_.tokenize,
-    _base_.pack,
-]
 shards = dict(type='AVTShardDataset', data_root=data_root, how_to_get=how_to_get)
+
 train_dataloader = dict(
     sampler=dict(type='ShardSampler', buffer=16),
-    dataset=dict(ann_file='train/index.jsonl', pipeline=train_pipeline, **shards),
+    dataset=dict(ann_file='train/index.jsonl', **shards),
 )
-val_dataloader = dict(
-    dataset=dict(ann_file='test/index.jsonl', pipeline=test_pipeline, **shards),
-)
+val_dataloader = dict(dataset=dict(ann_file='test/index.jsonl', **shards))
 test_dataloader = val_dataloader

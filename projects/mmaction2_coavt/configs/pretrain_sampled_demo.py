@@ -12,7 +12,7 @@ size = _base_.model.av_encoder.img_size
 larger = size + size // 8
 
 load = dict(
-    type='LoadSampledFrames',
+    type='LoadFrames',
     sampler=dict(type='mmaction.SampleFrames', clip_len=1, num_clips=1),
 )
 shift = [

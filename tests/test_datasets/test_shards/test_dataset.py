@@ -20,20 +20,15 @@ RESIZE = dict(type='IfVisual', transforms=[
 REST = [dict(type='PickCaption'), dict(type='PackAVTInputs')]
 
 
-def raw_pipeline(pick='all', **sound):
+def steps(pick='all', **sound):
+    """A pipeline, of raw files and of shards alike."""
     sound = dict(dict(seconds=2.0), **sound)
     return [dict(type='LoadFrames', pick=pick), RESIZE,
             dict(type='LoadAudio', **sound), *REST]  # fmt: skip
 
 
-def shard_pipeline(pick='all', **sound):
-    sound = dict(dict(seconds=2.0), **sound)
-    return [dict(type='LoadShardFrames', pick=pick), RESIZE,
-            dict(type='LoadShardAudio', **sound), *REST]  # fmt: skip
-
-
 def shards(folder, **options):
-    options = dict(dict(pipeline=shard_pipeline()), **options)
+    options = dict(dict(pipeline=steps()), **options)
     return AVTShardDataset(str(folder / 'index.jsonl'), **options)
 
 
@@ -45,7 +40,7 @@ def psnr(one, other):
 
 @pytest.mark.parametrize('index', range(11))
 def test_samples_equal_those_of_the_raw_files(corpus, made, index):
-    raw = AVTDataset(str(corpus), pipeline=raw_pipeline())[index]
+    raw = AVTDataset(str(corpus), pipeline=steps())[index]
     found = shards(made)[index]
     for key in ('sample_id', 'clip_path', 'texts', 'text_streams', 'has_audio',
                 'has_visual', 'audio_samples', 'start', 'end'):  # fmt: skip
@@ -66,7 +61,7 @@ def test_samples_equal_those_of_the_raw_files(corpus, made, index):
 
 
 def test_frames_of_the_same_size_differ_by_the_jpeg_only(corpus, made):
-    raw = AVTDataset(str(corpus), pipeline=raw_pipeline())[0]['inputs']['frames']
+    raw = AVTDataset(str(corpus), pipeline=steps())[0]['inputs']['frames']
     assert psnr(shards(made)[0]['inputs']['frames'], raw) > 38
 
 
@@ -74,8 +69,8 @@ def test_frames_of_the_same_size_differ_by_the_jpeg_only(corpus, made):
 def test_a_seed_picks_the_same(corpus, made, crop):
     """Frame, window of the sound and caption; clip 8 is longer than the window."""
     options = dict(pick='random', seconds=1.0, crop=crop)
-    raw = AVTDataset(str(corpus), pipeline=raw_pipeline(**options))
-    packed = shards(made, pipeline=shard_pipeline(**options))
+    raw = AVTDataset(str(corpus), pipeline=steps(**options))
+    packed = shards(made, pipeline=steps(**options))
     drawn = set()
     for seed in range(4):
         one, other = raw[8, seed], packed[8, seed]
@@ -95,7 +90,7 @@ def test_a_seed_picks_the_same(corpus, made, crop):
 
 def test_opus_sounds_the_same(corpus, tmp_path):
     make_shards(corpus, tmp_path, settings=Settings(short_side=48, codec='opus'))
-    raw = AVTDataset(str(corpus), pipeline=raw_pipeline())
+    raw = AVTDataset(str(corpus), pipeline=steps())
     packed = shards(tmp_path)
     for index in (0, 2, 9, 10):
         sounds = [s[index]['inputs']['waveform'].numpy() for s in (raw, packed)]
@@ -134,7 +129,7 @@ def bucket(made):
 def test_any_address_that_fsspec_opens(made, bucket, tmp_path, cached):
     cache_dir = str(tmp_path / 'cache') if cached else None
     remote = AVTShardDataset(
-        bucket, pipeline=shard_pipeline(), cache_dir=cache_dir, test_mode=True
+        bucket, pipeline=steps(), cache_dir=cache_dir, test_mode=True
     )
     local = shards(made)
     for index in (10, 0, 5, 1):
@@ -156,7 +151,7 @@ def test_a_damaged_copy_is_not_kept(bucket, tmp_path):
     content = memory.cat('/bucket/train/shard-000000.tar')
     memory.pipe('/bucket/train/shard-000000.tar', content[:-1] + b'x')
     dataset = AVTShardDataset(
-        bucket, pipeline=shard_pipeline(), cache_dir=str(tmp_path), on_error='raise'
+        bucket, pipeline=steps(), cache_dir=str(tmp_path), on_error='raise'
     )
     with pytest.raises(ClipError, match='clip plain: .*000000.tar: its checksum'):
         dataset[0]
@@ -213,7 +208,7 @@ def test_missing_index(tmp_path):
 
 
 def test_frames_must_be_those_that_were_stored(made):
-    pipeline = [dict(type='LoadShardFrames', num_frames=5)]
+    pipeline = [dict(type='LoadFrames', num_frames=5)]
     with pytest.raises(ConfigError, match='have 10 frames .* num_frames=5'):
         shards(made, pipeline=pipeline)[0]
 
@@ -277,5 +272,5 @@ def folder_of_many(tmp_path, clip):
 def test_the_folder_can_be_moved(folder_of_many, tmp_path_factory):
     target = tmp_path_factory.mktemp('elsewhere') / 'shards'
     shutil.move(folder_of_many, target)
-    pipeline = [dict(type='LoadShardFrames', num_frames=1), dict(type='PackAVTInputs')]
+    pipeline = [dict(type='LoadFrames', num_frames=1), dict(type='PackAVTInputs')]
     assert len([shards(target, pipeline=pipeline)[i] for i in range(13)]) == 13

@@ -7,7 +7,6 @@ import pytest
 
 from coavt_mm import openmmlab
 from coavt_mm.datasets import transforms
-from coavt_mm.datasets.shards.archive import pack_sample, unpack_piece
 
 
 class Recorder(dict):
@@ -48,14 +47,6 @@ def promised(transform, title):
     return always, {key for key, _ in entries}
 
 
-def shard_sample():
-    image, waveform = np.zeros((4, 4, 3), np.uint8), np.zeros(9, np.float32)
-    piece = pack_sample(
-        'k', {}, [image], waveform, sample_rate=16000, quality=90, codec='flac'
-    )
-    return dict(members=unpack_piece(piece), frame_times=[0.0], seconds=9 / 16000)
-
-
 @pytest.fixture
 def content(clip):
     return dict(
@@ -81,12 +72,11 @@ def content(clip):
         audio_samples=9,
         frame_times=[0.0],
         error='broken',
-        shard_sample=shard_sample(),
     )
 
 
 # those for configs of other packages
-OTHERS = ('LoadLogMel', 'LoadSampledFrames')
+OTHERS = ('LoadLogMel',)
 
 CASES = {
     'LoadFrames': [{}, dict(clip_path=None)],
@@ -96,9 +86,6 @@ CASES = {
     'JPEG': [{}],
     'LoadAudio': [{}, dict(audio_path=None)],
     'LoadLogMel': [{}, dict(audio_path=None)],
-    'LoadSampledFrames': [{}, dict(clip_path=None)],
-    'LoadShardAudio': [{}, dict(shard_sample=None)],
-    'LoadShardFrames': [{}, dict(shard_sample=None)],
     'PickCaption': [{}, dict(captions=[]), dict(captions=[], audio_captions=[])],
     'AllCaptions': [{}, dict(captions=[])],
     'TokenizeText': [{}],
@@ -116,8 +103,6 @@ OPTIONS = {
     'AllCaptions': dict(fields=list(FIELDS), templates=['a {}']),
     'LoadAudio': dict(seconds=1.0),
     'LoadLogMel': dict(preprocessor=dict(spec_frames=64), seconds=0.5),
-    'LoadSampledFrames': dict(sampler=dict(type='mmaction.SampleFrames', clip_len=1)),
-    'LoadShardFrames': dict(num_frames=1),
 }
 
 

@@ -12,12 +12,12 @@ from PIL import Image
 
 from coavt_mm.apis.pipeline import FitFrames
 from coavt_mm.datasets.shards.archive import unpack_piece
+from coavt_mm.datasets.sources import ShardSource
 from coavt_mm.datasets.transforms import (
     JPEG,
     CenterCrop,
     IfVisual,
     LoadFrames,
-    LoadShardFrames,
     Resize,
 )
 from coavt_mm.errors import ConfigError
@@ -78,12 +78,12 @@ def test_a_clip_and_its_shard_give_the_same_pictures(film):
                sample_id='film', captions=['x'], audio_captions=[],
                visual_captions=[], labels=[])  # fmt: skip
     piece, about = pack_clip(row, 'k', '', Settings(num_frames=2))
-    sample = dict(members=unpack_piece(piece), frame_times=about['frame_times'])
+    source = ShardSource(unpack_piece(piece), about['frame_times'], 0.0)
     fit = IfVisual(
         Config.fromfile(DATASETS / 'vggsound.py').test_pipeline[1].transforms
     )
     raw = fit(LoadFrames(2, 'all')(row))['imgs']
-    stored = fit(LoadShardFrames(2, 'all')(dict(shard_sample=sample)))['imgs']
+    stored = fit(LoadFrames(2, 'all')(dict(row, picture=source)))['imgs']
     for one, other in zip(raw, stored, strict=True):
         assert apart(one, other) < 2
     given = FitFrames(224)(LoadFrames(2, 'all')(row))['imgs']
