@@ -28,11 +28,11 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     :func:`plain_names`.
 
     Args:
-        filename (str): Path of the file; ``~`` is expanded.
-        map_location (str or callable, optional): As of :func:`torch.load`.
+        filename: Path of the file; ``~`` is expanded.
+        map_location: As of :func:`torch.load`.
 
     Returns:
-        dict: The checkpoint.
+        The checkpoint.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or asks for code.
@@ -121,13 +121,13 @@ def plain_names(
     as they were wrapped. The count of an average is left out.
 
     Args:
-        state (Mapping[str, Any]): Name -> tensor; stays as it is.
-        where (str): Its file, for messages.
-        inner (bool): Take ``module.`` off within names too, where DDP wrapped the
-            parts. No part of this package is called so, parts of others are.
+        state: Name -> tensor; stays as it is.
+        where: Its file, for messages.
+        inner: Take ``module.`` off within names too, where DDP wrapped the parts. No
+            part of this package is called so, parts of others are.
 
     Returns:
-        dict[str, Any]: Plain name -> tensor.
+        Plain name -> tensor.
 
     Raises:
         CheckpointError: If a name is no text, or two become the same.
@@ -174,11 +174,11 @@ def load_from_http(filename: str, map_location: Any = None) -> dict:
     In a process group the first process downloads and the others wait for it.
 
     Args:
-        filename (str): Address of the file.
-        map_location (str or callable, optional): As of :func:`torch.load`.
+        filename: Address of the file.
+        map_location: As of :func:`torch.load`.
 
     Returns:
-        dict: The checkpoint.
+        The checkpoint.
     """
     import os
     from hashlib import sha256

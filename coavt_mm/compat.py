@@ -136,7 +136,7 @@ def init_cpu_process_group(cfg: Config) -> None:
     Unnecessary once mmengine's ``init_dist`` knows the CPU.
 
     Args:
-        cfg (Config): Config with ``launcher``; ``model_wrapper_cfg`` is changed.
+        cfg: Config with ``launcher``; ``model_wrapper_cfg`` is changed.
 
     Raises:
         ConfigError: If the launcher is another one than 'pytorch'.

@@ -56,11 +56,11 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config and merge checked options into it.
 
     Args:
-        path (str): Path of the config.
-        options (dict, optional): Dotted key -> value, see :func:`check_cfg_options`.
+        path: Path of the config.
+        options: Dotted key -> value, see :func:`check_cfg_options`.
 
     Returns:
-        Config: The config.
+        The config.
 
     Raises:
         ConfigError: If the file is missing or broken, or an option is not valid.
@@ -148,8 +148,8 @@ def check_cfg_options(cfg: Config, options: dict[str, Any]) -> None:
     file that nothing reads any more are refused as well: setting them has no effect.
 
     Args:
-        cfg (Config): The config that the options are to be merged into.
-        options (dict): Dotted key -> value, as :class:`mmengine.DictAction` gives them;
+        cfg: The config that the options are to be merged into.
+        options: Dotted key -> value, as :class:`mmengine.DictAction` gives them;
             numbers in a key are list indices.
 
     Raises:

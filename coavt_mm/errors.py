@@ -38,10 +38,10 @@ def shown(text: str) -> str:
     the encoding of the other.
 
     Args:
-        text (str): Such as a file's name, of which anybody may be the author.
+        text: Such as a file's name, of which anybody may be the author.
 
     Returns:
-        str: The text, with control characters, marks of direction and bytes that are no
+        The text, with control characters, marks of direction and bytes that are no
         UTF-8 escaped.
     """
     return ''.join(

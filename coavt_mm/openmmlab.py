@@ -15,10 +15,10 @@ from coavt_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadLogMel(BaseTransform):
-    """Decodes the sound of an mmaction2 row, and makes a normalised log-mel of it.
+    """Decode the sound of an mmaction2 row, and make a normalised log-mel of it.
 
-    This is the package's own chain, `LoadAudio` and `AVTDataPreprocessor`, on one clip,
-    for pipelines whose preprocessor knows no sound. Behind it goes mmaction2's
+    This is the package's own chain, ``LoadAudio`` and ``AVTDataPreprocessor``, on one
+    clip, for pipelines whose preprocessor knows no sound. Behind it goes mmaction2's
     ``FormatAudioShape``. Where mmaction2's ``LoadAudioFeature`` puts zeros, a clip
     without sound is an error here: leave it out of the list.
 
@@ -32,11 +32,11 @@ class LoadLogMel(BaseTransform):
     - audios
 
     Args:
-        preprocessor (dict): Arguments of `AVTDataPreprocessor`, such as spec_frames,
+        preprocessor: Arguments of ``AVTDataPreprocessor``, such as spec_frames,
             spec_mean, spec_std, augment; the model's own config serves.
-        seconds (float): Length of the sound that is read, in s.
-        crop (str): Where a longer sound is cropped: 'start', 'center' or 'random'.
-        training (bool): Whether the preprocessor augments.
+        seconds: Length of the sound that is read, in s.
+        crop: Where a longer sound is cropped: 'start', 'center' or 'random'.
+        training: Whether the preprocessor augments.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LoadLogMel(BaseTransform):
         self.training = training
 
     def transform(self, results: dict) -> dict:
-        """Adds audios, (1, L, M) float32."""
+        """Add audios, (1, L, M) float32."""
         path = results.get('audio_path') or results['filename']
         sound = self.load(dict(audio_path=path, start=0.0, end=None, sample_id=path))
         if not sound['has_audio']:

@@ -28,7 +28,7 @@ class RunningMoments:
     squares: float = 0.0  # sum of squared distances from the mean
 
     def add(self, values: Tensor) -> None:
-        """Takes in values of any shape."""
+        """Take in values of any shape."""
         if not values.numel():
             return
         values = values.double()
@@ -66,18 +66,18 @@ def load_clips(
     seed: int = 0,
     workers: int = 0,
 ) -> Iterable[dict]:
-    """Loads clips of a manifest one by one, without those that can't be read.
+    """Load clips of a manifest one by one, without those that can't be read.
 
     Args:
-        manifest (str): Its path.
-        data_root (str): Folder that its paths start from.
-        pipeline (list[dict]): Transforms.
-        clips (int, optional): How many to draw at random; None takes all.
-        seed (int): Of the draw.
-        workers (int): Processes that load.
+        manifest: Its path.
+        data_root: Folder that its paths start from.
+        pipeline: Transforms.
+        clips: How many to draw at random; None takes all.
+        seed: Of the draw.
+        workers: Processes that load.
 
     Returns:
-        Iterable[dict]: A loader with a length; a clip that can't be read has `error`.
+        A loader with a length; a clip that can't be read has ``error``.
     """
     if clips is not None and clips < 1:
         raise ConfigError(f'the number of clips must be 1 or more, not {clips}')
@@ -108,19 +108,19 @@ def audio_statistics(
     """Streams over a manifest; memory does not grow with it.
 
     Args:
-        manifest (str): Its path.
-        data_root (str): Folder that its paths start from.
-        seconds (float): Longest sound of a clip in s, as in `LoadAudio`.
-        clips (int, optional): How many clips to draw at random; None takes all.
-        seed (int): Of the draw.
-        workers (int): Processes that decode.
-        silence_dbfs (float, optional): Clips whose peak lies below this level (dB of
-            full scale) are left out as soundless: digital silence is no sound.
-        **logmel: Arguments of `LogMel`, such as num_mel_bins.
+        manifest: Its path.
+        data_root: Folder that its paths start from.
+        seconds: Longest sound of a clip in s, as in ``LoadAudio``.
+        clips: How many clips to draw at random; None takes all.
+        seed: Of the draw.
+        workers: Processes that decode.
+        silence_dbfs: Clips whose peak lies below this level (dB of full scale) are left
+            out as soundless: digital silence is no sound.
+        **logmel: Arguments of ``LogMel``, such as num_mel_bins.
 
     Returns:
-        dict: `mean` and `std` (natural logarithm of the energy), `clips` with sound,
-        `soundless` and `unreadable` clips, `frames`.
+        ``mean`` and ``std`` (natural logarithm of the energy), ``clips`` with sound,
+        ``soundless`` and ``unreadable`` clips, ``frames``.
 
     Raises:
         ClipError: No clip has sound.

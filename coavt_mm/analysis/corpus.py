@@ -73,8 +73,8 @@ def clips_figure(samples: Sequence[dict], title: str = '', **logmel) -> Figure:
     """A row for each clip: its frames, its spectrogram, and what is said of it.
 
     Args:
-        samples (Sequence[dict]): Rows after LoadFrames (pick='all') and LoadAudio.
-        title (str): Above the sheet.
+        samples: Rows after LoadFrames (pick='all') and LoadAudio.
+        title: Above the sheet.
         **logmel: Arguments of ``LogMel``, such as frame_shift.
     """
     transform = LogMel(**logmel)
@@ -98,9 +98,9 @@ def histograms_figure(
     """Lengths of clips, and how many clips each label has, most and fewest.
 
     Args:
-        lengths (Sequence[float]): In s.
-        labels (Counter): Label -> clips.
-        title (str): Above the panels.
+        lengths: In s.
+        labels: Label -> clips.
+        title: Above the panels.
     """
     figure = new_figure(13, 6.5 if labels else 3.6)
     left, right = figure.subplots(1, 2) if labels else (figure.subplots(), None)
@@ -195,17 +195,17 @@ def inspect_manifest(
     """Draws ``clips.png`` and ``histograms.png``.
 
     Args:
-        manifest (str): Its path.
-        data_root (str): Folder that its paths start from.
-        out_dir (str | Path): Where to.
-        clips (int): Clips to show, drawn at random.
-        probes (int): Files whose length is looked up, at most.
-        seed (int): Of the draws.
-        seconds (float): Longest sound to show in s.
+        manifest: Its path.
+        data_root: Folder that its paths start from.
+        out_dir: Where to.
+        clips: Clips to show, drawn at random.
+        probes: Files whose length is looked up, at most.
+        seed: Of the draws.
+        seconds: Longest sound to show in s.
         **logmel: Arguments of ``LogMel``, such as frame_shift.
 
     Returns:
-        list[Path]: The pictures.
+        The pictures.
     """
     pipeline = [
         dict(type='LoadFrames', num_frames=4, pick='all'),

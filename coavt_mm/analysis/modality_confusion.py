@@ -1,7 +1,7 @@
 """VGGSounder's modality confusion: right with one sense, wrong with both.
 
-Three runs of `ClassificationMetric` on the same clips, with sound, picture and both,
-leave ``best_classes.json`` each, one run of `ZeroShotMetric` leaves it for all three;
+Three runs of ``ClassificationMetric`` on the same clips, with sound, picture and both,
+leave ``best_classes.json`` each, one run of ``ZeroShotMetric`` leaves it for all three;
 the shares are computed of these.
 """
 

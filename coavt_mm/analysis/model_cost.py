@@ -19,10 +19,10 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
     Fixed position tables are buffers and not counted.
 
     Args:
-        model (nn.Module): Any model.
+        model: Any model.
 
     Returns:
-        dict[str, int]: Name of the part -> parameters.
+        Name of the part -> parameters.
     """
     parts = {}
     for name, child in model.named_children():
@@ -66,12 +66,12 @@ def count_macs(module: nn.Module, method: str, *args: Tensor) -> int:
     softmax, GELU, additions and embeddings, less than 1 % of the whole.
 
     Args:
-        module (nn.Module): A module in eval mode.
-        method (str): Name of its method.
-        args (Tensor): Arguments of the call.
+        module: A module in eval mode.
+        method: Name of its method.
+        args: Arguments of the call.
 
     Returns:
-        int: Multiply-adds; one is two floating-point operations.
+        Multiply-adds; one is two floating-point operations.
     """
     analyzer = FlopAnalyzer(_Call(module, method).eval(), args)
     analyzer.set_op_handle('aten::scaled_dot_product_attention', _attention_macs)
@@ -84,11 +84,11 @@ def macs_by_step(model: CoAVT, num_tokens: int = 32) -> dict[str, int]:
     """Multiply-adds of one clip with one frame, and of one caption.
 
     Args:
-        model (CoAVT): With an audio-visual encoder.
-        num_tokens (int): Length of the caption in tokens.
+        model: With an audio-visual encoder.
+        num_tokens: Length of the caption in tokens.
 
     Returns:
-        dict[str, int]: Name of the step -> multiply-adds.
+        Name of the step -> multiply-adds.
     """
     model = model.eval()
     encoder, queries = model.av_encoder, model.query_encoder
@@ -116,13 +116,13 @@ def packed_batch(
     """A batch of noise in the form in which the data loader gives it.
 
     Args:
-        model (CoAVT): Whose sizes are used.
-        batch (int): Clips, each with one frame and one caption.
-        seconds (float): Length of the sound, at 16 kHz.
-        num_tokens (int): Length of the captions in tokens.
+        model: Whose sizes are used.
+        batch: Clips, each with one frame and one caption.
+        seconds: Length of the sound, at 16 kHz.
+        num_tokens: Length of the captions in tokens.
 
     Returns:
-        dict: ``inputs`` and ``data_samples``.
+        ``inputs`` and ``data_samples``.
     """
     side, samples = model.av_encoder.img_size, round(16000 * seconds)
     vocab = model.query_encoder.word_embeddings.num_embeddings
@@ -155,12 +155,12 @@ def training_step(model: CoAVT, batch: int = 2) -> dict[str, float]:
     """One AdamW step with all losses on noise.
 
     Args:
-        model (CoAVT): With its data preprocessor.
-        batch (int): Clips.
+        model: With its data preprocessor.
+        batch: Clips.
 
     Returns:
-        dict[str, float]: The losses, ``seconds`` and ``peak_gib``, the most memory
-        that this process ever held (on a GPU: that torch did).
+        The losses, ``seconds`` and ``peak_gib``, the most memory that this process ever
+        held (on a GPU: that torch did).
     """
     wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-6))
     data, start = packed_batch(model, batch), time.perf_counter()

@@ -26,13 +26,13 @@ SECONDS, FPS, RATE = 10, 30, 44100  # of a rendered clip: s, Hz, Hz
 
 
 def render_clip(path: Path, size: tuple[int, int], seed: int = 0) -> Path:
-    """Renders 10 s of a moving, textured picture with sound: H.264 with a key frame
+    """Render 10 s of a moving, textured picture with sound: H.264 with a key frame
     every 250 frames, AAC, as clips from the web come.
 
     Args:
-        path (Path): The mp4 file.
-        size (tuple): Width and height in pixels, even.
-        seed (int): Of texture and sound.
+        path: The mp4 file.
+        size: Width and height in pixels, even.
+        seed: Of texture and sound.
     """
     rng = np.random.default_rng(seed)
     width, height = size
@@ -81,15 +81,15 @@ def reading_rates(
     """Clips per second and core of reading a clip raw and from a shard.
 
     Args:
-        path (Path): The clip.
-        backends (list[str]): Decoders of the raw file.
-        repeats (int): Calls of which the median is taken.
-        settings (Settings, optional): How the shard is made.
+        path: The clip.
+        backends: Decoders of the raw file.
+        repeats: Calls of which the median is taken.
+        settings: How the shard is made.
 
     Returns:
-        dict: 'raw, <back end>' and 'shard, <codec>' -> clips/s for 'one frame' of the
-        ten with the sound (training; the mean over the ten), 'ten frames' with the
-        sound, and 'sound' alone.
+        'raw, <back end>' and 'shard, <codec>' -> clips/s for 'one frame' of the ten
+        with the sound (training; the mean over the ten), 'ten frames' with the sound,
+        and 'sound' alone.
     """
     row = dict(sample_id='x', clip_path=str(path), audio_path=str(path), start=0.0,
                end=None, captions=[], audio_captions=[], visual_captions=[],
@@ -139,12 +139,12 @@ def spectrogram_rates(
     batch: int = 32, device: str = 'cpu', repeats: int = 5
 ) -> dict[str, float]:
     """Clips (10 s, 16 kHz) per second: torchaudio's fbank clip by clip on the CPU,
-    and `LogMel` on a batch on the device.
+    and ``LogMel`` on a batch on the device.
 
     Args:
-        batch (int): Clips.
-        device (str): Device of `LogMel`.
-        repeats (int): Calls of which the median is taken.
+        batch: Clips.
+        device: Device of ``LogMel``.
+        repeats: Calls of which the median is taken.
     """
     waveforms = 0.1 * torch.randn(batch, 160000)
     options = dict(htk_compat=True, sample_frequency=16000.0, use_energy=False,
@@ -190,17 +190,17 @@ def training_rates(
     up.
 
     Args:
-        model (CoAVT): With its data preprocessor.
-        batch (int): Clips of a step.
-        device (str): 'cpu' or 'cuda'.
-        bf16 (bool): Run the model in bfloat16 autocast.
-        compiled (bool): Compile the model's forward with torch.compile.
-        steps (int): Steps of which the median is taken.
-        num_tokens (int): Length of the captions in tokens.
+        model: With its data preprocessor.
+        batch: Clips of a step.
+        device: 'cpu' or 'cuda'.
+        bf16: Run the model in bfloat16 autocast.
+        compiled: Compile the model's forward with torch.compile.
+        steps: Steps of which the median is taken.
+        num_tokens: Length of the captions in tokens.
 
     Returns:
-        dict: `ms_per_step`, `clips_per_s`, `peak_gib` (of a GPU what torch
-        allocated, else what the process held).
+        ``ms_per_step``, ``clips_per_s``, ``peak_gib`` (of a GPU what torch allocated,
+        else what the process held).
     """
     model = model.to(device).train()
     if compiled:

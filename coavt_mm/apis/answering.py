@@ -101,7 +101,7 @@ def joined(windows: Sequence[Window]) -> dict:
 
 
 class TextReader:
-    """Embeds texts, and asks whether they belong to a clip.
+    """Embed texts, and ask whether they belong to a clip.
 
     Args:
         model: A CoAVT.

@@ -27,12 +27,12 @@ TEXT_TRANSFORMS = (AllCaptions, PickCaption, TokenizeText)
 
 
 class FitFrames:
-    """Brings frames of another size to the model's: shorter side, then the centre.
+    """Bring frames of another size to the model's: shorter side, then the centre.
 
     Frames that the pipeline has brought to the size already stay as they are.
 
     Args:
-        size (int): Side of the model's picture, in pixels.
+        size: Side of the model's picture, in pixels.
     """
 
     def __init__(self, size: int):
@@ -51,14 +51,14 @@ class ClipPipeline:
     """A test pipeline: how clips are treated, and how texts are.
 
     Args:
-        transforms (Sequence[dict]): The config's test pipeline.
-        img_size (int): Side of the model's picture, in pixels.
+        transforms: The config's test pipeline.
+        img_size: Side of the model's picture, in pixels.
 
     Attributes:
-        seconds (float | None): Length of a window of sound in s; None without sound.
-        sample_rate (int | None): Of the sound in Hz.
-        tokenize (TokenizeText | None): For texts.
-        templates (list[str]): Sentences for labels, such as 'the sound of {}'.
+        seconds: Length of a window of sound in s; None without sound.
+        sample_rate: Of the sound in Hz.
+        tokenize: For texts.
+        templates: Sentences for labels, such as 'the sound of {}'.
     """
 
     def __init__(self, transforms: Sequence[dict], img_size: int):
@@ -83,7 +83,7 @@ class ClipPipeline:
         self._try()
 
     def _try(self) -> None:
-        """Prepares a grey picture with sound: transforms in a wrong order show it."""
+        """Prepare a grey picture with sound: transforms in a wrong order show it."""
         picture = ArraySource(np.full((2, 32, 48, 3), 127, np.uint8), 2.0)
         rate = self.sample_rate or 1
         sound = ArraySource(waveform=np.full(rate, 0.1, np.float32), sample_rate=rate)

@@ -62,20 +62,20 @@ def convert_bert(
     transformers draw around the mean of the old rows).
 
     Args:
-        source (str | PathLike | Mapping): transformers directory, file or state dict;
-            with or without ``bert.`` before the names.
-        target (str): 'TextEncoder' or 'QueryEncoder'. Defaults to 'TextEncoder'.
-        num_heads (int, optional): Attention heads. Defaults to those of the
-            directory's config.json, else 12.
-        vocab_size (int, optional): Word pieces wanted. Defaults to BERT's, for
-            'QueryEncoder' one more ([DEC]).
-        num_queries (int): Queries of a 'QueryEncoder'. Defaults to 32.
-        context_dims (int): Width of the audio-visual tokens. Defaults to 768.
-        cross_every (int): A cross-attention in layers 0, n, 2n... Defaults to 2.
-        seed (int): For what BERT doesn't have.
+        source: transformers directory, file or state dict; with or without ``bert.``
+            before the names.
+        target: 'TextEncoder' or 'QueryEncoder'. Defaults to 'TextEncoder'.
+        num_heads: Attention heads. Defaults to those of the directory's config.json,
+            else 12.
+        vocab_size: Word pieces wanted. Defaults to BERT's, for 'QueryEncoder' one more
+            ([DEC]).
+        num_queries: Queries of a 'QueryEncoder'. Defaults to 32.
+        context_dims: Width of the audio-visual tokens. Defaults to 768.
+        cross_every: A cross-attention in layers 0, n, 2n... Defaults to 2.
+        seed: For what BERT doesn't have.
 
     Returns:
-        Converted: A ``TextEncoder`` or ``QueryEncoder``.
+        A ``TextEncoder`` or ``QueryEncoder``.
 
     Raises:
         CheckpointError: If it is no BERT checkpoint.

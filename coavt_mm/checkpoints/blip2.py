@@ -85,15 +85,14 @@ def convert_blip2(
     """Convert a BLIP-2 stage-1 checkpoint, all sizes but the heads inferred.
 
     Args:
-        source (str | PathLike | Mapping): File or state dict, ``{'model': ...}`` or
-            bare.
-        num_heads (int): Attention heads; no tensor tells. Defaults to 12.
-        dec_token_id (int, optional): [DEC]. Defaults to the last piece, which is
-            where BLIP-2 appends it (30,522).
-        end_token_id (int): [SEP]. Defaults to BERT's, 102.
+        source: File or state dict, ``{'model': ...}`` or bare.
+        num_heads: Attention heads; no tensor tells. Defaults to 12.
+        dec_token_id: [DEC]. Defaults to the last piece, which is where BLIP-2 appends
+            it (30,522).
+        end_token_id: [SEP]. Defaults to BERT's, 102.
 
     Returns:
-        Converted: A ``CoAVT`` without ``av_encoder`` and ``text_encoder``.
+        A ``CoAVT`` without ``av_encoder`` and ``text_encoder``.
 
     Raises:
         CheckpointError: If it is no BLIP-2 stage-1 checkpoint.

@@ -84,16 +84,15 @@ def convert_cavmae(
     """Convert CAV-MAE, all sizes but the number of heads inferred.
 
     Args:
-        source (str | PathLike | Mapping): File or state dict, keys with or without
-            ``module.``.
-        num_heads (int): Attention heads; no tensor tells. Defaults to 12.
-        spec_size (Sequence[int], optional): Frames (10 ms each) and mel bins wanted;
-            the position table is interpolated. Defaults to the checkpoint's.
-        img_size (int, optional): Side of the picture wanted, in pixels; likewise.
+        source: File or state dict, keys with or without ``module.``.
+        num_heads: Attention heads; no tensor tells. Defaults to 12.
+        spec_size: Frames (10 ms each) and mel bins wanted; the position table is
+            interpolated. Defaults to the checkpoint's.
+        img_size: Side of the picture wanted, in pixels; likewise.
 
     Returns:
-        Converted: A ``JointAVEncoder``, or a ``CoAVTClassifier`` if the checkpoint
-        has a classifier head.
+        A ``JointAVEncoder``, or a ``CoAVTClassifier`` if the checkpoint has a
+        classifier head.
 
     Raises:
         CheckpointError: If it is no CAV-MAE checkpoint, or an incomplete one.

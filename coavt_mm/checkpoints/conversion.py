@@ -24,11 +24,11 @@ class Rule:
     r"""One row of a table of names; the first row whose pattern matches is used.
 
     Attributes:
-        pattern (str): Regular expression over the whole old name.
-        names (Sequence[str]): New names, with ``\1`` for groups of the pattern; none
-            drops the tensor on purpose.
-        reason (str): Why it is dropped, or what ``transform`` does.
-        transform (Callable, optional): Old tensor -> new tensor.
+        pattern: Regular expression over the whole old name.
+        names: New names, with ``\1`` for groups of the pattern; none drops the tensor
+            on purpose.
+        reason: Why it is dropped, or what ``transform`` does.
+        transform: Old tensor -> new tensor.
     """
 
     pattern: str
@@ -42,16 +42,15 @@ class Report:
     """What happened to every tensor, by name.
 
     Attributes:
-        kind (str): Kind of checkpoint.
-        matched (dict[str, str]): New name -> old name.
-        dropped (dict[str, str]): Old name -> why it was left out on purpose.
-        unexpected (list[str]): Old names that the table doesn't know.
-        missing (list[str]): New names that nothing fills.
-        changed (dict[str, str]): New name -> how the tensor's shape was changed.
-        mismatched (dict[str, str]): New name -> shape that came and shape expected.
-        initialised (dict[str, str]): New name -> how a tensor that the ancestor
-            doesn't have was made.
-        notes (list[str]): What else a user should know.
+        kind: Kind of checkpoint.
+        matched: New name -> old name.
+        dropped: Old name -> why it was left out on purpose.
+        unexpected: Old names that the table doesn't know.
+        missing: New names that nothing fills.
+        changed: New name -> how the tensor's shape was changed.
+        mismatched: New name -> shape that came and shape expected.
+        initialised: New name -> how a tensor that the ancestor doesn't have was made.
+        notes: What else a user should know.
     """
 
     kind: str
@@ -97,9 +96,9 @@ class Converted:
     """A converted checkpoint.
 
     Attributes:
-        state_dict (dict[str, Tensor]): For ``load_state_dict(..., strict=True)``.
-        model_cfg (dict): What ``MODELS.build`` takes; sizes are the checkpoint's.
-        report (Report): What happened to every tensor.
+        state_dict: For ``load_state_dict(..., strict=True)``.
+        model_cfg: What ``MODELS.build`` takes; sizes are the checkpoint's.
+        report: What happened to every tensor.
     """
 
     state_dict: dict[str, Tensor]
@@ -114,11 +113,11 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
     see :func:`~coavt_mm.checkpoint_files.plain_names`.
 
     Args:
-        source (str | PathLike | Mapping): A ``.pth``, ``.bin`` or ``.safetensors``
-            file, or what was read from one. Files are read without running code.
+        source: A ``.pth``, ``.bin`` or ``.safetensors`` file, or what was read from
+            one. Files are read without running code.
 
     Returns:
-        dict[str, Tensor]: The state dict.
+        The state dict.
 
     Raises:
         CheckpointError: If it is damaged, unsafe, or holds no state dict.
@@ -161,12 +160,12 @@ def rename(
     """Give every tensor its new name, and write down what was done.
 
     Args:
-        state (Mapping[str, Tensor]): Old name -> tensor.
-        table (Sequence[Rule]): Rows of names.
-        report (Report): Filled here.
+        state: Old name -> tensor.
+        table: Rows of names.
+        report: Filled here.
 
     Returns:
-        dict[str, Tensor]: New name -> tensor.
+        New name -> tensor.
     """
     renamed = {}
     for old, tensor in state.items():
@@ -217,10 +216,10 @@ def finish(
     """Compare with the model of ``model_cfg``; an incomplete conversion is an error.
 
     Args:
-        state (dict[str, Tensor]): New name -> tensor.
-        model_cfg (dict): Config of the model.
-        report (Report): Completed here.
-        min_share (float): Least share of the expected tensors, all by default.
+        state: New name -> tensor.
+        model_cfg: Config of the model.
+        report: Completed here.
+        min_share: Least share of the expected tensors, all by default.
 
     Raises:
         CheckpointError: If tensors are missing, unknown or of another shape.

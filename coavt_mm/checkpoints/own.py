@@ -35,12 +35,11 @@ def save_weights(
     """Write weights for ``init_cfg``, ``load_from`` and ``tools/test.py``.
 
     Args:
-        state_dict (Mapping[str, Tensor]): The weights.
-        path (str | PathLike): ``.safetensors``, or ``.pth`` in mmengine's form.
-        model_cfg (dict, optional): Config of the model, kept beside the weights.
-        notes (str): Where they come from, kept likewise.
-        config (str, optional): From ``config_to_json``: lets the inferencer work from
-            this file alone.
+        state_dict: The weights.
+        path: ``.safetensors``, or ``.pth`` in mmengine's form.
+        model_cfg: Config of the model, kept beside the weights.
+        notes: Where they come from, kept likewise.
+        config: From ``config_to_json``: lets the inferencer work from this file alone.
     """
     meta = dict(model_cfg=model_cfg, notes=notes)
     if config is not None:
@@ -67,16 +66,16 @@ def load_weights(
     Position tables of another clip length or picture size are interpolated.
 
     Args:
-        source (str | PathLike | Mapping): File or state dict.
-        model (nn.Module): Where they go.
-        prefix (str): Take only names that start so, without it. Defaults to all.
-        strict (bool): Whether every tensor of the model must come from the source.
-            If not, those that don't stay as they are.
-        min_share (float): Least share of the source's tensors that the model must
-            know. Defaults to all.
+        source: File or state dict.
+        model: Where they go.
+        prefix: Take only names that start so, without it. Defaults to all.
+        strict: Whether every tensor of the model must come from the source. If not,
+            those that don't stay as they are.
+        min_share: Least share of the source's tensors that the model must know.
+            Defaults to all.
 
     Returns:
-        list[str]: What was done, in lines for a log.
+        What was done, in lines for a log.
 
     Raises:
         CheckpointError: If something doesn't fit.
@@ -98,13 +97,13 @@ def fit(
     """Fit a state dict to a model, or say why it can't be.
 
     Args:
-        state (Mapping[str, Tensor]): Names and tensors.
-        model (nn.Module): The model.
-        strict (bool): Whether the model must be filled.
-        min_share (float): Least share of the tensors that the model must know.
+        state: Names and tensors.
+        model: The model.
+        strict: Whether the model must be filled.
+        min_share: Least share of the tensors that the model must know.
 
     Returns:
-        tuple: What the model knows, with fitting position tables, and lines for a log.
+        What the model knows, with fitting position tables, and lines for a log.
 
     Raises:
         CheckpointError: If too few tensors are known, one has another shape, or
@@ -147,11 +146,11 @@ def export_safetensors(source: Source, path: str | PathLike) -> int:
     """Write the weights of a training checkpoint, and nothing else, to safetensors.
 
     Args:
-        source (str | PathLike | Mapping): mmengine's checkpoint or a state dict.
-        path (str | PathLike): ``.safetensors`` file to write.
+        source: mmengine's checkpoint or a state dict.
+        path: ``.safetensors`` file to write.
 
     Returns:
-        int: Number of tensors.
+        Number of tensors.
     """
     if Path(path).suffix != '.safetensors':
         raise CheckpointError(f'{fspath(path)}: the name must end with .safetensors')
@@ -169,12 +168,12 @@ def fitting_config(
     """The JSON that a checkpoint carries, once the weights are seen to be of it.
 
     Args:
-        checkpoint (Mapping): What was read from the file.
-        state_dict (Mapping[str, Tensor]): Its weights.
-        where (str): Its name, for messages.
+        checkpoint: What was read from the file.
+        state_dict: Its weights.
+        where: Its name, for messages.
 
     Returns:
-        str | None: For :func:`save_weights`; None if no config is carried.
+        For :func:`save_weights`; None if no config is carried.
 
     Raises:
         CheckpointError: The weights are not of this config.
@@ -194,11 +193,11 @@ def add_config(cfg: Config, state_dict: Mapping[str, Tensor]) -> str:
     """The config as data for weights that were trained without storing it.
 
     Args:
-        cfg (Config): What they were trained with.
-        state_dict (Mapping[str, Tensor]): The weights.
+        cfg: What they were trained with.
+        state_dict: The weights.
 
     Returns:
-        str: For :func:`save_weights`.
+        For :func:`save_weights`.
 
     Raises:
         CheckpointError: The weights are not of this config.
@@ -212,12 +211,12 @@ def combine(parts: Iterable[tuple[str, Source]]) -> dict[str, Tensor]:
     """Put parts together to the state dict of one CoAVT.
 
     Args:
-        parts (Iterable[tuple[str, Source]]): Name of a part ('av_encoder',
-            'text_encoder', 'query_encoder'; '' for names that are whole already, such
-            as those of a converted BLIP-2) and its weights.
+        parts: Name of a part ('av_encoder', 'text_encoder', 'query_encoder'; '' for
+            names that are whole already, such as those of a converted BLIP-2) and its
+            weights.
 
     Returns:
-        dict[str, Tensor]: The state dict.
+        The state dict.
 
     Raises:
         CheckpointError: If two parts hold the same tensor.

@@ -40,11 +40,11 @@ def resize_positions(
     """Fit the position tables of a state dict to a model of other input sizes.
 
     Args:
-        state (Mapping[str, Tensor]): Weights of ``model``, but for the tables.
-        model (nn.Module): Any model with patch embeddings of this package.
+        state: Weights of ``model``, but for the tables.
+        model: Any model with patch embeddings of this package.
 
     Returns:
-        tuple: The state dict with fitting tables, and what was done, by name.
+        The state dict with fitting tables, and what was done, by name.
     """
     state, changed = dict(state), {}
     for module_name, module in model.named_modules():

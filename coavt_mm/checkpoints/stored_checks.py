@@ -88,7 +88,7 @@ def check_form(stored: Any, where: str) -> None:
 
     Args:
         stored: What was read from JSON.
-        where (str): Name of the checkpoint, for the message.
+        where: Name of the checkpoint, for the message.
 
     Raises:
         CheckpointError: If it is of another form.
@@ -118,10 +118,10 @@ def check_types(
     mmengine would import whatever module a dotted ``type`` names, and call it.
 
     Args:
-        node (Any): A part of a config.
-        own (Registry): The registry of this package that builds it.
-        friends (Mapping[str, dict]): Classes of other packages that may be mixed in.
-        where (str): Name of the checkpoint, for the message.
+        node: A part of a config.
+        own: The registry of this package that builds it.
+        friends: Classes of other packages that may be mixed in.
+        where: Name of the checkpoint, for the message.
 
     Raises:
         CheckpointError: If one is unknown.
@@ -149,9 +149,9 @@ def check_sources(stored: Any, tokenizers: Mapping[str, str], where: str) -> Non
     """Refuse whatever would read a file or ask an address.
 
     Args:
-        stored (Any): Model and pipeline.
-        tokenizers (Mapping[str, str]): The tokenizers that lie beside them.
-        where (str): Name of the checkpoint, for the message.
+        stored: Model and pipeline.
+        tokenizers: The tokenizers that lie beside them.
+        where: Name of the checkpoint, for the message.
 
     Raises:
         CheckpointError: If there is such a thing.
@@ -177,9 +177,9 @@ def check_limits(
     """Refuse numbers that nobody needs and no memory holds.
 
     Args:
-        node (Any): A part of a config.
-        limits (Mapping[str, tuple[float, float]]): Least and largest by name.
-        where (str): Name of the checkpoint, for the message.
+        node: A part of a config.
+        limits: Least and largest by name.
+        where: Name of the checkpoint, for the message.
 
     Raises:
         CheckpointError: If there is one.

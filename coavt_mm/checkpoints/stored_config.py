@@ -3,7 +3,7 @@
 mmengine keeps a run's config in its checkpoints as Python source, which whoever reads
 it has to execute. Here it is JSON: the model, the test pipeline, the names of the
 classes and the tokenizers with all their word pieces. Whoever reads it builds known
-classes with arguments of known kinds, see `stored_checks`.
+classes with arguments of known kinds, see ``stored_checks``.
 """
 
 import json
@@ -39,10 +39,10 @@ def inference_config(cfg: Config) -> dict:
     """What inference needs of a run's config.
 
     Args:
-        cfg (Config): Config of a run.
+        cfg: Config of a run.
 
     Returns:
-        dict: ``model``, ``pipeline`` (the test data's, else the validation data's) and
+        ``model``, ``pipeline`` (the test data's, else the validation data's) and
         ``classes`` (list of names or None).
 
     Raises:
@@ -69,10 +69,10 @@ def config_to_json(
     """Write down a config so that another machine needs nothing else.
 
     Args:
-        cfg (Config): Config of the run.
-        model (nn.Module): The model built from it; sizes of pre-trained text encoders
-            are read from it, since their weights will come from the checkpoint.
-        classes (Sequence[str], optional): Class names, else the config's.
+        cfg: Config of the run.
+        model: The model built from it; sizes of pre-trained text encoders are read from
+            it, since their weights will come from the checkpoint.
+        classes: Class names, else the config's.
 
     Raises:
         ConfigError: The config lacks something, or holds what is no data.
@@ -106,12 +106,11 @@ def read_stored_config(checkpoint: Mapping, where: str) -> dict:
     """The config that lies in a checkpoint.
 
     Args:
-        checkpoint (Mapping): What was read from the file.
-        where (str): Its name, for messages.
+        checkpoint: What was read from the file.
+        where: Its name, for messages.
 
     Returns:
-        dict: As :func:`inference_config` gives it, with tokenizers that this process
-        knows.
+        As :func:`inference_config` gives it, with tokenizers that this process knows.
 
     Raises:
         CheckpointError: There is none, it is damaged, or it names classes that no known

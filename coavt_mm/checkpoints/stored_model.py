@@ -40,9 +40,9 @@ def check_model(stored: dict, state: Mapping[str, Tensor], where: str) -> None:
     at: not all constructors can do without memory.
 
     Args:
-        stored (dict): From ``read_stored_config``.
-        state (Mapping[str, Tensor]): The weights.
-        where (str): Name of the checkpoint, for the message.
+        stored: From ``read_stored_config``.
+        state: The weights.
+        where: Name of the checkpoint, for the message.
 
     Raises:
         CheckpointError: It can't be built, or takes more than such weights do.

@@ -79,18 +79,16 @@ def convert_vit(
     """Start all three stages from one vision transformer, as CAV-MAE does.
 
     Args:
-        source (str | PathLike | Mapping): MAE's ``{'model': ...}``, timm's state dict
-            or a file of either.
-        num_heads (int): Attention heads; no tensor tells. Defaults to 12.
-        spec_size (Sequence[int]): Spectrogram frames (10 ms each) and mel bins.
-            Defaults to (1024, 128).
-        img_size (int, optional): Side of the picture in pixels. Defaults to the
-            checkpoint's.
-        joint_depth (int): How many of the last layers become joint. Defaults to 1.
-        seed (int): For the modality vectors, which a ViT doesn't have.
+        source: MAE's ``{'model': ...}``, timm's state dict or a file of either.
+        num_heads: Attention heads; no tensor tells. Defaults to 12.
+        spec_size: Spectrogram frames (10 ms each) and mel bins. Defaults to (1024,
+            128).
+        img_size: Side of the picture in pixels. Defaults to the checkpoint's.
+        joint_depth: How many of the last layers become joint. Defaults to 1.
+        seed: For the modality vectors, which a ViT doesn't have.
 
     Returns:
-        Converted: A ``JointAVEncoder``.
+        A ``JointAVEncoder``.
 
     Raises:
         CheckpointError: If it is no plain ViT.

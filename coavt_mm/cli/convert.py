@@ -11,8 +11,8 @@ def converter_parser(description: str, num_heads: int | None = 12) -> ArgumentPa
     """Parser of a converter: source, destination and the number of heads.
 
     Args:
-        description (str): First line of the help text.
-        num_heads (int, optional): Default of ``--num-heads``.
+        description: First line of the help text.
+        num_heads: Default of ``--num-heads``.
     """
     parser = ArgumentParser(description=description)
     parser.add_argument('source', help='checkpoint of the ancestor')
@@ -43,8 +43,8 @@ def run_converter(convert: Callable[..., Converted], parser: ArgumentParser) -> 
     """Convert as the command line says, print the report, write the weights.
 
     Args:
-        convert (Callable): Converter; takes the parser's other arguments by name.
-        parser (ArgumentParser): The command's.
+        convert: Converter; takes the parser's other arguments by name.
+        parser: The command's.
     """
     options = vars(parser.parse_args())
     source, out = options.pop('source'), options.pop('out')

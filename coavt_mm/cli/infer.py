@@ -66,7 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     """Read the command line.
 
     Args:
-        argv (Sequence[str], optional): Arguments; default those of the process.
+        argv: Arguments; default those of the process.
     """
     parser = _parser()
     args = parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv))
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Answers alone go to the standard output, all else to the standard error.
 
     Args:
-        argv (Sequence[str], optional): Arguments; default those of the process.
+        argv: Arguments; default those of the process.
 
     Raises:
         ClipError: A clip could not be read; the others were answered.

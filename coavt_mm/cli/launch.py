@@ -26,7 +26,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     """Add what every tool takes that builds a Runner.
 
     Args:
-        parser (ArgumentParser): The tool's parser.
+        parser: The tool's parser.
     """
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
     parser.add_argument(
@@ -47,10 +47,10 @@ def parse_train_args(argv: Sequence[str] | None = None) -> Namespace:
     """Read the command line of ``tools/train.py``.
 
     Args:
-        argv (sequence of str, optional): Arguments; default those of the process.
+        argv: Arguments; default those of the process.
 
     Returns:
-        Namespace: The arguments.
+        The arguments.
     """
     parser = ArgumentParser(description='Train a model of a config.')
     parser.add_argument('config', help='path of the config')
@@ -86,10 +86,10 @@ def parse_test_args(argv: Sequence[str] | None = None) -> Namespace:
     """Read the command line of ``tools/test.py``.
 
     Args:
-        argv (sequence of str, optional): Arguments; default those of the process.
+        argv: Arguments; default those of the process.
 
     Returns:
-        Namespace: The arguments.
+        The arguments.
     """
     parser = ArgumentParser(description='Evaluate a checkpoint.')
     parser.add_argument('config', help='path of the config')
@@ -113,7 +113,7 @@ def train(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says.
 
     Args:
-        argv (sequence of str, optional): Arguments; default those of the process.
+        argv: Arguments; default those of the process.
     """
     args = parse_train_args(argv)
     cfg = _prepare(args)
@@ -138,10 +138,10 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Evaluate a checkpoint as the command line says.
 
     Args:
-        argv (sequence of str, optional): Arguments; default those of the process.
+        argv: Arguments; default those of the process.
 
     Returns:
-        dict: Name of a metric -> value.
+        Name of a metric -> value.
     """
     args = parse_test_args(argv)
     cfg = _prepare(args)
@@ -161,7 +161,7 @@ def run_tool(main: Callable[[], Any]) -> None:
     error it stays: closing it would wait for ranks that are still in a collective.
 
     Args:
-        main (callable): The function.
+        main: The function.
 
     Raises:
         SystemExit: With status 1, when a :class:`CoAVTError` was raised, or a file or
@@ -191,14 +191,14 @@ def one_line(error: CoAVTError) -> str:
     """The message of an error, without what others wrapped around it.
 
     A DataLoader raises a worker's error again with the worker's traceback as its
-    message; mmengine < 0.10.7 puts "class `X` in file: " before it when a class of a
+    message; mmengine < 0.10.7 puts "class ``X`` in file: " before it when a class of a
     registry fails to build.
 
     Args:
-        error (CoAVTError): The error.
+        error: The error.
 
     Returns:
-        str: One line.
+        One line.
     """
     text = str(error)
     if ' DataLoader worker ' in text:

@@ -17,8 +17,8 @@ def make_parser(doc: str, out_dir: str) -> ArgumentParser:
     """A parser with the options of every prepare tool.
 
     Args:
-        doc (str): The tool's docstring; its first line is shown.
-        out_dir (str): Default of --out.
+        doc: The tool's docstring; its first line is shown.
+        out_dir: Default of --out.
     """
     parser = ArgumentParser(
         description=doc.splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter
@@ -62,13 +62,13 @@ def read_lists(
     prefix: str = '',
     suffix: str = '',
 ) -> Splits:
-    """Reads lists, each of a split that bears the file's name.
+    """Read lists, each of a split that bears the file's name.
 
     Args:
-        paths (Sequence[str]): The files.
-        read (Callable): Reads one.
-        prefix (str): Beginning of the names to leave out.
-        suffix (str): End of the names to leave out.
+        paths: The files.
+        read: Reads one.
+        prefix: Beginning of the names to leave out.
+        suffix: End of the names to leave out.
 
     Raises:
         ConfigError: Two have the same name.
@@ -89,15 +89,15 @@ def run(
     classes: Sequence[str] | None = None,
     index: ClipIndex | FolderIndex | None = None,
 ) -> None:
-    """Prepares as the options say, and prints what became of the list.
+    """Prepare as the options say, and prints what became of the list.
 
     Args:
-        args (Namespace): Of a parser from `make_parser`.
-        splits (Mapping): Name of a split -> its listed clips.
-        dataset (str): Name of the data set.
-        classes (Sequence[str], optional): Class names, for the sidecars.
-        index (FolderIndex, optional): Where the files are. Default: they are looked
-            for by the ids of the recordings.
+        args: Of a parser from ``make_parser``.
+        splits: Name of a split -> its listed clips.
+        dataset: Name of the data set.
+        classes: Class names, for the sidecars.
+        index: Where the files are. Default: they are looked for by the ids of the
+            recordings.
     """
     if index is None:
         wanted = (clip.source for clips in splits.values() for clip in clips)

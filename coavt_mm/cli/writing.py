@@ -24,8 +24,8 @@ def check_target(path: str | Path, suffixes: Sequence[str]) -> Path:
     """A file that answers can be written to, found out before they are asked for.
 
     Args:
-        path (str | Path): The file; its folder is made.
-        suffixes (Sequence[str]): Those that it may have.
+        path: The file; its folder is made.
+        suffixes: Those that it may have.
 
     Raises:
         InputError: It has another suffix, or can't be written.
@@ -49,7 +49,7 @@ def write_answers(answers: Any, path: Path) -> None:
 
     Args:
         answers: A list of dicts, or the dict of :func:`coavt_mm.apis.embed`.
-        path (Path): From :func:`check_target`.
+        path: From :func:`check_target`.
 
     Raises:
         InputError: It can't be written.
@@ -87,7 +87,7 @@ def flat_rows(answer: dict) -> Iterator[dict]:
     """A row for each part of an answer: caption, label, text or hit, or its error.
 
     Args:
-        answer (dict): Of a clip, or of a query.
+        answer: Of a clip, or of a query.
     """
     head = {key: answer[key] for key in ('clip', 'query') if key in answer}
     if 'error' in answer:

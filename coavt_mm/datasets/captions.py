@@ -11,10 +11,10 @@ def shared_captions(rows: Sequence[dict]) -> tuple[int, int]:
     """Texts that several clips carry in one field, and the clips that carry such.
 
     Args:
-        rows (Sequence[dict]): Rows of a manifest.
+        rows: Rows of a manifest.
 
     Returns:
-        tuple: Number of texts, and of rows.
+        Number of texts, and of rows.
     """
     carriers = Counter(text for row in rows for text in _texts(row))
     shared = {text for text, clips in carriers.items() if clips > 1}

@@ -41,7 +41,7 @@ def _worker_slot() -> int:
 
 @contextmanager
 def random_state(seed: int | None) -> Iterator[None]:
-    """Seeds python, numpy and torch, and puts their states back afterwards.
+    """Seed python, numpy and torch, and put their states back afterwards.
 
     Without the restoring, a loader without workers would re-seed the training itself.
     None changes nothing.
@@ -61,43 +61,49 @@ def random_state(seed: int | None) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
+def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
+    if value not in choices:
+        raise ConfigError(
+            f'{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}'
+        )
+
+
 @DATASETS.register_module()
 class AVTDataset(BaseDataset):
-    """Clips with sound, picture and text, from a manifest (see `manifest.py`).
+    """Clips with sound, picture and text, from a manifest (see ``manifest.py``).
 
-    An item is asked for by an index, or by a sampler's `SampleRequest`: its seed then
+    An item is asked for by an index, or by a sampler's ``SampleRequest``: its seed then
     fixes every random choice made for the sample, whatever worker makes it, and its
-    epoch and stage reach the transforms as `results['epoch']`, `results['stage']`.
+    epoch and stage reach the transforms as ``results['epoch']``, ``results['stage']``.
 
-    `metainfo` has the keys protocol, manifest, hash, clips, captions, missing (the
+    ``metainfo`` has the keys protocol, manifest, hash, clips, captions, missing (the
     sidecar's number plus the clips not on disk), missing_ids, excluded, classes and
     ceilings.
 
     Args:
-        ann_file (str): The manifest, relative to `data_root` or absolute.
-        data_root (str): Folder that relative paths start from.
-        pipeline (Sequence[dict | Callable]): The transforms.
-        classes (Sequence[str] | str, optional): Class names or a file with one per
-            line; rows get `gt_label` (list of indices). Default: the sidecar's.
-        other_labels (str): Labels that are none of the `classes`: 'raise', or 'drop' to
+        ann_file: The manifest, relative to ``data_root`` or absolute.
+        data_root: Folder that relative paths start from.
+        pipeline: The transforms.
+        classes: Class names or a file with one per line; rows get ``gt_label`` (list of
+            indices). Default: the sidecar's.
+        other_labels: Labels that are none of the ``classes``: 'raise', or 'drop' to
             classify among some of the classes only.
-        exclude (str | Sequence[str]): Files with ids, one a line, to leave out.
-        missing (str): Clips whose files are not on disk: 'raise' or 'skip' (left out,
+        exclude: Files with ids, one a line, to leave out.
+        missing: Clips whose files are not on disk: 'raise' or 'skip' (left out,
             counted, logged once with their ids).
-        check_files (bool, optional): Look for all files at load. Default: at test. In
-            training a missing file is found when it is drawn.
-        on_error (str, optional): Clips that can't be decoded: 'raise' (default at
-            test) or 'skip' (default in training: another clip is drawn; id and reason
-            are logged once and counted). At test 'skip' gives a sample without sound
-            and picture whose metainfo has `error`, so that a metric counts it as
-            missing.
-        max_bad_share (float): 'skip' stops with a ClipError when more than this share
-            of at least 100 draws was bad.
-        protocol (str, optional): Name of the evaluation protocol. Default: the
-            sidecar's, else the manifest's stem.
-        how_to_get (str): What the error for a missing manifest tells the user to do.
-        test_mode (bool): Whether samples are for evaluation.
-        **kwargs: Those of mmengine's BaseDataset, such as `indices` and `lazy_init`.
+        check_files: Look for all files at load. Default: at test. In training a missing
+            file is found when it is drawn.
+        on_error: Clips that can't be decoded: 'raise' (default at test) or 'skip'
+            (default in training: another clip is drawn; id and reason are logged once
+            and counted). At test 'skip' gives a sample without sound and picture whose
+            metainfo has ``error``, so that a metric counts it as missing.
+        max_bad_share: 'skip' stops with a ClipError when more than this share of at
+            least 100 draws was bad.
+        protocol: Name of the evaluation protocol. Default: the sidecar's, else the
+            manifest's stem.
+        how_to_get: What the error for a missing manifest tells the user to do.
+        test_mode: Whether samples are for evaluation. **kwargs: Those of mmengine's
+        BaseDataset, such as ``indices`` and ``lazy_init``.
     """
 
     def __init__(
@@ -118,14 +124,10 @@ class AVTDataset(BaseDataset):
         test_mode: bool = False,
         **kwargs,
     ):
-        for name, value in (('missing', missing), ('on_error', on_error)):
-            if value not in ('raise', 'skip') and (value or name == 'missing'):
-                raise ConfigError(f"{name}={value!r} is neither 'raise' nor 'skip'")
+        _check_choice('missing', missing, ('raise', 'skip'))
+        _check_choice('on_error', on_error or 'raise', ('raise', 'skip'))
+        _check_choice('other_labels', other_labels, ('raise', 'drop'))
         self.classes = read_list(classes) if isinstance(classes, str) else classes
-        if other_labels not in ('raise', 'drop'):
-            raise ConfigError(
-                f"other_labels={other_labels!r} is neither 'raise' nor 'drop'"
-            )
         self.other_labels = other_labels
         self.exclude = [exclude] if isinstance(exclude, str) else list(exclude)
         self.missing = missing
@@ -144,8 +146,8 @@ class AVTDataset(BaseDataset):
         self.pipeline = Compose(build_transforms(pipeline))
 
     def load_data_list(self) -> list[dict]:
-        """Reads the manifest, leaves out what is excluded or missing, and fills
-        `metainfo`."""
+        """Read the manifest, leaves out what is excluded or missing, and fill
+        ``metainfo``."""
         rows, about = self._read_rows()
         kept = leave_out(rows, self.exclude, self.ann_file)
         here, gone = self._split_missing(kept) if self.check_files else (kept, [])
@@ -185,7 +187,7 @@ class AVTDataset(BaseDataset):
         self._metainfo.update(clips=len(counts), captions=sum(counts))
 
     def full_init(self) -> None:
-        """Loads the rows and counts what is left of them."""
+        """Load the rows and counts what is left of them."""
         if self._fully_initialized:
             return
         super().full_init()
@@ -194,7 +196,7 @@ class AVTDataset(BaseDataset):
         self._start_counting(torch.zeros(len(self), dtype=torch.bool))
 
     def _start_counting(self, bad: torch.Tensor) -> None:
-        """Begins to count draws; `bad` (N,) bool says which clips are known as bad.
+        """Begins to count draws; ``bad`` (N,) bool says which clips are known as bad.
 
         The counters are shared by the workers of a loader, whether forked or spawned:
         a byte for each clip, and (draws, bad draws) in a slot of each worker.
@@ -204,7 +206,7 @@ class AVTDataset(BaseDataset):
 
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:
-        """Keeps some of the rows, see mmengine; what is known as bad stays known."""
+        """Keep some of the rows, see mmengine; what is known as bad stays known."""
         bad = self._bad_among(indices)
         super().get_subset_(indices)
         self._restart_with(bad)
@@ -269,10 +271,10 @@ class AVTDataset(BaseDataset):
 
     @force_full_init
     def __getitem__(self, item: int | SampleRequest) -> dict:
-        """Makes a sample.
+        """Make a sample.
 
         Args:
-            item (int | SampleRequest): Index, or a sampler's request.
+            item: Index, or a sampler's request.
 
         Raises:
             ClipError: The clip is bad and must not be skipped, or too many are.

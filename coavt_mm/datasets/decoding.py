@@ -1,6 +1,6 @@
-"""Frames and sound out of media files, or a `ClipError` that says why not.
+"""Frames and sound out of media files, or a ``ClipError`` that says why not.
 
-All times are in s from the start of the file's container, see `media.py`. Letters: F
+All times are in s from the start of the file's container, see ``media.py``. Letters: F
 frames, H height, W width (pixels), S audio samples.
 """
 
@@ -33,7 +33,7 @@ READING = 3
 
 
 def sample_times(num_frames: int, start: float, end: float) -> np.ndarray:
-    """Centres of `num_frames` equal parts of [start, end), in s; of a still picture,
+    """Centres of ``num_frames`` equal parts of [start, end), in s; of a still picture,
     whose end is infinite, its start."""
     if math.isinf(end):
         return np.full(num_frames, start)
@@ -44,14 +44,14 @@ def cavmae_times(num_frames: int, start: float, end: float, rate: float) -> np.n
     """Where CAV-MAE extracts frames: just before the beginnings of equal parts.
 
     Args:
-        num_frames (int): Number of parts.
-        start (float): Beginning of the span, in s.
-        end (float): Its end, in s; infinite for a still picture.
-        rate (float): Frames/s.
+        num_frames: Number of parts.
+        start: Beginning of the span, in s.
+        end: Its end, in s; infinite for a still picture.
+        rate: Frames/s.
 
     Returns:
-        np.ndarray: (F,) middles, in s, of the frames that stand in front of each part;
-        of the first frame for the first part.
+        (F,) middles, in s, of the frames that stand in front of each part; of the first
+        frame for the first part.
     """
     if math.isinf(end):
         return np.full(num_frames, start)
@@ -124,20 +124,19 @@ def read_frames(
     backend: str = 'pyav',
     timeout: float | None = None,
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Reads the frames that are on the screen at the given times.
+    """Read the frames that are on the screen at the given times.
 
     Args:
-        source (str | Path | bytes | Media): The file, or its content.
-        times (Sequence[float]): Times in s, ascending. Before the first frame of the
-            file it is that one.
-        backend (str): 'pyav', 'decord' or 'torchcodec'; when it can't read the file
-            the others that are installed are tried, and the log says so. Of files that
+        source: The file, or its content.
+        times: Times in s, ascending. Before the first frame of the file it is that one.
+        backend: 'pyav', 'decord' or 'torchcodec'; when it can't read the file the
+            others that are installed are tried, and the log says so. Of files that
             decord would read wrongly (see docs/data.md) PyAV reads the frames.
-        timeout (float, optional): Limit in s.
+        timeout: Limit in s.
 
     Returns:
-        tuple: The frames, F arrays (H, W, 3) uint8 RGB, as a player shows them
-        (upright, with square pixels), and the time in s at which each of them begins.
+        The frames, F arrays (H, W, 3) uint8 RGB, as a player shows them (upright, with
+        square pixels), and the time in s at which each of them begins.
 
     Raises:
         ClipError: No back end can read the file, or it takes too long.
@@ -159,22 +158,22 @@ def read_audio(
     sample_rate: int = 16000,
     timeout: float | None = None,
 ) -> np.ndarray | None:
-    """Reads a span of the sound track as mono.
+    """Read a span of the sound track as mono.
 
     PyAV is used whatever back end reads the frames: decord's AudioReader returns a
     shortened track from a damaged file without an error.
 
     Args:
-        source (str | Path | bytes | Media): The file, or its content.
-        start (float): Begin of the span in s.
-        end (float, optional): End of the span in s; None means the end of the track.
-        sample_rate (int): Rate of the result in Hz.
-        timeout (float, optional): Limit in s.
+        source: The file, or its content.
+        start: Begin of the span in s.
+        end: End of the span in s; None means the end of the track.
+        sample_rate: Rate of the result in Hz.
+        timeout: Limit in s.
 
     Returns:
-        np.ndarray | None: (S,) float32, as long as the span or shorter when the track
-        ends earlier, with zeros before its first sound and in its gaps; None when
-        there is no sound stream, or none in the span.
+        (S,) float32, as long as the span or shorter when the track ends earlier, with
+        zeros before its first sound and in its gaps; None when there is no sound
+        stream, or none in the span.
 
     Raises:
         ClipError: The file can't be read, the track breaks off before the length that

@@ -109,7 +109,8 @@ def _several(container, name: str, time: float, what: str) -> ClipError:
 
 
 def packet_ends(container, chosen: tuple[int, ...], name: str) -> dict[int, float]:
-    """Read the end (s) of each stream off the packets from here on, see `read_tracks`.
+    """Read the end (s) of each stream off the packets from here on, see
+    ``read_tracks``.
 
     Raises:
         ClipError: The clock starts anew.
@@ -121,7 +122,7 @@ def packet_ends(container, chosen: tuple[int, ...], name: str) -> dict[int, floa
 def broadcast_ends(
     source: 'str | os.PathLike | bytes', chosen: tuple[int, ...]
 ) -> dict[int, float]:
-    """Read the whole of a transport or program stream, see `packet_ends`.
+    """Read the whole of a transport or program stream, see ``packet_ends``.
 
     Its beginning and end don't tell whether the clock is one. A file is read once for
     all that is taken of it.

@@ -1,7 +1,7 @@
 """Frames by each of the decoders: those on the screen at given times.
 
 A decoder takes a source and times in s from the start of the container (see
-`media.py`), ascending; it gives F arrays (H, W, 3) uint8 RGB and the times in s at
+``media.py``), ascending; it gives F arrays (H, W, 3) uint8 RGB and the times in s at
 which they begin. Letters: F frames, H height, W width (pixels).
 """
 
@@ -52,8 +52,9 @@ def _pixel_ratio(stream) -> float | None:
 
 
 def _check_reached(media: Media, wanted: float, time: float, stay: float) -> None:
-    """Refuses to show the last frame of a picture (at `time`, for `stay` s) long after
-    it, where a part of the file is missing. All times are in s of the file's clock."""
+    """Refuse to show the last frame of a picture (at ``time``, for ``stay`` s) long
+    after it, where a part of the file is missing. All times are in s of the file's
+    clock."""
     indexed = media.container.format.name.startswith('mov')  # states each duration
     late = wanted - time - stay
     if (media.missing and late > 0) or (

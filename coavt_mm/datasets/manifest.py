@@ -11,10 +11,10 @@
      "visual_captions": ["..."],    about the picture alone
      "labels": ["dog barking"]}     class names
 
-A sidecar ``<stem>.meta.json`` may lie beside it, with any of the keys `protocol` (str),
-`missing` (int, clips that were not to be had), `classes` (list of str), `ceilings`, and
-what tools note for the reader: `hash`, `clips`, `captions` and `source`.
-"""
+A sidecar ``<stem>.meta.json`` may lie beside it, with any of the keys ``protocol``
+(str), ``missing`` (int, clips that were not to be had), ``classes`` (list of str),
+``ceilings``, and what tools note for the reader: ``hash``, ``clips``, ``captions`` and
+``source``."""
 
 import difflib
 import hashlib
@@ -50,7 +50,7 @@ MAX_SECONDS = 1e9
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """A hint `; did you mean ...` for a mistyped name, or nothing."""
+    """A hint ``; did you mean ...`` for a mistyped name, or nothing."""
     found = difflib.get_close_matches(str(name), list(names), n=1)
     return f"; did you mean '{found[0]}'?" if found else ''
 
@@ -68,7 +68,7 @@ def check_seconds(value: float, what: str) -> float:
     """A time that a decoder can look for.
 
     Raises:
-        ValueError: It is below 0, or not below `MAX_SECONDS`.
+        ValueError: It is below 0, or not below ``MAX_SECONDS``.
     """
     if not 0 <= value < MAX_SECONDS:
         raise ValueError(
@@ -115,15 +115,15 @@ def _span_id(row: dict) -> str:
 
 
 def parse_row(row: dict, data_root: str | Path = '') -> dict:
-    """Checks one row and gives it the keys that the transforms read.
+    """Check one row and give it the keys that the transforms read.
 
     Args:
-        row (dict): The decoded JSON object.
-        data_root (str | Path): Folder that relative paths start from.
+        row: The decoded JSON object.
+        data_root: Folder that relative paths start from.
 
     Returns:
-        dict: With `sample_id`, `clip_path`, `audio_path`, `start` (s), `end` (s or
-        None), `captions`, `audio_captions`, `visual_captions` and `labels`.
+        With ``sample_id``, ``clip_path``, ``audio_path``, ``start`` (s), ``end`` (s or
+        None), ``captions``, ``audio_captions``, ``visual_captions`` and ``labels``.
 
     Raises:
         ValueError: The row breaks a rule; the message says which.
@@ -152,7 +152,7 @@ def parse_row(row: dict, data_root: str | Path = '') -> dict:
 
 
 def iter_manifest(path: Path, data_root: str | Path = '') -> Iterator[dict]:
-    """Yields the checked rows of a manifest, see `parse_row`; empty lines are skipped.
+    """Yield the checked rows of a manifest, see ``parse_row``; empty lines are skipped.
 
     Raises:
         ManifestError: A row is wrong; the message names file, line and reason.
@@ -162,7 +162,7 @@ def iter_manifest(path: Path, data_root: str | Path = '') -> Iterator[dict]:
 
 
 def iter_rows(path: Path, data_root: str | Path = '') -> Iterator[tuple[dict, dict]]:
-    """Yields each row as it stands in the file, and checked as by `iter_manifest`.
+    """Yield each row as it stands in the file, and checked as by ``iter_manifest``.
 
     A row without id whose default id is taken gets one that names its end too, as
     'abc_30_45'.
@@ -187,7 +187,7 @@ def iter_rows(path: Path, data_root: str | Path = '') -> Iterator[tuple[dict, di
 
 
 def find_manifest(path: str | Path, how_to_get: str = '') -> Path:
-    """Returns the path of a manifest that exists.
+    """Return the path of a manifest that exists.
 
     Raises:
         DatasetMissingError: One line: what is missing, where it was looked for, and
@@ -210,7 +210,7 @@ def content_hash(path: Path) -> str:
 
 
 def read_sidecar(manifest: Path) -> dict:
-    """Reads ``<stem>.meta.json`` beside a manifest; {} when there is none.
+    """Read ``<stem>.meta.json`` beside a manifest; {} when there is none.
 
     Raises:
         ManifestError: It isn't JSON, or has an unknown key.
@@ -225,7 +225,7 @@ def read_sidecar(manifest: Path) -> dict:
 
 
 def check_sidecar(sidecar: dict) -> None:
-    """Refuses what no sidecar may hold.
+    """Refuse what no sidecar may hold.
 
     Raises:
         ValueError: It is no object, a key is unknown or a value of another kind.
@@ -246,15 +246,15 @@ def check_sidecar(sidecar: dict) -> None:
 
 
 def write_manifest(path: Path, rows: Iterable[dict], sidecar: dict) -> str:
-    """Writes a manifest and its sidecar, to which hash and counts are added.
+    """Write a manifest and its sidecar, to which hash and counts are added.
 
     Args:
-        path (Path): Where to; its folder must be there.
-        rows (Iterable[dict]): Rows as in the file, paths relative to `data_root`.
-        sidecar (dict): `protocol`, `missing`, ...
+        path: Where to; its folder must be there.
+        rows: Rows as in the file, paths relative to ``data_root``.
+        sidecar: ``protocol``, ``missing``, ...
 
     Returns:
-        str: The hash of the content.
+        The hash of the content.
     """
     clips = captions = 0
     partial = path.with_name(f'{path.name}.part')
@@ -280,9 +280,9 @@ def leave_out(
     an id is compared as a whole.
 
     Args:
-        rows (Sequence[dict]): Checked rows.
-        lists (Iterable[str | Path]): Files as `read_list` reads them.
-        manifest (str | Path): Its name for the log.
+        rows: Checked rows.
+        lists: Files as ``read_list`` reads them.
+        manifest: Its name for the log.
     """
     there = {row['sample_id'].strip() for row in rows}
     unwanted: set[str] = set()
@@ -301,7 +301,7 @@ def leave_out(
 
 
 def split_missing(rows: Sequence[dict]) -> tuple[list[dict], list[dict]]:
-    """Splits rows by whether all their files are on disk."""
+    """Split rows by whether all their files are on disk."""
     here, gone = [], []
     for row in rows:
         paths = {row['clip_path'], row['audio_path']} - {None}

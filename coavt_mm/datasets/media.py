@@ -42,7 +42,6 @@ from coavt_mm.errors import ClipError
 
 # A length that FFmpeg reckons from what is there differs from that by less (s).
 SETTLED = 0.1
-
 # A stream may end this much (s) before the length that its container states:
 # encoders round up to whole packets, and the last frame stays on the screen.
 LENGTH_TOLERANCE = 0.5
@@ -53,9 +52,8 @@ class MediaInfo:
     """What a file holds; times in s from its start, None where there is no such stream.
 
     Args:
-        video_start, video_end (float, optional): Span of the picture; a still picture
-            has no end.
-        audio_start, audio_end (float, optional): Span of the sound.
+        video_start, video_end: Span of the picture; a still picture has no end.
+        audio_start, audio_end: Span of the sound.
     """
 
     video_start: float | None = None
@@ -93,14 +91,14 @@ def _chosen(streams, kind: str):
 
 
 class Media:
-    """An opened file. Its times are those of the file itself; `info` and the readers of
-    `decoding.py` count from `start`.
+    """An opened file. Its times are those of the file itself; ``info`` and the readers
+    of ``decoding.py`` count from ``start``.
 
     Args:
-        source (str | Path | bytes): The file, or its content; no still picture.
+        source: The file, or its content; no still picture.
 
     Attributes:
-        start (float): Time in s of the file's own clock that is called 0.
+        start: Time in s of the file's own clock that is called 0.
         video, audio: PyAV's streams, or None.
 
     Raises:
@@ -135,7 +133,7 @@ class Media:
         return tuple(stream.index for stream in (self.video, self.audio) if stream)
 
     def rewind(self) -> None:
-        """Goes to the first packet, also where the file can't be sought in."""
+        """Go to the first packet, also where the file can't be sought in."""
         if not self._fresh:
             # the old container stays open for those who hold a stream of it
             self._open()
@@ -226,7 +224,7 @@ class Media:
         return float((stream.start_time or 0) * stream.time_base)
 
     def _after(self, begin: float, length: float) -> float:
-        """Where a stated length ends; of `LENGTH_OR_END` the sooner is taken."""
+        """Where a stated length ends; of ``LENGTH_OR_END`` the sooner is taken."""
         either = self.container.format.name.startswith(LENGTH_OR_END)
         return length if either and length > begin else begin + length
 
@@ -293,15 +291,15 @@ class Media:
         return True
 
     def frames_from(self, stream, time: float) -> Iterator[tuple[float, object]]:
-        """Decodes from a time on.
+        """Decode from a time on.
 
         Args:
-            stream: `video` or `audio`.
-            time (float): In s of the file's own clock.
+            stream: ``video`` or ``audio``.
+            time: In s of the file's own clock.
 
         Returns:
-            Iterator: (time in s of the file's clock, PyAV's frame), the first of which
-            isn't later than `time`, unless the stream begins later.
+            (time in s of the file's clock, PyAV's frame), the first of which isn't
+            later than ``time``, unless the stream begins later.
         """
         # a seek may land behind what it was asked for: streams are sought by the order
         # of decoding, and a broadcast has pictures that can't be decoded first
@@ -355,7 +353,7 @@ def opened(source: Source) -> Iterator[Media]:
     """The opened file of a source: one that is open stays so, another is closed again.
 
     Raises:
-        ClipError: See `Media`.
+        ClipError: See ``Media``.
     """
     if isinstance(source, Media):
         with source.reading():
@@ -373,7 +371,7 @@ def kept_open(source: Source) -> Iterator[Source]:
     """A source for several readings, opened once if it is a file with streams.
 
     Raises:
-        ClipError: See `Media`.
+        ClipError: See ``Media``.
     """
     check_regular_file(source)
     if isinstance(source, Media) or is_still(head(source)):
@@ -384,10 +382,10 @@ def kept_open(source: Source) -> Iterator[Source]:
 
 
 def probe(source: Source) -> MediaInfo:
-    """Reads which streams a file has and what they span.
+    """Read which streams a file has and what they span.
 
     Args:
-        source (str | Path | bytes | Media): The file, or its content.
+        source: The file, or its content.
 
     Raises:
         ClipError: The file can't be opened.

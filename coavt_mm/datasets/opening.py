@@ -39,7 +39,7 @@ def source_name(source) -> str:
 
 
 def check_regular_file(source) -> None:
-    """Refuses what isn't a plain file: opening a FIFO blocks for ever.
+    """Refuse what isn't a plain file: opening a FIFO blocks for ever.
 
     Raises:
         ClipError: Nothing is there, or it is empty or no regular file.
@@ -62,7 +62,7 @@ def check_regular_file(source) -> None:
 def with_time_limit(
     function: Callable[[], Result], seconds: float | None, name: str
 ) -> Result:
-    """Runs a decoder with a time limit.
+    """Run a decoder with a time limit.
 
     The decoders hang inside C code, where a Python signal handler (SIGALRM) never
     gets its turn; and they release the GIL there. So the call runs in a daemon thread
@@ -72,9 +72,9 @@ def with_time_limit(
     the data set remembers it as bad.
 
     Args:
-        function (Callable): What to run, without arguments.
-        seconds (float, optional): The limit in s; None runs without one.
-        name (str): Name of the clip for the message.
+        function: What to run, without arguments.
+        seconds: The limit in s; None runs without one.
+        name: Name of the clip for the message.
 
     Raises:
         ClipError: The time is up.
@@ -108,7 +108,7 @@ def head(source: 'str | Path | bytes', size: int = 64) -> bytes:
 
 
 def refuse_playlist(source: 'str | Path | bytes') -> None:
-    """Refuses text that tells a player where the media lie.
+    """Refuse text that tells a player where the media lie.
 
     Raises:
         ValueError: It is such a list.
@@ -119,7 +119,7 @@ def refuse_playlist(source: 'str | Path | bytes') -> None:
 
 
 def open_container(source: 'str | Path | bytes') -> 'av.container.InputContainer':
-    """Opens a file for PyAV, and nothing that the file names.
+    """Open a file for PyAV, and nothing that the file names.
 
     The path is absolute, so that no name is taken for a protocol.
 

@@ -72,11 +72,11 @@ def _checked(line: str, where: str) -> str:
 def iter_lines(
     path: str | Path, newline: str | None = None
 ) -> Iterator[tuple[int, str]]:
-    """Yields number, from 1, and text of each line.
+    """Yield number, from 1, and text of each line.
 
     Args:
-        path (str | Path): The file.
-        newline (str, optional): As that of :func:`open`.
+        path: The file.
+        newline: As that of :func:`open`.
 
     Raises:
         ManifestError: A line is no UTF-8, or has NUL bytes; says which.
@@ -86,21 +86,21 @@ def iter_lines(
 
 
 def checked_lines(lines: Iterable[str], name: str) -> Iterator[tuple[int, str]]:
-    """As `iter_lines`, of a file that the caller opened with ``**DECODING``.
+    """As ``iter_lines``, of a file that the caller opened with ``**DECODING``.
 
     Args:
-        lines (Iterable[str]): The file.
-        name (str): Its name for the errors.
+        lines: The file.
+        name: Its name for the errors.
 
     Raises:
-        ManifestError: See `iter_lines`.
+        ManifestError: See ``iter_lines``.
     """
     for number, line in enumerate(lines, start=1):
         yield number, _checked(line, f'{name}:{number}')
 
 
 def parse_json(text: str) -> Any:
-    """Decodes JSON.
+    """Decode JSON.
 
     Raises:
         ValueError: It is broken, or nested too deep.
@@ -112,7 +112,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads a JSON file.
+    """Read a JSON file.
 
     Raises:
         ManifestError: It is no JSON in UTF-8; the message names file and line.
@@ -123,7 +123,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_list(path: str | Path) -> list[str]:
-    r"""Reads a text file with one entry (an id, a class) per line.
+    r"""Read a text file with one entry (an id, a class) per line.
 
     Empty lines and those that begin with # are skipped; an entry that begins with # is
     written as ``\#...``, and one that begins with a backslash as ``\\...``.
@@ -141,7 +141,7 @@ def read_list(path: str | Path) -> list[str]:
 
 
 def list_entry(entry: str) -> str:
-    """How `read_list` wants an entry to be written.
+    """How ``read_list`` wants an entry to be written.
 
     Raises:
         ManifestError: It holds a line break.
@@ -154,12 +154,12 @@ def list_entry(entry: str) -> str:
 def iter_csv(
     path: str | Path, comments: bool = False, **dialect
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yields place (``<path>:<line>``) and cells of each row that is not empty.
+    """Yield place (``<path>:<line>``) and cells of each row that is not empty.
 
     Args:
-        path (str | Path): The file.
-        comments (bool): Whether rows that begin with # are none, in front of the first
-            other row.
+        path: The file.
+        comments: Whether rows that begin with # are none, in front of the first other
+            row.
         **dialect: Those of :func:`csv.reader`.
 
     Raises:
@@ -209,7 +209,7 @@ def columns(row: list[str], count: int) -> list[str]:
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Turns a ValueError into a ManifestError that begins with the place."""
+    """Turn a ValueError into a ManifestError that begins with the place."""
     try:
         yield
     except ValueError as error:
@@ -238,11 +238,11 @@ def header(row: list[str]) -> list[str]:
 def iter_table(
     path: str | Path, check: Callable[[list[str]], None]
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields place (``<path>:<line>``) and cells by column of a csv with a header.
+    """Yield place (``<path>:<line>``) and cells by column of a csv with a header.
 
     Args:
-        path (str | Path): The file.
-        check (Callable): Is given the names of the columns; raises ValueError.
+        path: The file.
+        check: Is given the names of the columns; raises ValueError.
 
     Raises:
         ManifestError: The header or a row is wrong; the message names file and line.

@@ -23,13 +23,13 @@ def fitted_size(
     fractions of a pixel are cut off.
 
     Args:
-        height (int): H.
-        width (int): W.
-        short_side (int): Wanted, in pixels.
-        long_side (int, optional): Not to be exceeded; the short side then follows.
+        height: H.
+        width: W.
+        short_side: Wanted, in pixels.
+        long_side: Not to be exceeded; the short side then follows.
 
     Returns:
-        tuple[int, int]: Height and width.
+        Height and width.
     """
     short, long = min(height, width), max(height, width)
     size = short_side, int(short_side * long / short)
@@ -41,16 +41,16 @@ def fitted_size(
 def resize(
     image: np.ndarray, size: Sequence[int], interpolation: str = 'bicubic'
 ) -> np.ndarray:
-    """Scales a picture, with anti-aliasing where it becomes smaller.
+    """Scale a picture, with anti-aliasing where it becomes smaller.
 
     Args:
-        image (np.ndarray): (H, W, 3) uint8.
-        size (Sequence[int]): Height and width wanted, in pixels.
-        interpolation (str): 'bicubic' or 'bilinear'.
+        image: (H, W, 3) uint8.
+        size: Height and width wanted, in pixels.
+        interpolation: 'bicubic' or 'bilinear'.
 
     Returns:
-        np.ndarray: (*size, 3) uint8; the picture itself where it has the size already.
-        Within 1 level of Pillow's, single pixels of noise within 2.
+        (*size, 3) uint8; the picture itself where it has the size already. Within 1
+        level of Pillow's, single pixels of noise within 2.
     """
     if image.shape[:2] == tuple(size):
         return image

@@ -57,7 +57,7 @@ def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:
         labels: Labels of each of N samples.
 
     Returns:
-        Tensor: (N,) float64.
+        (N,) float64.
 
     Raises:
         ConfigError: A sample has no labels, and would never be drawn.
@@ -208,12 +208,12 @@ class ResumableSampler(Sampler):
 
 @DATA_SAMPLERS.register_module()
 class EpochSampler(ResumableSampler):
-    """`ResumableSampler`'s stream an epoch at a time, for training by epochs.
+    """``ResumableSampler``'s stream an epoch at a time, for training by epochs.
 
     Epoch e (from 0) of R ranks begins at position e * R * len(self): the number of
     samples rounded up to a multiple of R, so that all ranks take as many steps. Which
     samples it has, and their seeds, depend on the epoch alone, so a run that is resumed
-    between epochs goes on to the digit. Arguments are those of `ResumableSampler`.
+    between epochs goes on to the digit. Arguments are those of ``ResumableSampler``.
 
     Attributes:
         origin: Position that epoch 0 begins at; other than 0 where the epochs

@@ -230,7 +230,8 @@ def _last_frame(data: bytes) -> bytes:
 
 
 def _frame_end(frame: bytes, size: int) -> int:
-    """Number of the sample behind a frame; `size` is that of the frames in samples."""
+    """Number of the sample behind a frame; ``size`` is that of the frames in
+    samples."""
     more = max(8 - (frame[4] ^ 0xFF).bit_length() - 1, 0)  # as in UTF-8
     number = frame[4] & (0x7F >> more + (more > 0))
     for byte in frame[5 : 5 + more]:

@@ -28,7 +28,7 @@ class _Mixer:
     """Sound of any layout and rate -> mono at one rate; both may change on the way.
 
     Args:
-        rate (int): Of the result in Hz.
+        rate: Of the result in Hz.
     """
 
     def __init__(self, rate: int):
@@ -39,7 +39,7 @@ class _Mixer:
         self.mono = [np.zeros(0, np.float32)]
 
     def add(self, frame: av.AudioFrame) -> None:
-        """Takes a frame; one of another kind begins anew."""
+        """Take a frame; one of another kind begins anew."""
         kind = frame.sample_rate, frame.layout.name, frame.format.name
         if kind != self.kind:
             self._mix()
@@ -49,7 +49,7 @@ class _Mixer:
         self._take(self.resampler.resample(frame))
 
     def pause(self, seconds: float) -> None:
-        """Puts silence behind what has come."""
+        """Put silence behind what has come."""
         self._mix()
         self.mono.append(np.zeros(round(seconds * self.rate), np.float32))
 
@@ -73,15 +73,15 @@ class _Mixer:
 
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Brings a waveform to another rate, as `read_audio` brings that of a file.
+    """Bring a waveform to another rate, as ``read_audio`` brings that of a file.
 
     Args:
-        waveform (np.ndarray): (S,) float32.
-        rate (int): Of the waveform in Hz.
-        new_rate (int): Of the result in Hz.
+        waveform: (S,) float32.
+        rate: Of the waveform in Hz.
+        new_rate: Of the result in Hz.
 
     Returns:
-        np.ndarray: (S * new_rate / rate,) float32.
+        (S * new_rate / rate,) float32.
 
     Raises:
         av.FFmpegError: The rates are too far apart.
@@ -96,13 +96,14 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def _decode_sound(media: Media, start: float, end: float, rate: int):
-    """Decodes from just before `start` to just behind `end`, in s of the file's clock.
+    """Decode from just before ``start`` to just behind ``end``, in s of the file's
+    clock.
 
     Where the file has a gap, so has the result; streams without a container have none.
 
     Returns:
-        tuple: Samples (S,) float32 at `rate`, the time of the first one in s, and the
-        time in s at which decoding ended; no samples when no packet lies in the span.
+        Samples (S,) float32 at ``rate``, the time of the first one in s, and the time
+        in s at which decoding ended; no samples when no packet lies in the span.
     """
     counted = media.container.format.name in UNSTAMPED
     mixer, first, reached = _Mixer(rate), None, 0.0
@@ -129,7 +130,7 @@ def _whole_sound(media: Media, rate: int) -> np.ndarray:
 
 
 def _cut(samples: np.ndarray, first: float, start: float, end: float, rate: int):
-    """Cuts [start, end) out of samples (S,) whose first lies at `first` (s); a track
+    """Cut [start, end) out of samples (S,) whose first lies at ``first`` (s); a track
     that begins late keeps its silence in front."""
     offset = round((first - start) * rate)
     samples = np.pad(samples, (offset, 0)) if offset > 0 else samples[-offset:]
@@ -146,8 +147,8 @@ def _check_sound(samples: np.ndarray) -> None:
 
 
 def _track_end(media: Media, reached: float, start: float, end: float) -> float:
-    """Where the sound ends, of which [start, end) was decoded until `reached`. Times in
-    s of the file's clock.
+    """Where the sound ends, of which [start, end) was decoded until ``reached``. Times
+    in s of the file's clock.
 
     Raises:
         ValueError: It ends before its header says: the file is damaged.
@@ -174,8 +175,8 @@ def _track_end(media: Media, reached: float, start: float, end: float) -> float:
 def read_sound(
     source: Source, start: float, end: float, rate: int
 ) -> np.ndarray | None:
-    """The sound in [start, end), s from the start of the file: (S,) float32 at `rate`,
-    or None where there is none.
+    """The sound in [start, end), s from the start of the file: (S,) float32 at
+    ``rate``, or None where there is none.
 
     Raises:
         ValueError, av.FFmpegError: It can't be decoded, or holds no sound.

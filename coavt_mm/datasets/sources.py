@@ -46,8 +46,8 @@ class ClipSource(ABC):
         """Read the frames on the screen at some times, ascending.
 
         Args:
-            times: In s; some of `stored_times` where these are given.
-            backend: Decoder of files, see `read_frames`.
+            times: In s; some of ``stored_times`` where these are given.
+            backend: Decoder of files, see ``read_frames``.
 
         Returns:
             F arrays (H, W, 3) uint8 RGB, and the times at which they begin.
@@ -95,21 +95,21 @@ class FileSource(ClipSource):
 
     @contextmanager
     def opened(self):
-        """Open it for several readings; only then its `rate` is known."""
+        """Open it for several readings; only then its ``rate`` is known."""
         with kept_open(self.file) as file:
             yield FileSource(file)
 
     @property
     def info(self) -> MediaInfo:
-        """See `probe`."""
+        """See ``probe``."""
         return probe(self.file)
 
     def frames(self, times: Sequence[float], backend: str = 'pyav') -> Frames:
-        """See `read_frames`."""
+        """See ``read_frames``."""
         return read_frames(self.file, times, backend)
 
     def audio(self, start: float, end: float | None, rate: int) -> np.ndarray | None:
-        """See `read_audio`."""
+        """See ``read_audio``."""
         return read_audio(self.file, start, end, rate)
 
 
@@ -186,7 +186,7 @@ class ShardSource(ClipSource):
         return 0.0, self.seconds
 
     def frames(self, times: Sequence[float], backend: str = 'pyav') -> Frames:
-        """Decode the JPEGs of some of `stored_times`."""
+        """Decode the JPEGs of some of ``stored_times``."""
         picks = [self.stored_times.index(time) for time in times]
         images = [decode_jpeg(self._member(f'{pick:02d}.jpg')) for pick in picks]
         return images, [self.stored_times[pick] for pick in picks]

@@ -72,11 +72,11 @@ def read_stills(
     """The pictures on the screen at the given times.
 
     Args:
-        source (str | Path | bytes): The file, or its content.
-        times (Sequence[float]): Times in s, ascending.
+        source: The file, or its content.
+        times: Times in s, ascending.
 
     Returns:
-        tuple: F arrays (H, W, 3) uint8 RGB, and the times in s at which they begin.
+        F arrays (H, W, 3) uint8 RGB, and the times in s at which they begin.
 
     Raises:
         OSError, ValueError: It can't be read, or is too large.

@@ -71,7 +71,7 @@ def checked_tokenizer(text: Any) -> str:
         text: JSON, as ``serialise_tokenizer`` writes it.
 
     Returns:
-        str: The same, with nothing in it that was not looked at.
+        The same, with nothing in it that was not looked at.
 
     Raises:
         CheckpointError: The message says what is foreign or damaged.

@@ -25,7 +25,7 @@ def serialise_tokenizer(name_or_path: str) -> str:
     """The whole tokenizer as JSON: rules, word pieces and [DEC].
 
     Args:
-        name_or_path (str): As of :func:`build_tokenizer`.
+        name_or_path: As of :func:`build_tokenizer`.
     """
     rules = json.loads(build_tokenizer(name_or_path).backend_tokenizer.to_str())
     # what the latest call left behind, no property of the tokenizer
@@ -37,10 +37,10 @@ def store_tokenizer(text: str) -> str:
     """Make a serialised tokenizer known to this process.
 
     Args:
-        text (str): From :func:`serialise_tokenizer`; data, nothing of it is executed.
+        text: From :func:`serialise_tokenizer`; data, nothing of it is executed.
 
     Returns:
-        str: A name for :func:`build_tokenizer`, made of the content.
+        A name for :func:`build_tokenizer`, made of the content.
     """
     name = STORED + hashlib.sha256(text.encode('utf-8')).hexdigest()[:16]
     _stored[name] = text
@@ -62,11 +62,10 @@ def _from_text(name: str) -> PreTrainedTokenizerFast:
 
 
 def _from_vocabulary(path: Path) -> PreTrainedTokenizerFast:
-    """Reads an uncased WordPiece vocabulary, one piece a line.
+    """Read an uncased WordPiece vocabulary, one piece a line.
 
-    Built on `tokenizers` itself, since the arguments of transformers' BertTokenizerFast
-    differ between its releases 4 and 5.
-    """
+    Built on ``tokenizers`` itself, since the arguments of transformers'
+    BertTokenizerFast differ between its releases 4 and 5."""
     pieces = set(path.read_text(encoding='utf-8').splitlines())
     missing = [token for token in SPECIAL_TOKENS.values() if token not in pieces]
     if missing:
@@ -110,16 +109,16 @@ def _from_pretrained(name_or_path: str) -> PreTrainedTokenizerBase:
 @TOKENIZERS.register_module('WordPieces')
 @cache
 def build_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    """Builds a BERT tokenizer with BLIP-2's [DEC] as its `bos_token`.
+    """Build a BERT tokenizer with BLIP-2's [DEC] as its ``bos_token``.
 
     A vocabulary that has [DEC] already keeps its ids; otherwise it gets the next free
     id, so the model's table needs ``len(tokenizer)`` rows.
 
     Args:
-        name_or_path (str): Local directory, vocabulary file, or hub id.
+        name_or_path: Local directory, vocabulary file, or hub id.
 
     Returns:
-        PreTrainedTokenizerBase: The tokenizer, the same object for the same name.
+        The tokenizer, the same object for the same name.
 
     Raises:
         DatasetMissingError: Nothing is there and the hub can't be reached.
@@ -142,7 +141,7 @@ def build_rules(name_or_path: str) -> Tokenizer:
     threads and of models with another length.
 
     Args:
-        name_or_path (str): As of :func:`build_tokenizer`.
+        name_or_path: As of :func:`build_tokenizer`.
     """
     rules = copy.deepcopy(build_tokenizer(name_or_path).backend_tokenizer)
     rules.no_truncation()
@@ -169,9 +168,9 @@ def encode_text(rules: Tokenizer, text: str, max_tokens: int) -> list[int]:
     [SEP], as transformers does with ``truncation=True``. Safe in threads.
 
     Args:
-        rules (Tokenizer): From :func:`build_rules`.
-        text (str): Any text.
-        max_tokens (int): Longest text in tokens, [CLS] and [SEP] included.
+        rules: From :func:`build_rules`.
+        text: Any text.
+        max_tokens: Longest text in tokens, [CLS] and [SEP] included.
     """
     words = rules.encode(text, add_special_tokens=False)
     words.truncate(max_tokens - rules.num_special_tokens_to_add(is_pair=False))

@@ -51,7 +51,7 @@ BOUND_DATA = 'data/sounding_shapes_bound'
 
 
 class MemoryWatch(threading.Thread):
-    """Keeps the largest memory of this process and all its children, in MB.
+    """Keep the largest memory of this process and all its children, in MB.
 
     Shared pages are divided among those that share them (PSS), so that forked data
     workers are not counted twice.

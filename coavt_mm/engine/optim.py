@@ -82,7 +82,7 @@ class EpochCosineLR(LRSchedulerMixin, _ParamScheduler):
     Args:
         optimizer: Whose rates are set.
         iters_per_epoch: Iterations that count as an epoch.
-        epochs: The rate would reach `eta_min` at their end; what runs on keeps
+        epochs: The rate would reach ``eta_min`` at their end; what runs on keeps
             the last epoch's.
         warmup_iters: Iterations that the warm-up would take.
         start_factor: Rate at the start, as a share of the optimiser's.

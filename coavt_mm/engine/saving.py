@@ -43,8 +43,8 @@ class CheckpointHook(_CheckpointHook):
         """Keep the checkpoint if it is the best so far.
 
         Args:
-            runner (Runner): The runner of the training process.
-            metrics (dict): Name of a metric -> value.
+            runner: The runner of the training process.
+            metrics: Name of a metric -> value.
         """
         named = {*self.key_indicators} - {'auto'} if self.save_best else set()
         missing = sorted(named - metrics.keys())
@@ -93,7 +93,7 @@ class ResumeHook(Hook):
         """Compare batch size and processes, see :func:`.loops.compare_batches`.
 
         Args:
-            runner (Runner): The runner.
+            runner: The runner.
         """
         compare_batches(runner)
 
@@ -101,8 +101,8 @@ class ResumeHook(Hook):
         """Look for what a resumed run goes on with.
 
         Args:
-            runner (Runner): The runner.
-            checkpoint (dict): The checkpoint that was read.
+            runner: The runner.
+            checkpoint: The checkpoint that was read.
 
         Raises:
             CheckpointError: It does not say how far the run had come, that is further

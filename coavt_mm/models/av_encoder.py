@@ -20,10 +20,10 @@ class PatchEmbed(nn.Module):
     """Patches -> tokens, plus fixed positions and a learned modality vector.
 
     Args:
-        in_channels (int): 1 for a spectrogram, 3 for a picture.
-        size (tuple[int, int]): Height and width of the input.
-        patch_size (int): Side of a square patch.
-        embed_dims (int): Width D.
+        in_channels: 1 for a spectrogram, 3 for a picture.
+        size: Height and width of the input.
+        patch_size: Side of a square patch.
+        embed_dims: Width D.
     """
 
     def __init__(
@@ -91,25 +91,22 @@ class JointAVEncoder(BaseModule):
     width, N_a / N_v / N_av tokens, D width.
 
     Args:
-        embed_dims (int): Width D. Defaults to 768.
-        num_heads (int): Attention heads. Defaults to 12.
-        depths (Sequence[int]): Audio, visual and joint layers. Defaults to
-            (11, 11, 1).
-        mlp_ratio (float): Width of the MLP over D. Defaults to 4.
-        spec_size (Sequence[int]): Spectrogram frames (10 ms each) and mel bins.
-            Defaults to (1024, 128).
-        img_size (int): Side of the square picture, in pixels. Defaults to 224.
-        patch_size (int): Side of a patch, in pixels, frames and mel bins. Defaults
-            to 16.
-        mask_ratio (Sequence[float]): Shares of the audio and of the visual tokens that
-            are dropped at random in training, to save time and memory. Defaults to
-            (0, 0).
-        with_cp (bool): Recompute activations in the backward pass instead of
-            keeping them. Defaults to False.
+        embed_dims: Width D. Defaults to 768.
+        num_heads: Attention heads. Defaults to 12.
+        depths: Audio, visual and joint layers. Defaults to (11, 11, 1).
+        mlp_ratio: Width of the MLP over D. Defaults to 4.
+        spec_size: Spectrogram frames (10 ms each) and mel bins. Defaults to (1024,
+            128).
+        img_size: Side of the square picture, in pixels. Defaults to 224.
+        patch_size: Side of a patch, in pixels, frames and mel bins. Defaults to 16.
+        mask_ratio: Shares of the audio and of the visual tokens that are dropped at
+            random in training, to save time and memory. Defaults to (0, 0).
+        with_cp: Recompute activations in the backward pass instead of keeping them.
+            Defaults to False.
         one_pass: Takes :class:`OnePassAVEncoder`, as this option did in the release
             before.
         as_tuple: Takes :class:`JointAVBackbone`, likewise.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        init_cfg: mmengine's initialisation config.
     """
 
     one_pass = False
@@ -243,12 +240,12 @@ class JointAVEncoder(BaseModule):
         """One modality, once under its own norms and once under the joint norms.
 
         Args:
-            stream (str): 'A' or 'V'.
-            spectrogram (Tensor, optional): (B, L, M), for 'A'.
-            frames (Tensor, optional): (B, 3, H, W), for 'V'.
+            stream: 'A' or 'V'.
+            spectrogram: (B, L, M), for 'A'.
+            frames: (B, 3, H, W), for 'V'.
 
         Returns:
-            tuple[Tensor, Tensor]: Two times (B, N, D).
+            Two times (B, N, D).
         """
         if stream == 'A':
             trunk = self._audio_trunk(spectrogram)

@@ -22,13 +22,13 @@ class ClassificationHead(BaseModule):
     """LayerNorm and a linear layer on a pooled feature, with its loss.
 
     Args:
-        num_classes (int): Classes.
-        embed_dims (int): Width D. Defaults to 768.
-        loss (str): 'bce' for any number of labels a clip, 'ce' for soft
-            cross-entropy over classes. Defaults to 'bce'.
-        label_smoothing (float): Share of the target that is spread over all classes:
-            (1 - s) * target + s / num_classes, for both losses. Defaults to 0.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        num_classes: Classes.
+        embed_dims: Width D. Defaults to 768.
+        loss: 'bce' for any number of labels a clip, 'ce' for soft cross-entropy over
+            classes. Defaults to 'bce'.
+        label_smoothing: Share of the target that is spread over all classes: (1 - s) *
+            target + s / num_classes, for both losses. Defaults to 0.
+        init_cfg: mmengine's initialisation config.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class ClassificationHead(BaseModule):
         """Mean loss over the clips that count.
 
         Args:
-            logits (Tensor): (B, classes).
-            target (Tensor): (B, classes) in [0, 1].
-            valid (Tensor): (B,) bool.
+            logits: (B, classes).
+            target: (B, classes) in [0, 1].
+            valid: (B,) bool.
 
         Returns:
-            Tensor: Scalar.
+            Scalar.
         """
         smooth = self.label_smoothing
         target = (1 - smooth) * target + smooth / self.num_classes
@@ -113,23 +113,20 @@ class CoAVTClassifier(BaseModel):
     Letters: B clips, F frames a clip, L spectrogram frames, M mel bins, D width.
 
     Args:
-        backbone (dict | nn.Module): A ``JointAVEncoder``.
-        head (dict | nn.Module): A ``ClassificationHead``.
-        query_encoder (dict | nn.Module, optional): A ``QueryEncoder`` whose queries
-            read the tokens; the head then gets the mean query output. Default: the
-            mean token.
-        frozen (bool): A linear probe: everything below the head stays as loaded and in
-            eval mode (no gradient, no dropout, no token masking). Defaults to False.
-        stream (str): What is trained and tested on: 'AV', 'A' or 'V'. Defaults to
-            'AV'.
-        test_cfg (dict, optional): ``stream`` to test on, None for the trained one,
-            another for a model that lacks a modality at test; ``missing``, what an
-            AV-trained model does with one modality: 'average' (default), the mean of
-            the pooled tokens under the joint norms and under the modality's own norms
-            goes into the head, or 'own', the modality's own norms alone. Both are
-            CAV-MAE's.
-        data_preprocessor (dict | nn.Module, optional): Its config.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        backbone: A ``JointAVEncoder``.
+        head: A ``ClassificationHead``.
+        query_encoder: A ``QueryEncoder`` whose queries read the tokens; the head then
+            gets the mean query output. Default: the mean token.
+        frozen: A linear probe: everything below the head stays as loaded and in eval
+            mode (no gradient, no dropout, no token masking). Defaults to False.
+        stream: What is trained and tested on: 'AV', 'A' or 'V'. Defaults to 'AV'.
+        test_cfg: ``stream`` to test on, None for the trained one, another for a model
+            that lacks a modality at test; ``missing``, what an AV-trained model does
+            with one modality: 'average' (default), the mean of the pooled tokens under
+            the joint norms and under the modality's own norms goes into the head, or
+            'own', the modality's own norms alone. Both are CAV-MAE's.
+        data_preprocessor: Its config.
+        init_cfg: mmengine's initialisation config.
     """
 
     def __init__(
@@ -188,12 +185,12 @@ class CoAVTClassifier(BaseModel):
         """Pooled feature of one stream.
 
         Args:
-            stream (str): 'AV', 'A' or 'V'.
-            spectrogram (Tensor, optional): (B, L, M) normalised log-mel.
-            frames (Tensor, optional): (B * F, 3, H, W) normalised RGB.
+            stream: 'AV', 'A' or 'V'.
+            spectrogram: (B, L, M) normalised log-mel.
+            frames: (B * F, 3, H, W) normalised RGB.
 
         Returns:
-            Tensor: (B * F, D); (B, D) for 'A'.
+            (B * F, D); (B, D) for 'A'.
         """
         return self.pool(self.backbone(spectrogram, frames, [stream])[stream])
 
@@ -233,13 +230,13 @@ class CoAVTClassifier(BaseModel):
         """Classification loss; clips that lack a modality of the stream don't count.
 
         Args:
-            inputs (dict): The preprocessor's output: ``spectrogram`` (B, L, M),
-                ``frames`` (B, 1, 3, H, W), ``has_audio``, ``has_visual`` (B,); after
-                mixup ``mix_partner`` and ``mix_share`` (B,).
-            data_samples (list[BaseDataElement]): With ``gt_label`` or ``gt_score``.
+            inputs: The preprocessor's output: ``spectrogram`` (B, L, M), ``frames`` (B,
+                1, 3, H, W), ``has_audio``, ``has_visual`` (B,); after mixup
+                ``mix_partner`` and ``mix_share`` (B,).
+            data_samples: With ``gt_label`` or ``gt_score``.
 
         Returns:
-            dict[str, Tensor]: ``loss_cls``.
+            ``loss_cls``.
         """
         spectrogram, frames = self.backbone.training_inputs(inputs)
         logits = self.head(self.features(self.stream, spectrogram, frames))

@@ -147,12 +147,12 @@ class CoAVT(BaseModel):
         """Matching logits of pairs.
 
         Args:
-            tokens (Tensor): (P, N, D) audio-visual tokens.
-            input_ids (Tensor): (P, T).
-            attention_mask (Tensor): (P, T).
+            tokens: (P, N, D) audio-visual tokens.
+            input_ids: (P, T).
+            attention_mask: (P, T).
 
         Returns:
-            Tensor: (P, 2); column 1 is 'they match'.
+            (P, 2); column 1 is 'they match'.
         """
         return self.match_context(
             self.project_context(tokens), input_ids, attention_mask
@@ -233,11 +233,11 @@ class CoAVT(BaseModel):
         """Tokens and query features of every stream that the batch has.
 
         Args:
-            inputs (dict): The preprocessor's output; frames (B, F, 3, H, W).
+            inputs: The preprocessor's output; frames (B, F, 3, H, W).
 
         Returns:
-            dict: ``tokens`` and, with a contrastive head, ``clip_feats``: stream ->
-            (B, F, N, D) and (B, F, Q, E). F is 1 for stream A.
+            ``tokens`` and, with a contrastive head, ``clip_feats``: stream -> (B, F, N,
+            D) and (B, F, Q, E). F is 1 for stream A.
         """
         frames = inputs.get('frames')
         if frames is not None:
@@ -259,15 +259,15 @@ class CoAVT(BaseModel):
         """Features of clips and captions, and captions if ``test_cfg`` asks.
 
         Args:
-            inputs (dict): The preprocessor's output; each clip may have any number
-                of captions, 0 included.
-            data_samples (list[BaseDataElement]): One a clip.
+            inputs: The preprocessor's output; each clip may have any number of
+                captions, 0 included.
+            data_samples: One a clip.
 
         Returns:
-            list[BaseDataElement]: The samples, with ``clip_feats`` (stream ->
-            (F, Q, E)), ``token_feats`` (stream -> (F, D), the mean token),
-            ``caption_feats`` (C, E), ``caption_ids`` (C tensors), and
-            on demand ``tokens`` (F, N_av, D) and ``pred_caption`` (name -> str).
+            The samples, with ``clip_feats`` (stream -> (F, Q, E)), ``token_feats``
+            (stream -> (F, D), the mean token), ``caption_feats`` (C, E),
+            ``caption_ids`` (C tensors), and on demand ``tokens`` (F, N_av, D) and
+            ``pred_caption`` (name -> str).
         """
         extracted = self.extract(inputs)
         has = available(inputs['has_audio'], inputs['has_visual'])
@@ -333,13 +333,12 @@ class CoAVT(BaseModel):
         """Write a caption for each clip.
 
         Args:
-            tokens (Tensor): (B, N, D) audio-visual tokens.
-            clip_keys (list[int], optional): See
-                :func:`coavt_mm.models.generation.generate`.
+            tokens: (B, N, D) audio-visual tokens.
+            clip_keys: See :func:`coavt_mm.models.generation.generate`.
             options: Arguments of :class:`coavt_mm.models.generation.Decoding`.
 
         Returns:
-            list[str]: B captions.
+            B captions.
         """
         if self.lm_head is None:
             raise ConfigError('this model has no lm_head to write captions with')

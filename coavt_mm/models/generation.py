@@ -32,20 +32,20 @@ class Decoding:
     ``generate()``, with its ``early_stopping=False``.
 
     Args:
-        num_beams (int): Hypotheses kept for each clip; 1 is greedy. Defaults to 1.
+        num_beams: Hypotheses kept for each clip; 1 is greedy. Defaults to 1.
         max_new_tokens: Tokens written at most, the end token is one; a caption that
             has not ended by then is cut off.
-        min_new_tokens (int): No end before so many tokens. Defaults to 1.
-        length_penalty (float): A finished beam's log-probability is divided by
-            length ** length_penalty, where the end token counts; above 0 favours long
-            captions. Defaults to 1.
-        repetition_penalty (float): Scores of tokens written already are divided by it
-            if positive and multiplied if negative (CTRL); 1 switches it off. Scores
-            are logits, with beams log-probabilities. Defaults to 1.
-        top_p (float, optional): Draw each token from the fewest most probable ones
-            whose probabilities sum up to this (nucleus sampling). Default: don't draw.
-        temperature (float): Of the draw; divides logits. Defaults to 1.
-        seed (int): Of the draw. Defaults to 0.
+        min_new_tokens: No end before so many tokens. Defaults to 1.
+        length_penalty: A finished beam's log-probability is divided by length **
+            length_penalty, where the end token counts; above 0 favours long captions.
+            Defaults to 1.
+        repetition_penalty: Scores of tokens written already are divided by it if
+            positive and multiplied if negative (CTRL); 1 switches it off. Scores are
+            logits, with beams log-probabilities. Defaults to 1.
+        top_p: Draw each token from the fewest most probable ones whose probabilities
+            sum up to this (nucleus sampling). Default: don't draw.
+        temperature: Of the draw; divides logits. Defaults to 1.
+        seed: Of the draw. Defaults to 0.
 
     Raises:
         ConfigError: If a value, or the combination, makes no sense.
@@ -130,16 +130,15 @@ def generate(
     """Write one caption a clip.
 
     Args:
-        query_encoder (QueryEncoder): Decodes text.
-        lm_head (LanguageModelingHead): Scores the next token.
-        state (QueryState): Query outputs of B clips.
-        clip_keys (sequence of int, optional): B numbers from 0 on, on which, with the
-            seed, the draws of each clip depend; its place in a batch then doesn't
-            matter. Defaults to 0 ... B - 1.
+        query_encoder: Decodes text.
+        lm_head: Scores the next token.
+        state: Query outputs of B clips.
+        clip_keys: B numbers from 0 on, on which, with the seed, the draws of each clip
+            depend; its place in a batch then doesn't matter. Defaults to 0 ... B - 1.
         options: Arguments of :class:`Decoding`.
 
     Returns:
-        list[list[int]]: Token ids of B captions, without [DEC] and end token.
+        Token ids of B captions, without [DEC] and end token.
     """
     decoding = Decoding(**current_names('decoding', options, OLD_NAMES))
     batch, device = state.hidden.shape[0], state.hidden.device
@@ -263,10 +262,10 @@ class _Beams:
         """Extend every beam by one token.
 
         Args:
-            logits (Tensor): (B * K, vocab).
+            logits: (B * K, vocab).
 
         Returns:
-            Tensor: (B * K,) the row that each beam came from.
+            (B * K,) the row that each beam came from.
         """
         vocab = logits.shape[-1]
         log_probs = self.process(self.ids.flatten(0, 1), logits.log_softmax(-1))

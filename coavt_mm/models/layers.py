@@ -75,12 +75,12 @@ def sincos_table(embed_dims: int, rows: int, cols: int) -> Tensor:
     half holds all sines, then all cosines.
 
     Args:
-        embed_dims (int): Width D, a multiple of 4.
-        rows (int): Height of the grid, in patches.
-        cols (int): Width of the grid, in patches.
+        embed_dims: Width D, a multiple of 4.
+        rows: Height of the grid, in patches.
+        cols: Width of the grid, in patches.
 
     Returns:
-        Tensor: (rows * cols, D), row-major.
+        (rows * cols, D), row-major.
     """
     if embed_dims % 4:
         raise ConfigError(f'embed_dims must be a multiple of 4, not {embed_dims}')
@@ -99,8 +99,8 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention with one fused projection (ViT).
 
     Args:
-        embed_dims (int): Width D.
-        num_heads (int): Number of heads.
+        embed_dims: Width D.
+        num_heads: Number of heads.
     """
 
     def __init__(self, embed_dims: int, num_heads: int):
@@ -124,10 +124,10 @@ class EncoderBlock(nn.Module):
     norms are not (CAV-MAE's joint layer).
 
     Args:
-        embed_dims (int): Width D.
-        num_heads (int): Number of heads.
-        mlp_ratio (float): Width of the MLP over D.
-        streams (Sequence[str]): Streams that may run through this block.
+        embed_dims: Width D.
+        num_heads: Number of heads.
+        mlp_ratio: Width of the MLP over D.
+        streams: Streams that may run through this block.
     """
 
     def __init__(
@@ -163,10 +163,10 @@ def gather_with_grad(x: Tensor) -> Tensor:
     """Concatenate a tensor of all ranks, keeping the gradient exact.
 
     Args:
-        x (Tensor): (B, ...), of one shape on every rank.
+        x: (B, ...), of one shape on every rank.
 
     Returns:
-        Tensor: (W * B, ...) in rank order; ``x`` itself in a single process.
+        (W * B, ...) in rank order; ``x`` itself in a single process.
     """
     if get_world_size() == 1:
         return x
@@ -185,11 +185,11 @@ def gather_padded(x: Tensor, value: int = 0) -> Tensor:
     """Gather integer tensors (B, T) whose T differs between ranks.
 
     Args:
-        x (Tensor): (B, T).
-        value (int): What the shorter ones are padded with.
+        x: (B, T).
+        value: What the shorter ones are padded with.
 
     Returns:
-        Tensor: (W * B, largest T).
+        (W * B, largest T).
     """
     if get_world_size() == 1:
         return x
@@ -205,13 +205,13 @@ def global_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     mean per rank, averaged by DDP, would weigh them wrongly.
 
     Args:
-        values (Tensor): Values of this rank, any shape.
+        values: Values of this rank, any shape.
         weight: Same shape, bool or float: how much each value counts. All the same
             when not given.
 
     Returns:
-        Tensor: Scalar whose average over ranks is the weighted mean of all values.
-        Zero, with a gradient path, where nothing counts.
+        Scalar whose average over ranks is the weighted mean of all values. Zero, with a
+        gradient path, where nothing counts.
     """
     weight = torch.ones_like(values) if weight is None else weight.to(values.dtype)
     count = weight.sum()
@@ -229,12 +229,12 @@ def draw_negatives(
     """Draw one hard negative a row, with softmax(similarity) as probabilities.
 
     Args:
-        similarity (Tensor | None): (B, W * B) logits; None draws evenly.
-        allowed (Tensor): (B, W * B) bool; columns that may be drawn.
+        similarity: (B, W * B) logits; None draws evenly.
+        allowed: (B, W * B) bool; columns that may be drawn.
 
     Returns:
-        tuple: Index of the drawn column (B,), and whether the row had a column
-        to draw from (B,) bool (its index is 0 otherwise).
+        Index of the drawn column (B,), and whether the row had a column to draw from
+        (B,) bool (its index is 0 otherwise).
     """
     found = allowed.any(1)
     logits = torch.zeros_like(allowed, dtype=torch.float32)

@@ -14,11 +14,11 @@ class LogMel(nn.Module):
     logarithm of a power spectrum, and mmengine runs the preprocessor inside autocast.
 
     Args:
-        sample_rate (int): Rate of the waveform in Hz.
-        num_mel_bins (int): Number of bins.
-        frame_length (float): Length of the window in ms.
-        frame_shift (float): Hop in ms.
-        low_freq (float): Lower edge of the first bin in Hz.
+        sample_rate: Rate of the waveform in Hz.
+        num_mel_bins: Number of bins.
+        frame_length: Length of the window in ms.
+        frame_shift: Hop in ms.
+        low_freq: Lower edge of the first bin in Hz.
     """
 
     preemphasis = 0.97  # Kaldi's default
@@ -50,23 +50,23 @@ class LogMel(nn.Module):
         """Number of whole windows in waveforms of the given lengths.
 
         Args:
-            samples (Tensor): (B,) int64 lengths in samples.
+            samples: (B,) int64 lengths in samples.
 
         Returns:
-            Tensor: (B,) int64.
+            (B,) int64.
         """
         whole = torch.div(samples - self.window_size, self.hop, rounding_mode='floor')
         return (whole + 1).clamp(min=0)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Computes the log-mel energies.
+        """Compute the log-mel energies.
 
         Args:
-            waveform (Tensor): (B, S).
+            waveform: (B, S).
 
         Returns:
-            Tensor: (B, L, M) float32, natural logarithm; L = 0 when S is shorter than
-            one window.
+            (B, L, M) float32, natural logarithm; L = 0 when S is shorter than one
+            window.
         """
         with torch.autocast(waveform.device.type, enabled=False):
             if waveform.shape[1] < self.window_size:

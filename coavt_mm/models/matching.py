@@ -44,7 +44,7 @@ class MatchingPairs(NamedTuple):
 
 @MODELS.register_module()
 class MatchingHead(LossHead):
-    """Does the text belong to the clip? Two logits per query, averaged (BLIP-2).
+    """Do the text belong to the clip? Two logits per query, averaged (BLIP-2).
 
     Args:
         embed_dims: Width D of the query outputs. In a CoAVT the query encoder's

@@ -10,9 +10,9 @@ class Mix(NamedTuple):
     """Who is mixed with whom.
 
     Attributes:
-        partner (Tensor): (B,) int64, index of the other clip; its own where a clip
-            stays as it is.
-        share (Tensor): (B,) float32, the clip's own share; the partner has the rest.
+        partner: (B,) int64, index of the other clip; its own where a clip stays as it
+            is.
+        share: (B,) float32, the clip's own share; the partner has the rest.
     """
 
     partner: Tensor
@@ -32,12 +32,12 @@ def draw_mix(kind: Tensor, probability: float, alpha: float) -> Mix:
     that is alone of its kind is not mixed.
 
     Args:
-        kind (Tensor): (B,) int64, the same number for clips with the same modalities.
-        probability (float): Of a clip's being mixed.
-        alpha (float): Shares are drawn from Beta(alpha, alpha).
+        kind: (B,) int64, the same number for clips with the same modalities.
+        probability: Of a clip's being mixed.
+        alpha: Shares are drawn from Beta(alpha, alpha).
 
     Returns:
-        Mix: On the device of ``kind``.
+        On the device of ``kind``.
     """
     batch, device = len(kind), kind.device
     own = torch.arange(batch, device=device)

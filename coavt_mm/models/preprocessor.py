@@ -31,31 +31,31 @@ def stable_key(text: str) -> int:
 
 
 def caption_key(text: str) -> int:
-    """`stable_key` of a caption, whatever its case and spaces."""
+    """``stable_key`` of a caption, whatever its case and spaces."""
     return stable_key(normalise(text))
 
 
 @MODELS.register_module()
 class AVTDataPreprocessor(BaseDataPreprocessor):
-    """Computes spectrograms, normalises, augments, pads and stacks.
+    """Compute spectrograms, normalises, augments, pads and stacks.
 
     The spectrogram goes CAV-MAE's way: the waveform loses its mean, the log-mel is
-    padded with 0 or cropped to `spec_frames`, in training masked with 0, normalised,
+    padded with 0 or cropped to ``spec_frames``, in training masked with 0, normalised,
     and in training given noise and a circular shift in time.
 
     Args:
-        frame_mean, frame_std (Sequence[float]): RGB statistics, 0 to 255.
-        spec_frames (int): Length of the spectrogram in frames of 10 ms.
-        spec_mean, spec_std (float): Statistics of the log-mel energies.
-        spec_divisor (float): The spectrogram is divided by `spec_divisor * spec_std`;
-            some projects take 2.
-        logmel (dict, optional): Arguments of `LogMel`, such as num_mel_bins.
-        augment (dict, optional): In training, for each clip: `freq_mask` (widest mask
-            in bins), `time_mask` (in frames), `noise` (largest amplitude of additive
-            uniform noise in normalised units; CAV-MAE 0.1), `time_roll` (largest
-            circular shift in frames). All 0 when not given.
-        pad_token_id (int): Id that captions are padded with.
-        non_blocking (bool): Copy to the device without waiting.
+        frame_mean, frame_std: RGB statistics, 0 to 255.
+        spec_frames: Length of the spectrogram in frames of 10 ms.
+        spec_mean, spec_std: Statistics of the log-mel energies.
+        spec_divisor: The spectrogram is divided by ``spec_divisor * spec_std``; some
+            projects take 2.
+        logmel: Arguments of ``LogMel``, such as num_mel_bins.
+        augment: In training, for each clip: ``freq_mask`` (widest mask in bins),
+            ``time_mask`` (in frames), ``noise`` (largest amplitude of additive uniform
+            noise in normalised units; CAV-MAE 0.1), ``time_roll`` (largest circular
+            shift in frames). All 0 when not given.
+        pad_token_id: Id that captions are padded with.
+        non_blocking: Copy to the device without waiting.
     """
 
     def __init__(
@@ -96,21 +96,21 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
             self.register_buffer(name, values, persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Makes a batch.
+        """Make a batch.
 
         Args:
-            data (dict): Packed samples (see `PackAVTInputs`), collated by mmengine's
+            data: Packed samples (see ``PackAVTInputs``), collated by mmengine's
                 pseudo_collate: lists of B entries.
-            training (bool): Whether to augment.
+            training: Whether to augment.
 
         Returns:
-            dict: `data_samples` (list of B) and `inputs`: frames (B, F, 3, H, W) when
-            a clip has a picture, spectrogram (B, L, M) when one has sound, has_audio
-            and has_visual (B,) bool, clip_key (B,) int64; where there is text also
-            input_ids and attention_mask (P, T) int64, caption_clip and caption_key
-            (P,) int64, caption_streams (P, 3) bool for AV, A, V; after mixup
-            mix_partner (B,) int64 and mix_share (B,), for the targets. Rows without a
-            modality are filled with zeros and flagged.
+            ``data_samples`` (list of B) and ``inputs``: frames (B, F, 3, H, W) when a
+            clip has a picture, spectrogram (B, L, M) when one has sound, has_audio and
+            has_visual (B,) bool, clip_key (B,) int64; where there is text also
+            input_ids and attention_mask (P, T) int64, caption_clip and caption_key (P,)
+            int64, caption_streams (P, 3) bool for AV, A, V; after mixup mix_partner
+            (B,) int64 and mix_share (B,), for the targets. Rows without a modality are
+            filled with zeros and flagged.
         """
         data = self.cast_data(data)
         packed, samples = data['inputs'], data['data_samples']
@@ -206,7 +206,7 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         return dict(has_audio=valid > 0, spectrogram=spectrogram)
 
     def _fit(self, spectrogram: Tensor, valid: Tensor) -> Tensor:
-        """Crops or pads (B, *, M) to (B, L, M); frames from `valid` (B,) on are 0."""
+        """Crop or pad (B, *, M) to (B, L, M); frames from ``valid`` (B,) on are 0."""
         extra = self.spec_frames - spectrogram.shape[1]
         spectrogram = torch.nn.functional.pad(spectrogram, (0, 0, 0, extra))
         frames = torch.arange(self.spec_frames, device=spectrogram.device)

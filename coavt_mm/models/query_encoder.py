@@ -19,11 +19,11 @@ class QueryState(NamedTuple):
     """What the query pass leaves for the losses.
 
     Attributes:
-        hidden (Tensor): (B, Q, D) query outputs.
-        self_kv (list[KeyValue]): Queries' self-attention keys and values a layer,
-            which the language model attends to.
-        context (list[KeyValue | None]): Cross-attention keys and values of the
-            audio-visual tokens a layer (None where a layer has no cross-attention).
+        hidden: (B, Q, D) query outputs.
+        self_kv: Queries' self-attention keys and values a layer, which the language
+            model attends to.
+        context: Cross-attention keys and values of the audio-visual tokens a layer
+            (None where a layer has no cross-attention).
     """
 
     hidden: Tensor
@@ -35,10 +35,10 @@ class PostNormAttention(nn.Module):
     """BERT's attention: residual, then LayerNorm.
 
     Args:
-        embed_dims (int): Width D of the queries.
-        num_heads (int): Number of heads.
-        kv_dims (int): Width of what is attended to.
-        dropout (float): On attention weights and output.
+        embed_dims: Width D of the queries.
+        num_heads: Number of heads.
+        kv_dims: Width of what is attended to.
+        dropout: On attention weights and output.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, kv_dims: int, dropout: float):
@@ -58,13 +58,13 @@ class PostNormAttention(nn.Module):
         """Attend from x (B, N, D) to kv.
 
         Args:
-            x (Tensor): (B, N, D).
-            kv (KeyValue): Keys and values over N_kv positions.
-            mask (Tensor, optional): bool, broadcastable to (B, heads, N, N_kv);
-                True where attention is allowed.
+            x: (B, N, D).
+            kv: Keys and values over N_kv positions.
+            mask: bool, broadcastable to (B, heads, N, N_kv); True where attention is
+                allowed.
 
         Returns:
-            Tensor: (B, N, D).
+            (B, N, D).
         """
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(
@@ -77,7 +77,7 @@ class PostNormAttention(nn.Module):
         """Attention weights of x (B, N, D), which ``forward`` doesn't keep.
 
         Returns:
-            Tensor: (B, heads, N, N_kv), each row sums to 1.
+            (B, heads, N, N_kv), each row sums to 1.
         """
         query, key = self._heads(self.query(x)), kv[0]
         return (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
@@ -106,12 +106,12 @@ class QueryLayer(nn.Module):
     """Shared self-attention, cross-attention of the queries, own feed-forwards.
 
     Args:
-        embed_dims (int): Width D.
-        num_heads (int): Number of heads.
-        hidden_dims (int): Width of the feed-forward layers.
-        context_dims (int | None): Width of the audio-visual tokens; None for a
-            layer without cross-attention.
-        dropout (float): Dropout rate.
+        embed_dims: Width D.
+        num_heads: Number of heads.
+        hidden_dims: Width of the feed-forward layers.
+        context_dims: Width of the audio-visual tokens; None for a layer without
+            cross-attention.
+        dropout: Dropout rate.
     """
 
     def __init__(
@@ -144,17 +144,17 @@ class QueryLayer(nn.Module):
         """Run [queries; text], either of which may be empty.
 
         Args:
-            x (Tensor): (B, Q + T, D), queries first.
-            num_queries (int): Q, 0 for text alone.
-            context (KeyValue, optional): Keys and values of the AV tokens.
-            mask (Tensor, optional): bool self-attention mask.
-            past (KeyValue, optional): Self-attention keys and values put in front.
-            queries_only (bool): Whether the text is only seen by the queries and not
-                updated itself, as a last layer may do. Defaults to False.
+            x: (B, Q + T, D), queries first.
+            num_queries: Q, 0 for text alone.
+            context: Keys and values of the AV tokens.
+            mask: bool self-attention mask.
+            past: Self-attention keys and values put in front.
+            queries_only: Whether the text is only seen by the queries and not updated
+                itself, as a last layer may do. Defaults to False.
 
         Returns:
-            tuple: (B, Q + T, D), or (B, Q, D) with ``queries_only``, and the
-            self-attention keys and values used.
+            (B, Q + T, D), or (B, Q, D) with ``queries_only``, and the self-attention
+            keys and values used.
         """
         kv = self.self_attn.keys_values(x)
         if past is not None:
@@ -187,19 +187,19 @@ class QueryEncoder(BaseModule):
       before it.
 
     Args:
-        num_queries (int): Q. Defaults to 32.
-        embed_dims (int): Width D. Defaults to 768.
-        num_heads (int): Attention heads. Defaults to 12.
-        depth (int): Layers. Defaults to 12.
-        hidden_dims (int): Feed-forward width. Defaults to 3072.
-        context_dims (int): Width of the audio-visual tokens. Defaults to 768.
-        cross_every (int): A cross-attention in layers 0, n, 2n... Defaults to 2.
-        vocab_size (int): Word pieces, [DEC] included. Defaults to 30523.
-        max_tokens (int): Longest text, in tokens. Defaults to 512.
-        dropout (float): Dropout rate. Defaults to 0.1.
-        init_std (float): Spread of the initial weights; BERT's 0.02 suits width 768, a
-            narrow encoder wants about 1 / sqrt(D). Defaults to 0.02.
-        init_cfg (dict, optional): mmengine's initialisation config.
+        num_queries: Q. Defaults to 32.
+        embed_dims: Width D. Defaults to 768.
+        num_heads: Attention heads. Defaults to 12.
+        depth: Layers. Defaults to 12.
+        hidden_dims: Feed-forward width. Defaults to 3072.
+        context_dims: Width of the audio-visual tokens. Defaults to 768.
+        cross_every: A cross-attention in layers 0, n, 2n... Defaults to 2.
+        vocab_size: Word pieces, [DEC] included. Defaults to 30523.
+        max_tokens: Longest text, in tokens. Defaults to 512.
+        dropout: Dropout rate. Defaults to 0.1.
+        init_std: Spread of the initial weights; BERT's 0.02 suits width 768, a narrow
+            encoder wants about 1 / sqrt(D). Defaults to 0.02.
+        init_cfg: mmengine's initialisation config.
     """
 
     def __init__(
@@ -271,10 +271,10 @@ class QueryEncoder(BaseModule):
         mode alone are they those of the pass (dropout draws anew).
 
         Args:
-            tokens (Tensor): (B, N, context_dims) tokens of any stream.
+            tokens: (B, N, context_dims) tokens of any stream.
 
         Returns:
-            Tensor: (B, layers with cross-attention, Q, N).
+            (B, layers with cross-attention, Q, N).
         """
         context = self.project_context(tokens)
         x, maps = self._embed_queries(tokens.shape[0]), []
@@ -304,12 +304,12 @@ class QueryEncoder(BaseModule):
         """Queries and text together, for matching.
 
         Args:
-            context (list): From :meth:`project_context`, B clips.
-            input_ids (Tensor): (B, T) token ids.
-            attention_mask (Tensor): (B, T), 1 for text and 0 for padding.
+            context: From :meth:`project_context`, B clips.
+            input_ids: (B, T) token ids.
+            attention_mask: (B, T), 1 for text and 0 for padding.
 
         Returns:
-            Tensor: (B, Q, D) query outputs.
+            (B, Q, D) query outputs.
         """
         queries = self._embed_queries(input_ids.shape[0])
         x = torch.cat([queries, self._embed_text(input_ids)], 1)
@@ -334,13 +334,13 @@ class QueryEncoder(BaseModule):
         """Text that sees the past (all queries, earlier text) and itself, causally.
 
         Args:
-            input_ids (Tensor): (B, T) the new tokens, [DEC] first of all.
-            attention_mask (Tensor): (B, T), 1 for text and 0 for padding.
-            past (list[KeyValue]): A layer's keys and values of the queries, and of
-                the text before ``input_ids`` (``QueryState.self_kv`` to start with).
+            input_ids: (B, T) the new tokens, [DEC] first of all.
+            attention_mask: (B, T), 1 for text and 0 for padding.
+            past: A layer's keys and values of the queries, and of the text before
+                ``input_ids`` (``QueryState.self_kv`` to start with).
 
         Returns:
-            tuple: (B, T, D), and the past for the next call.
+            (B, T, D), and the past for the next call.
         """
         num_past = past[0][0].shape[2]
         x = self._embed_text(input_ids, offset=num_past - self.num_queries)

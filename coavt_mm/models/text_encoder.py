@@ -35,17 +35,17 @@ class TextEncoder(BaseModule):
     """BERT without its pooler.
 
     Args:
-        config (dict, optional): Arguments of transformers' ``BertConfig``, for a
-            randomly initialised model; those of :data:`BERT_KEYS`.
+        config: Arguments of transformers' ``BertConfig``, for a randomly initialised
+            model; those of :data:`BERT_KEYS`.
         init: With ``config``, how the weights begin. BERT's own N(0, 0.02), 'bert',
             gives all captions nearly the same [CLS] state, on which contrastive
             training without pre-trained text weights idles for long; 'wide' lets [CLS]
             begin as a bag of random words, so that captions are far apart.
-        pretrained (str, optional): Local directory or hub id of BERT weights. Give
-            either this or ``config``.
-        vocab_size (int, optional): Grow the vocabulary of pre-trained weights to
-            this many pieces (BLIP-2's extra [DEC] makes 30,523).
-        init_cfg (dict, optional): mmengine's initialisation config.
+        pretrained: Local directory or hub id of BERT weights. Give either this or
+            ``config``.
+        vocab_size: Grow the vocabulary of pre-trained weights to this many pieces
+            (BLIP-2's extra [DEC] makes 30,523).
+        init_cfg: mmengine's initialisation config.
 
     Raises:
         ConfigError: If both or neither of ``config`` and ``pretrained`` are given, or
@@ -89,11 +89,11 @@ class TextEncoder(BaseModule):
         """Encode text in both directions.
 
         Args:
-            input_ids (Tensor): (B, T) token ids.
-            attention_mask (Tensor): (B, T), 1 for text and 0 for padding.
+            input_ids: (B, T) token ids.
+            attention_mask: (B, T), 1 for text and 0 for padding.
 
         Returns:
-            Tensor: (B, T, D); [CLS] is the first.
+            (B, T, D); [CLS] is the first.
         """
         return self.bert(
             input_ids=input_ids, attention_mask=attention_mask

@@ -38,14 +38,14 @@ class Task:
     """A clip to check.
 
     Args:
-        clip, audio (str, optional): The files.
-        cut (bool, optional): Whether the files hold the span alone; None: they do
-            when they are not longer.
-        start, end (float, optional): The span asked for, in s.
-        min_seconds (float): What is shorter is too short.
-        silence_dbfs (float): A peak below this level (dB of full scale) is silence.
-        decode (bool): Whether to decode, or to read the headers alone.
-        timeout (float): Limit for one step of decoding in s.
+        clip, audio: The files.
+        cut: Whether the files hold the span alone; None: they do when they are not
+            longer.
+        start, end: The span asked for, in s.
+        min_seconds: What is shorter is too short.
+        silence_dbfs: A peak below this level (dB of full scale) is silence.
+        decode: Whether to decode, or to read the headers alone.
+        timeout: Limit for one step of decoding in s.
     """
 
     clip: str | None
@@ -59,7 +59,7 @@ class Task:
     timeout: float = 60.0
 
     def key(self) -> str:
-        """Changes when a file or a setting does; a journal knows a clip by it."""
+        """Change when a file or a setting does; a journal knows a clip by it."""
         stamps = (_stamp(path) for path in (self.clip, self.audio))
         return repr((*asdict(self).values(), *stamps, READING))
 
@@ -129,12 +129,12 @@ def check_clip(task: Task) -> dict:
     """Looks at a clip's files.
 
     Args:
-        task (Task): Files, span and settings.
+        task: Files, span and settings.
 
     Returns:
-        dict: `problems` (names of `PROBLEMS`), `start` and `end` (s) of the clip within
-        its file, `seconds` (length of the file), `hash` of the content, and `reason`
-        where there is one to give.
+        ``problems`` (names of ``PROBLEMS``), ``start`` and ``end`` (s) of the clip
+        within its file, ``seconds`` (length of the file), ``hash`` of the content, and
+        ``reason`` where there is one to give.
     """
     files = [Path(path) for path in (task.clip, task.audio) if path]
     try:

@@ -27,7 +27,7 @@ def read_journal(path: Path) -> dict[str, dict]:
 
 
 def _entry(entry: Any) -> tuple[str, dict]:
-    """Key and result of a line; a ValueError for what `check_clip` never gave."""
+    """Key and result of a line; a ValueError for what ``check_clip`` never gave."""
     match entry:
         case [str(key), {'problems': [*problems], **rest}] if all(
             problem in PROBLEMS for problem in problems
@@ -43,7 +43,7 @@ def _entry(entry: Any) -> tuple[str, dict]:
 
 
 def _check_usable(result: dict) -> None:
-    """Raises a ValueError unless a manifest may have these values."""
+    """Raise a ValueError unless a manifest may have these values."""
     match result:
         case {'hash': str(), 'start': int() | float() as start, 'end': end}:
             check_seconds(start, 'start')

@@ -35,9 +35,8 @@ class Found(NamedTuple):
     """The files of a clip.
 
     Args:
-        clip, audio (str, optional): Video file, and separate sound file.
-        cut (bool, optional): Whether they hold the clip's span alone. None: their
-            length has to tell.
+        clip, audio: Video file, and separate sound file.
+        cut: Whether they hold the clip's span alone. None: their length has to tell.
     """
 
     clip: str | None
@@ -86,8 +85,8 @@ class ClipIndex:
     """The files of some folders by the recording that they belong to.
 
     Args:
-        folders (Iterable[str | Path]): Where to look, in order of preference.
-        wanted (Iterable[str]): Ids of the recordings asked for.
+        folders: Where to look, in order of preference.
+        wanted: Ids of the recordings asked for.
     """
 
     def __init__(self, folders: Iterable[str | Path], wanted: Iterable[str]):
@@ -131,7 +130,7 @@ class FolderIndex:
     and the other a sound, else two.
 
     Args:
-        folders (Iterable[str | Path]): Where to look; an earlier one wins.
+        folders: Where to look; an earlier one wins.
     """
 
     def __init__(self, folders: Iterable[str | Path]):

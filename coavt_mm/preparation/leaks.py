@@ -63,21 +63,21 @@ def find_leaks(
     train_root: str = '',
     test_root: str = '',
 ) -> dict[str, str]:
-    """Finds training clips that are cut from a recording of the test manifest.
+    """Find training clips that are cut from a recording of the test manifest.
 
     Ids are compared as recordings: 'abc', 'abc_000030' and 'Yabc_30' are the same
     when abc is a YouTube id.
 
     Args:
-        train (str | Path): The training manifest.
-        test (str | Path): The test manifest.
-        content (bool): Also compare the files' bytes.
-        train_root (str): `data_root` of the training clips, for their files.
-            Default: the manifest's folder.
-        test_root (str): The same of the test clips.
+        train: The training manifest.
+        test: The test manifest.
+        content: Also compare the files' bytes.
+        train_root: ``data_root`` of the training clips, for their files. Default: the
+            manifest's folder.
+        test_root: The same of the test clips.
 
     Returns:
-        dict: Id of a training clip -> id of a test clip, in the order of training.
+        Id of a training clip -> id of a test clip, in the order of training.
     """
     train, test = find_manifest(train), find_manifest(test)
     train_rows = list(iter_manifest(train, train_root or train.parent))
@@ -94,7 +94,7 @@ def find_leaks(
 def write_exclusion_list(
     path: str | Path, leaks: dict[str, str], train: str | Path, test: str | Path
 ) -> None:
-    """Writes the ids for the option `exclude` of `AVTDataset`, one a line."""
+    """Write the ids for the option ``exclude`` of ``AVTDataset``, one a line."""
     lines = [
         f'# {len(leaks)} clips of {train} that are also in {test}',
         f'# hashes {content_hash(Path(train))} {content_hash(Path(test))}',

@@ -33,17 +33,17 @@ def _check(task: Task) -> dict:
 
 
 def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, dict]:
-    """Checks clips in parallel, with a progress bar; each result goes into the
+    """Check clips in parallel, with a progress bar; each result goes into the
     journal at once, and what is there already isn't done again.
 
     Args:
-        tasks (Sequence[Task]): The clips.
-        journal (Path): JSON lines [key, result].
-        workers (int): Processes; a clip over which one dies is unreadable. 0: none,
-            a decoder that crashes takes this one along.
+        tasks: The clips.
+        journal: JSON lines [key, result].
+        workers: Processes; a clip over which one dies is unreadable. 0: none, a decoder
+            that crashes takes this one along.
 
     Returns:
-        dict: Key of a task -> result of `check_clip`.
+        Key of a task -> result of ``check_clip``.
     """
     results = read_journal(journal)
     todo = {task.key(): task for task in tasks}
@@ -69,8 +69,8 @@ def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, d
 
 
 def mark_duplicates(found: Sequence[dict]) -> None:
-    """Adds the problem 'duplicate' to results whose content and span an earlier one
-    has as well, and `duplicate_of`, its id."""
+    """Add the problem 'duplicate' to results whose content and span an earlier one
+    has as well, and ``duplicate_of``, its id."""
     first: dict[tuple, str] = {}
     for result in found:
         if 'hash' in result:
@@ -82,7 +82,7 @@ def mark_duplicates(found: Sequence[dict]) -> None:
 
 
 def manifest_row(clip: ListedClip, result: dict, root: Path) -> dict:
-    """A row of the manifest; paths below its folder `root` become relative."""
+    """A row of the manifest; paths below its folder ``root`` become relative."""
 
     def place(path: str) -> str:
         full = Path(os.path.abspath(path))
@@ -131,7 +131,7 @@ def _find(
 def _merge(
     clips: Sequence[ListedClip], tasks: Sequence[Task | None], results: dict
 ) -> list[dict]:
-    """Results in the order of the list, with `id` and `task`."""
+    """Results in the order of the list, with ``id`` and ``task``."""
     found = [
         dict(results[task.key()], id=clip.clip_id, task=task)
         if task
@@ -153,24 +153,24 @@ def prepare(
     workers: int = 0,
     **settings,
 ) -> dict:
-    """Writes ``<split>.jsonl`` with a sidecar for each split, ``report.json`` and
+    """Write ``<split>.jsonl`` with a sidecar for each split, ``report.json`` and
     ``report.md``.
 
     Clips that are missing, unreadable or too short are left out and counted as
-    missing in the sidecar; the other problems are reported, and left out by `drop`.
+    missing in the sidecar; the other problems are reported, and left out by ``drop``.
 
     Args:
-        splits (Mapping): Name of a split -> its listed clips.
-        index (ClipIndex | FolderIndex): Where the files are.
-        out_dir (str | Path): Folder to write to, `data_root` in the config.
-        dataset (str): Name for the report and the protocols.
-        classes (Sequence[str], optional): Class names, for the sidecars.
-        drop (Sequence[str]): More of `PROBLEMS` that leave a clip out.
-        workers (int): Processes, see `check_all`.
-        **settings: Those of `Task`: min_seconds, silence_dbfs, decode, timeout.
+        splits: Name of a split -> its listed clips.
+        index: Where the files are.
+        out_dir: Folder to write to, ``data_root`` in the config.
+        dataset: Name for the report and the protocols.
+        classes: Class names, for the sidecars.
+        drop: More of ``PROBLEMS`` that leave a clip out.
+        workers: Processes, see ``check_all``.
+        **settings: Those of ``Task``: min_seconds, silence_dbfs, decode, timeout.
 
     Returns:
-        dict: The report.
+        The report.
 
     Raises:
         ConfigError: A list is empty, or a split's name is no file's name.

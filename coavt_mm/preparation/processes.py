@@ -25,7 +25,7 @@ class Died:
     """What comes in the place of a result when a process died over a task.
 
     Args:
-        status (int): Its exit status; below 0: minus the signal.
+        status: Its exit status; below 0: minus the signal.
     """
 
     status: int | None
@@ -44,16 +44,16 @@ def run_each(
     workers: int,
     bundle: int = BUNDLE,
 ) -> Generator[tuple[Key, Any], None, None]:
-    """Yields key and result of each task, as they come.
+    """Yield key and result of each task, as they come.
 
     When a process dies, those tasks that were under way are tried in a process each;
-    the one that kills its process again gives a `Died`, and the rest goes on.
+    the one that kills its process again gives a ``Died``, and the rest goes on.
 
     Args:
-        function (Callable): Takes a task; of a module's top level.
-        tasks (Mapping): Key -> task.
-        workers (int): Processes; 0 works in this one, which dies with a task then.
-        bundle (int): Most tasks that go to a process at a time.
+        function: Takes a task; of a module's top level.
+        tasks: Key -> task.
+        workers: Processes; 0 works in this one, which dies with a task then.
+        bundle: Most tasks that go to a process at a time.
     """
     if workers < 1:
         yield from ((key, function(task)) for key, task in tasks.items())

@@ -55,11 +55,11 @@ class Protocol:
     """What defines a protocol.
 
     Args:
-        about (str): One line.
-        clips (int, optional): Clips that the full protocol has.
-        needs_list (bool): Whether the clips are those of a published list of ids.
-        draws (str, optional): Class list of which five clips a class are drawn.
-        modalities (Sequence[str], optional): Of VGGSounder's labels, those kept.
+        about: One line.
+        clips: Clips that the full protocol has.
+        needs_list: Whether the clips are those of a published list of ids.
+        draws: Class list of which five clips a class are drawn.
+        modalities: Of VGGSounder's labels, those kept.
     """
 
     about: str
@@ -217,7 +217,7 @@ def _known_release(entries: Sequence[tuple[str, str, str]], path: str | Path) ->
 def _relabel(
     rows: list, entries: Sequence[tuple[str, str, str]], modalities: Sequence[str]
 ) -> tuple[list, int]:
-    """Replaces labels by VGGSounder's of some modalities; clips without one are left
+    """Replace labels by VGGSounder's of some modalities; clips without one are left
     out. Also gives how many of its clips have no row."""
     labels = defaultdict(list)
     for clip, label, modality in entries:
@@ -286,19 +286,19 @@ def make_protocol(
     relabels: str | Path | None = None,
     seed: int = 0,
 ) -> dict:
-    """Writes the manifest of a protocol.
+    """Write the manifest of a protocol.
 
     Args:
-        name (str): One of `PROTOCOLS`.
-        manifest (str | Path): Manifest of the whole test set, from a prepare tool.
-        out (str | Path, optional): Where to. Default: ``<name>.jsonl`` beside it.
-        ids (str | Path, optional): The list of ids, see `read_ids`.
-        relabels (str | Path, optional): vggsounder.csv.
-        seed (int): Of the draw of five clips a class.
+        name: One of ``PROTOCOLS``.
+        manifest: Manifest of the whole test set, from a prepare tool.
+        out: Where to. Default: ``<name>.jsonl`` beside it.
+        ids: The list of ids, see ``read_ids``.
+        relabels: vggsounder.csv.
+        seed: Of the draw of five clips a class.
 
     Returns:
-        dict: The sidecar: protocol (VGGSounder's with its release, see `release_of`),
-        hash, clips, captions, missing, source, classes.
+        The sidecar: protocol (VGGSounder's with its release, see ``release_of``), hash,
+        clips, captions, missing, source, classes.
 
     Raises:
         ConfigError: The name is unknown, a list is needed, or its length is wrong.

@@ -53,13 +53,13 @@ def one_line_per_split(report: dict) -> str:
 
 
 def write_report(report: dict, folder: Path) -> None:
-    """Writes report.json and report.md.
+    """Write report.json and report.md.
 
     Args:
-        report (dict): dataset, and for each of `splits` listed, found,
-            written, hash, shared_captions, clips_with_shared_captions (see
-            `shared_captions`) and problems (name -> {id: reason}).
-        folder (Path): Where to.
+        report: dataset, and for each of ``splits`` listed, found, written, hash,
+            shared_captions, clips_with_shared_captions (see ``shared_captions``) and
+            problems (name -> {id: reason}).
+        folder: Where to.
     """
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (folder / 'report.json').write_text(text + '\n', encoding='utf-8')

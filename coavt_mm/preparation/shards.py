@@ -38,15 +38,15 @@ class Settings:
     """What a shard is made with.
 
     Args:
-        num_frames (int): Frames of a clip, at the centres of equal parts.
-        short_side (int): Frames are scaled down to this short side in pixels.
-        quality (int): Of the JPEGs, 1 to 100.
-        codec (str): Of the sound: 'flac' or 'opus'.
-        sample_rate (int): Of the sound in Hz.
-        seconds (float, optional): At most this much sound is kept, in s; None keeps
-            that of the whole clip.
-        backend (str): Decoder of the frames, see `LoadFrames`.
-        timeout (float): Limit for decoding a clip in s.
+        num_frames: Frames of a clip, at the centres of equal parts.
+        short_side: Frames are scaled down to this short side in pixels.
+        quality: Of the JPEGs, 1 to 100.
+        codec: Of the sound: 'flac' or 'opus'.
+        sample_rate: Of the sound in Hz.
+        seconds: At most this much sound is kept, in s; None keeps that of the whole
+            clip.
+        backend: Decoder of the frames, see ``LoadFrames``.
+        timeout: Limit for decoding a clip in s.
     """
 
     num_frames: int = field(default=10, metadata=dict(help='frames of a clip'))
@@ -76,7 +76,7 @@ class Settings:
 class Job:
     """One shard: what goes in and where it lies.
 
-    `killers` are the ids of clips over which a process died, and how.
+    ``killers`` are the ids of clips over which a process died, and how.
     """
 
     number: int
@@ -99,12 +99,12 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the shard would."""
+        """Change when the shard would."""
         parts = [self.rows, self.first_key, asdict(self.settings), READING]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def packed(self, row: dict, key: str) -> tuple[bytes, dict]:
-        """See `pack_clip`."""
+        """See ``pack_clip``."""
         if row['sample_id'] in self.killers:
             how = self.killers[row['sample_id']]
             raise ClipError(f'the process that read it died ({how})')
@@ -112,7 +112,7 @@ class Job:
 
 
 def manifest_row(row: dict) -> dict:
-    """The row of a manifest that gives this row, see `parse_row`."""
+    """The row of a manifest that gives this row, see ``parse_row``."""
     audio = row['audio_path'] if row['audio_path'] != row['clip_path'] else None
     result = dict(id=row['sample_id'], clip=row['clip_path'], audio=audio,
                   start=row['start'], end=row['end'])  # fmt: skip
@@ -123,16 +123,16 @@ def manifest_row(row: dict) -> dict:
 def pack_clip(
     row: dict, key: str, data_root: str, settings: Settings
 ) -> tuple[bytes, dict]:
-    """Decodes a clip and packs it.
+    """Decode a clip and pack it.
 
     Args:
-        row (dict): See `parse_row`; its paths start from `data_root`.
-        key (str): The sample's name in the shard.
-        data_root (str): Folder.
-        settings (Settings): What to make of it.
+        row: See ``parse_row``; its paths start from ``data_root``.
+        key: The sample's name in the shard.
+        data_root: Folder.
+        settings: What to make of it.
 
     Returns:
-        tuple: The sample's piece of the tar file, and its line for the index.
+        The sample's piece of the tar file, and its line for the index.
 
     Raises:
         ClipError: The clip can't be read, or has neither sound nor picture.
@@ -176,14 +176,14 @@ def _sound(row: dict, path: str, settings: Settings) -> np.ndarray | None:
 
 
 def make_shard(job: Job) -> dict:
-    """Writes a shard, unless it is there already.
+    """Write a shard, unless it is there already.
 
     The tar file gets its name when it is complete, and its report after that, so a
     stopped run leaves nothing that looks finished.
 
     Returns:
-        dict: The report: `shard` (as in the index), `samples` (lines of the index),
-        `failed` and `fingerprint`.
+        The report: ``shard`` (as in the index), ``samples`` (lines of the index),
+        ``failed`` and ``fingerprint``.
     """
     done = _finished(job)
     if done:
@@ -231,7 +231,7 @@ def _finished(job: Job) -> dict | None:
 def plan_jobs(
     manifest: Path, data_root: str, out_dir: str, settings: Settings, per_shard: int
 ) -> list[Job]:
-    """Splits a manifest into jobs of `per_shard` clips.
+    """Split a manifest into jobs of ``per_shard`` clips.
 
     Raises:
         ManifestError: It has no rows, or a wrong one.
@@ -249,7 +249,7 @@ def plan_jobs(
 
 
 def run_local(jobs: Sequence[Job], workers: int) -> Iterator[dict]:
-    """Makes shards in processes of this machine; yields reports as they come."""
+    """Make shards in processes of this machine; yields reports as they come."""
     tasks = {job.number: job for job in jobs}
     processes = workers if workers > 1 else 0
     for number, report in run_each(make_shard, tasks, processes, bundle=1):
@@ -259,7 +259,7 @@ def run_local(jobs: Sequence[Job], workers: int) -> Iterator[dict]:
 
 
 def _without_killers(job: Job, workers: int) -> dict:
-    """Makes a shard over which a process died, once it is known which clip did it.
+    """Make a shard over which a process died, once it is known which clip did it.
 
     Raises:
         ClipError: A process died again.
@@ -286,12 +286,12 @@ def _is_packed(clip: tuple[dict, Job]) -> bool:
 
 
 def run_on_ray(jobs: Sequence[Job], address: str) -> Iterator[dict]:
-    """Makes shards on a Ray cluster whose nodes all see the clips and the shards'
+    """Make shards on a Ray cluster whose nodes all see the clips and the shards'
     folder under the same paths.
 
     Args:
-        jobs (Sequence[Job]): The shards.
-        address (str): 'auto', 'ray://host:port', or 'local' for a cluster of its own.
+        jobs: The shards.
+        address: 'auto', 'ray://host:port', or 'local' for a cluster of its own.
 
     Raises:
         ConfigError: Ray isn't installed, or the cluster can't be reached.
@@ -326,21 +326,21 @@ def make_shards(
     ray_address: str | None = None,
     on_report: Callable[[dict, int], None] | None = None,
 ) -> dict:
-    """Makes the shards of a manifest and their index; goes on where it was stopped.
+    """Make the shards of a manifest and their index; goes on where it was stopped.
 
     Args:
-        manifest (str | Path): The manifest.
-        out_dir (str | Path): Folder of the shards.
-        data_root (str): Folder that the manifest's paths start from.
-        settings (Settings, optional): What to make of a clip.
-        per_shard (int): Clips of a shard.
-        workers (int): Processes on this machine.
-        ray_address (str, optional): A Ray cluster that does the work instead.
-        on_report (Callable, optional): Called with the report of each shard and the
-            number of shards in all, in the order in which they are finished.
+        manifest: The manifest.
+        out_dir: Folder of the shards.
+        data_root: Folder that the manifest's paths start from.
+        settings: What to make of a clip.
+        per_shard: Clips of a shard.
+        workers: Processes on this machine.
+        ray_address: A Ray cluster that does the work instead.
+        on_report: Called with the report of each shard and the number of shards in all,
+            in the order in which they are finished.
 
     Returns:
-        dict: The header of the index, see `index.py`.
+        The header of the index, see ``index.py``.
     """
     manifest, settings = find_manifest(manifest), settings or Settings()
     backend_order(settings.backend)
@@ -377,10 +377,10 @@ def _write_index(
 
 
 def verify(out_dir: str | Path) -> list[str]:
-    """Compares the shards of a folder with the checksums of their index.
+    """Compare the shards of a folder with the checksums of their index.
 
     Returns:
-        list[str]: What is wrong, a line for each shard; empty when all is well.
+        What is wrong, a line for each shard; empty when all is well.
     """
     header, _ = read_index(str(Path(out_dir) / INDEX_NAME))
     wrong = []

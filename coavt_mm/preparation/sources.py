@@ -32,12 +32,12 @@ class ListedClip:
     """A clip that a list asks for.
 
     Args:
-        source (str): Name of the recording, such as the YouTube id.
-        start, end (float, optional): Span of the recording in s; None is the whole.
-        labels (list[str]): Class names.
-        captions, audio_captions, visual_captions (list[str]): As in a manifest.
-        names_end (bool): Whether the id has the end too, since another clip of the
-            list begins at the same time.
+        source: Name of the recording, such as the YouTube id.
+        start, end: Span of the recording in s; None is the whole.
+        labels: Class names.
+        captions, audio_captions, visual_captions: As in a manifest.
+        names_end: Whether the id has the end too, since another clip of the list begins
+            at the same time.
     """
 
     source: str
@@ -52,7 +52,7 @@ class ListedClip:
     @property
     def clip_id(self) -> str:
         """``<source>_<start in s, 6 digits>``, or the source alone; with
-        ``_<end>`` behind it where `names_end` is set."""
+        ``_<end>`` behind it where ``names_end`` is set."""
         times = (self.start, self.end if self.names_end else None)
         return '_'.join(
             [self.source, *(_six_digits(t) for t in times if t is not None)]
@@ -124,13 +124,13 @@ def gather(clips: Iterable[ListedClip]) -> list[ListedClip]:
 
 
 def read_vggsound(path: str | Path) -> dict[str, list[ListedClip]]:
-    """Reads VGGSound's csv: ``youtube_id,start_seconds,"label",split``, no header.
+    """Read VGGSound's csv: ``youtube_id,start_seconds,"label",split``, no header.
 
     Args:
-        path (str | Path): vggsound.csv.
+        path: vggsound.csv.
 
     Returns:
-        dict: 'train' and 'test' -> clips of 10 s.
+        'train' and 'test' -> clips of 10 s.
     """
     names = class_names('vggsound')
     splits: dict[str, list[ListedClip]] = dict(train=[], test=[])
@@ -148,11 +148,11 @@ def read_vggsound(path: str | Path) -> dict[str, list[ListedClip]]:
 
 
 def read_audioset(path: str | Path) -> list[ListedClip]:
-    """Reads a segments csv of AudioSet: ``YTID, start_seconds, end_seconds,
+    """Read a segments csv of AudioSet: ``YTID, start_seconds, end_seconds,
     "mid,mid"``, three comment lines in front.
 
     Args:
-        path (str | Path): Such as eval_segments.csv.
+        path: Such as eval_segments.csv.
     """
     names = class_ids('audioset')
     clips = []
@@ -174,13 +174,13 @@ def read_audioset(path: str | Path) -> list[ListedClip]:
 
 
 def read_audiocaps(path: str | Path, field_name: str = 'captions') -> list[ListedClip]:
-    """Reads a csv of AudioCaps: header and rows
+    """Read a csv of AudioCaps: header and rows
     ``audiocap_id,youtube_id,start_time,caption``; several rows may be of one clip.
 
     Args:
-        path (str | Path): train.csv, val.csv or test.csv, of release 1 or 2.
-        field_name (str): Where the captions go: 'captions' (they are matched with
-            sound and picture) or 'audio_captions' (with the sound alone).
+        path: train.csv, val.csv or test.csv, of release 1 or 2.
+        field_name: Where the captions go: 'captions' (they are matched with sound and
+            picture) or 'audio_captions' (with the sound alone).
     """
     names = ['audiocap_id', 'youtube_id', 'start_time', 'caption']
 
@@ -216,8 +216,8 @@ def _valor_clip(entry: dict) -> ListedClip:
 
 
 def read_valor(path: str | Path) -> list[ListedClip]:
-    """Reads a json of VALOR-32K or VALOR-1M: a list of ``{"video_id":
-    "<id>_<start>_<end>", "desc": "..."}``; `desc` may be a list.
+    """Read a json of VALOR-32K or VALOR-1M: a list of ``{"video_id":
+    "<id>_<start>_<end>", "desc": "..."}``; ``desc`` may be a list.
 
     Raises:
         ManifestError: An entry can't be read; the message names its number.
@@ -263,13 +263,13 @@ def _own_clip(values: dict[str, str]) -> ListedClip:
 
 
 def read_folder_csv(path: str | Path) -> dict[str, list[ListedClip]]:
-    """Reads a user's own csv: a header, and a row for each text of a clip.
+    """Read a user's own csv: a header, and a row for each text of a clip.
 
     Args:
-        path (str | Path): With a column `clip` and any others of `FOLDER_COLUMNS`.
+        path: With a column ``clip`` and any others of ``FOLDER_COLUMNS``.
 
     Returns:
-        dict: Name of a split ('all' where none is given) -> its clips.
+        Name of a split ('all' where none is given) -> its clips.
     """
     splits: dict[str, list[ListedClip]] = {}
     for place, cells in iter_table(path, _check_header):

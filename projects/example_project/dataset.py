@@ -12,7 +12,7 @@ class LabelSubsetDataset(AVTDataset):
     """A manifest of which some of the labels are taken as classes, the rest ignored.
 
     Args:
-        keep (Sequence[str]): The labels that count, in the order of their indices.
+        keep: The labels that count, in the order of their indices.
         **kwargs: Those of AVTDataset.
     """
 
@@ -21,7 +21,8 @@ class LabelSubsetDataset(AVTDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Rows with `gt_label` among the labels kept; rows without one are left out."""
+        """Rows with ``gt_label`` among the labels kept; rows without one are left
+        out."""
         rows = super().load_data_list()
         for row in rows:
             row['gt_label'] = [self.keep.index(x) for x in row['labels']

@@ -13,7 +13,7 @@ class FocalLoss(nn.Module):
     """Focal loss (arXiv 1708.02002): clips that are right already count less.
 
     Args:
-        gamma (float): 0 is binary cross-entropy. Defaults to 2.
+        gamma: 0 is binary cross-entropy. Defaults to 2.
     """
 
     def __init__(self, gamma: float = 2.0):
@@ -32,10 +32,10 @@ class CosineHead(ClassificationHead):
     """Cosine of the pooled feature with a vector for each class.
 
     Args:
-        num_classes (int): Classes.
-        embed_dims (int): Width D.
-        loss (dict | nn.Module): Loss module; gives (B,).
-        scale (float): The cosine is multiplied by it. Defaults to 16.
+        num_classes: Classes.
+        embed_dims: Width D.
+        loss: Loss module; gives (B,).
+        scale: The cosine is multiplied by it. Defaults to 16.
     """
 
     def __init__(

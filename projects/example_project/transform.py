@@ -8,7 +8,7 @@ from coavt_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class RandomGain(BaseTransform):
-    """Makes the sound louder or softer; goes between LoadAudio and PackAVTInputs.
+    """Make the sound louder or softer; goes between LoadAudio and PackAVTInputs.
 
     Required Keys:
 
@@ -20,14 +20,14 @@ class RandomGain(BaseTransform):
     - waveform (with sound)
 
     Args:
-        decibels (float): Largest change in dB, up or down.
+        decibels: Largest change in dB, up or down.
     """
 
     def __init__(self, decibels: float = 6.0):
         self.decibels = decibels
 
     def transform(self, results: dict) -> dict:
-        """Scales the waveform of a clip that has one."""
+        """Scale the waveform of a clip that has one."""
         if results['has_audio']:
             gain = np.random.uniform(-self.decibels, self.decibels)
             results['waveform'] = results['waveform'] * np.float32(10 ** (gain / 20))

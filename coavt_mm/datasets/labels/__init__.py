@@ -15,7 +15,7 @@ def class_ids(name: str) -> dict[str, str]:
     """Machine id (such as '/m/09x0r') -> display name, in the order of the classes.
 
     Args:
-        name (str): 'audioset' or 'vggsound'.
+        name: 'audioset' or 'vggsound'.
 
     Raises:
         ConfigError: There is no list of that name.
@@ -28,5 +28,5 @@ def class_ids(name: str) -> dict[str, str]:
 
 
 def class_names(name: str) -> list[str]:
-    """Display names of the classes, in order; see `class_ids`."""
+    """Display names of the classes, in order; see ``class_ids``."""
     return list(class_ids(name).values())

@@ -27,7 +27,7 @@ SOUND_CODECS = {'flac': ('flac', 'flac', 's16'), 'opus': ('ogg', 'libopus', 'flt
 
 
 def shrink(image: np.ndarray, short_side: int) -> np.ndarray:
-    """Scales an (H, W, 3) image down to a short side in pixels; never up.
+    """Scale an (H, W, 3) image down to a short side in pixels; never up.
 
     Of the two whole numbers that the long side may have it gets the one that is scaled
     on to the model's size as the original is: a pixel more or less moves the picture.
@@ -57,7 +57,7 @@ def decode_jpeg(content: bytes) -> np.ndarray:
     """The (H, W, 3) uint8 RGB image of a JPEG.
 
     Raises:
-        ClipError: It can't be decoded, or is no JPEG of at most `MAX_PIXELS`.
+        ClipError: It can't be decoded, or is no JPEG of at most ``MAX_PIXELS``.
     """
     try:  # the head tells the size, before memory is asked for
         with Image.open(io.BytesIO(content), formats=['JPEG']) as head:
@@ -73,12 +73,12 @@ def decode_jpeg(content: bytes) -> np.ndarray:
 
 
 def encode_sound(waveform: np.ndarray, rate: int, codec: str) -> bytes:
-    """Encodes a mono waveform.
+    """Encode a mono waveform.
 
     Args:
-        waveform (np.ndarray): (S,) float32; what lies outside of [-1, 1] is clipped.
-        rate (int): Sample rate in Hz; Opus takes 8, 12, 16, 24 or 48 kHz.
-        codec (str): 'flac' (lossless, 16 bit) or 'opus'.
+        waveform: (S,) float32; what lies outside of [-1, 1] is clipped.
+        rate: Sample rate in Hz; Opus takes 8, 12, 16, 24 or 48 kHz.
+        codec: 'flac' (lossless, 16 bit) or 'opus'.
     """
     container_format, encoder, sample_format = SOUND_CODECS[codec]
     # decoders give nothing for less than one Opus packet; readers know the length
@@ -139,13 +139,13 @@ def pack_sample(
     """The piece of a tar file for a clip.
 
     Args:
-        key (str): Name of the members in front of the first dot.
-        about (dict): What goes into the JSON.
-        images (Sequence[np.ndarray]): F arrays (H, W, 3) uint8 RGB.
-        waveform (np.ndarray, optional): (S,) float32.
-        sample_rate (int): Rate of the waveform in Hz.
-        quality (int): JPEG quality, 1 to 100.
-        codec (str): 'flac' or 'opus'.
+        key: Name of the members in front of the first dot.
+        about: What goes into the JSON.
+        images: F arrays (H, W, 3) uint8 RGB.
+        waveform: (S,) float32.
+        sample_rate: Rate of the waveform in Hz.
+        quality: JPEG quality, 1 to 100.
+        codec: 'flac' or 'opus'.
     """
     members = {
         f'{index:02d}.jpg': encode_jpeg(image, quality)

@@ -22,21 +22,21 @@ class AVTShardDataset(AVTDataset):
     It is a map-style data set: the index says where each sample lies, and one range
     of bytes is read for it. So an epoch has a known length, every sample comes once
     whatever the number of ranks and workers, and a run is resumed at any sample, by
-    the sampler alone; `ShardSampler` keeps the reads close together.
+    the sampler alone; ``ShardSampler`` keeps the reads close together.
 
-    `metainfo` has the same keys as that of `AVTDataset`; `hash` is that of the
+    ``metainfo`` has the same keys as that of ``AVTDataset``; ``hash`` is that of the
     manifest, and clips that could not be read when the shards were made count as
     missing.
 
     Args:
-        ann_file (str): The shards' ``index.jsonl``, as a path or any address that
-            fsspec opens ('s3://...', 'gs://...', with their drivers installed).
-        data_root (str): Folder or address that `ann_file` starts from.
-        cache_dir (str, optional): Local folder that shards are copied to, whole, when
-            first read. It needs room for all that are read.
-        timeout (float, optional): Limit for reading a sample without a cache, in s.
-        **kwargs: Those of `AVTDataset`. `missing` is about shards that are missing or
-            cut short, `on_error` about damaged samples.
+        ann_file: The shards' ``index.jsonl``, as a path or any address that fsspec
+            opens ('s3://...', 'gs://...', with their drivers installed).
+        data_root: Folder or address that ``ann_file`` starts from.
+        cache_dir: Local folder that shards are copied to, whole, when first read. It
+            needs room for all that are read.
+        timeout: Limit for reading a sample without a cache, in s. **kwargs: Those of
+        ``AVTDataset``. ``missing`` is about shards that are missing or
+            cut short, ``on_error`` about damaged samples.
     """
 
     def __init__(

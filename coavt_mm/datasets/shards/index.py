@@ -4,7 +4,7 @@
 
     {"version": 1, "protocol": str, "hash": str,      of the manifest
      "missing": int, "ceilings": ..., "classes": ...,   its sidecar's
-     "settings": {...},                                 see `Settings`
+     "settings": {...},                                 see ``Settings``
      "failed": [{"id": str, "reason": str}],            clips that are in no shard
      "shards": [{"name": "shard-000000.tar", "samples": int, "bytes": int,
                  "sha256": str}]}
@@ -77,16 +77,16 @@ def _lines(address: str, how_to_get: str) -> Iterator[tuple[int, dict]]:
 
 
 def read_index(address: str, how_to_get: str = '') -> tuple[dict, list[dict]]:
-    """Reads an index.
+    """Read an index.
 
     Args:
-        address (str): Path or address of ``index.jsonl``.
-        how_to_get (str): What the error tells the user to do when it is missing.
+        address: Path or address of ``index.jsonl``.
+        how_to_get: What the error tells the user to do when it is missing.
 
     Returns:
-        tuple: The header, and the samples as rows of a data set (see `parse_row`)
-        that also have `shard`, `key`, `offset`, `size`, `crc32`, `audio_samples` and
-        `frame_times`.
+        The header, and the samples as rows of a data set (see ``parse_row``) that also
+        have ``shard``, ``key``, ``offset``, ``size``, ``crc32``, ``audio_samples`` and
+        ``frame_times``.
 
     Raises:
         DatasetMissingError: It isn't there.
@@ -143,7 +143,7 @@ def _check_header(header: dict) -> None:
     """The author of an index must not name files outside of its folder.
 
     Raises:
-        ValueError: Something is of another kind than `make_shards` writes.
+        ValueError: Something is of another kind than ``make_shards`` writes.
         KeyError: Something is missing.
     """
     _texts([header['protocol'], header['hash']], 'protocol and hash')

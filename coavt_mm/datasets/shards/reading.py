@@ -13,14 +13,14 @@ from coavt_mm.errors import ClipError
 
 
 class ShardReader:
-    """Reads the pieces of samples by their place in a shard.
+    """Read the pieces of samples by their place in a shard.
 
     Args:
-        index (str): Path or address of the index; the shards lie beside it.
-        shards (list[dict]): The header's `shards`.
-        cache_dir (str, optional): Local folder that each shard is copied to, whole,
-            when it is first read; the copy is checked against the index.
-        timeout (float, optional): Limit for reading a sample without a cache, in s.
+        index: Path or address of the index; the shards lie beside it.
+        shards: The header's ``shards``.
+        cache_dir: Local folder that each shard is copied to, whole, when it is first
+            read; the copy is checked against the index.
+        timeout: Limit for reading a sample without a cache, in s.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ShardReader:
         """The members of a sample, name without key -> content.
 
         Args:
-            sample (dict): With `shard`, `key`, `offset`, `size` and `crc32`.
+            sample: With ``shard``, ``key``, ``offset``, ``size`` and ``crc32``.
 
         Raises:
             ClipError: The shard isn't there, can't be read, or is damaged here.

@@ -12,21 +12,21 @@ from coavt_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class ShardSampler(ResumableSampler):
-    """`ResumableSampler` with permutations that stay within a few shards at a time.
+    """``ResumableSampler`` with permutations that stay within a few shards at a time.
 
-    Shards are shuffled; the samples of each `buffer` shards in turn are shuffled
-    among each other. All ranks and workers read the same few shards at a time, so
-    the page cache (or `cache_dir`) serves them; from an object store, range requests
-    hit few objects. With `buffer` as large as the number of shards it is a permutation
-    of all samples.
+    Shards are shuffled; the samples of each ``buffer`` shards in turn are shuffled
+    among each other. All ranks and workers read the same few shards at a time, so the
+    page cache (or ``cache_dir``) serves them; from an object store, range requests hit
+    few objects. With ``buffer`` as large as the number of shards it is a permutation of
+    all samples.
 
     Args:
         dataset: The data set.
         shuffle: Whether to shuffle at all.
-        seed: See `ResumableSampler`.
-        start: See `ResumableSampler`.
+        seed: See ``ResumableSampler``.
+        start: See ``ResumableSampler``.
         buffer: Shards that are mixed with each other.
-        curriculum: See `ResumableSampler`; without groups, which
+        curriculum: See ``ResumableSampler``; without groups, which
             would need clips of all shards.
 
     Raises:

@@ -19,11 +19,11 @@ def peak_dbfs(waveform: np.ndarray) -> float:
 
 @TRANSFORMS.register_module()
 class LoadAudio(BaseTransform):
-    """Decodes the sound to mono and crops or pads it (zeros) to a fixed length.
+    """Decode the sound to mono and crop or pad it (zeros) to a fixed length.
 
     Required Keys:
 
-    - sound (optional): a `ClipSource`, in place of the file
+    - sound (optional): a ``ClipSource``, in place of the file
     - audio_path
     - start
     - end
@@ -36,12 +36,12 @@ class LoadAudio(BaseTransform):
     - waveform (with sound)
 
     Args:
-        seconds (float): Length of the result in s.
-        sample_rate (int): Rate of the result in Hz.
-        crop (str): Where a longer sound is cropped: 'start', 'center' or 'random'.
-        silence_dbfs (float, optional): A sound whose peak lies below this level (dB
-            relative to full scale, e.g. -60) counts as no sound. None keeps silence.
-        timeout (float, optional): Limit for one clip in s.
+        seconds: Length of the result in s.
+        sample_rate: Rate of the result in Hz.
+        crop: Where a longer sound is cropped: 'start', 'center' or 'random'.
+        silence_dbfs: A sound whose peak lies below this level (dB relative to full
+            scale, e.g. -60) counts as no sound. None keeps silence.
+        timeout: Limit for one clip in s.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class LoadAudio(BaseTransform):
         return source.audio(begin, stop, self.sample_rate)
 
     def transform(self, results: dict) -> dict:
-        """Reads the sound, or flags that there is none."""
+        """Read the sound, or flags that there is none."""
         source = source_of(results, 'sound', 'audio_path')
         waveform = None
         if source is not None:

@@ -20,7 +20,8 @@ def _warn(old: str, new: str) -> None:
 
 @TRANSFORMS.register_module()
 class LoadShardFrames(LoadFrames):
-    """`LoadFrames`, which reads shards where the data set is an `AVTShardDataset`."""
+    """``LoadFrames``, which reads shards where the data set is an
+    ``AVTShardDataset``."""
 
     def __init__(self, num_frames: int = 10, pick: str | int = 'random'):
         _warn('LoadShardFrames', "dict(type='LoadFrames', ...)")
@@ -29,7 +30,8 @@ class LoadShardFrames(LoadFrames):
 
 @TRANSFORMS.register_module()
 class LoadShardAudio(LoadAudio):
-    """`LoadAudio`, which reads shards where the data set is an `AVTShardDataset`."""
+    """``LoadAudio``, which reads shards where the data set is an
+    ``AVTShardDataset``."""
 
     @wraps(LoadAudio.__init__)
     def __init__(self, *args, **kwargs):
@@ -39,7 +41,7 @@ class LoadShardAudio(LoadAudio):
 
 @TRANSFORMS.register_module()
 class LoadSampledFrames(LoadFrames):
-    """`LoadFrames` with a `sampler`."""
+    """``LoadFrames`` with a ``sampler``."""
 
     def __init__(
         self, sampler: dict, backend: str = 'pyav', timeout: float | None = 60.0

@@ -24,7 +24,7 @@ META_KEYS = (
 
 @TRANSFORMS.register_module()
 class PackAVTInputs(BaseTransform):
-    """Packs a sample in the form that mmengine's own collate function can batch.
+    """Pack a sample in the form that mmengine's own collate function can batch.
 
     The result is ``dict(inputs=..., data_samples=...)``. ``inputs`` has always the
     same keys, so that clips with and without a modality meet in one batch:
@@ -36,7 +36,8 @@ class PackAVTInputs(BaseTransform):
     - caption_lengths: (C,) int64, how many of them belong to each caption, or None
 
     ``data_samples`` is a BaseDataElement; its metainfo has the keys below but the
-    tensors, and `has_audio`, `has_visual`; its field `gt_label` the class indices.
+    tensors, and ``has_audio``, ``has_visual``; its field ``gt_label`` the class
+    indices.
 
     Required Keys:
 

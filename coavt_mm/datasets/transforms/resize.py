@@ -45,10 +45,9 @@ class Resize(BaseTransform):
     - img_shape
 
     Args:
-        scale (Sequence[int]): (-1, short side) in pixels; of two sides frames become
-            as large as fits.
-        keep_ratio (bool): False scales to `scale` as (W, H).
-        interpolation (str): 'bicubic' or 'bilinear'.
+        scale: (-1, short side) in pixels; of two sides frames become as large as fits.
+        keep_ratio: False scales to ``scale`` as (W, H).
+        interpolation: 'bicubic' or 'bilinear'.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Resize(BaseTransform):
         return fitted_size(height, width, short, long)
 
     def transform(self, results: dict) -> dict:
-        """Scales all frames."""
+        """Scale all frames."""
         size = self._size(*results['imgs'][0].shape[:2])
         return _changed(results, lambda image: resize(image, size, self.interpolation))
 
@@ -93,7 +92,7 @@ class Resize(BaseTransform):
 
 @TRANSFORMS.register_module()
 class CenterCrop(BaseTransform):
-    """Cuts the middle out of frames.
+    """Cut the middle out of frames.
 
     Where the margins can't be equal, mmaction2's may lie a pixel off torchvision's.
 
@@ -110,7 +109,7 @@ class CenterCrop(BaseTransform):
     - img_shape
 
     Args:
-        crop_size (int | Sequence[int]): Side in pixels, or (W, H).
+        crop_size: Side in pixels, or (W, H).
     """
 
     def __init__(self, crop_size: int | Sequence[int]):
@@ -123,7 +122,7 @@ class CenterCrop(BaseTransform):
         self.size = both[::-1]  # (H, W)
 
     def transform(self, results: dict) -> dict:
-        """Crops all frames.
+        """Crop all frames.
 
         Raises:
             ConfigError: They are smaller than the crop.
@@ -145,7 +144,7 @@ class CenterCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class JPEG(BaseTransform):
-    """Writes frames as JPEG and reads them again, with Pillow and its usual chroma
+    """Write frames as JPEG and read them again, with Pillow and its usual chroma
     subsampling, as data sets of extracted frames do.
 
     Required Keys:
@@ -161,7 +160,7 @@ class JPEG(BaseTransform):
     - img_shape
 
     Args:
-        quality (int): 1 to 100; Pillow's own default is 75.
+        quality: 1 to 100; Pillow's own default is 75.
     """
 
     def __init__(self, quality: int = 75):

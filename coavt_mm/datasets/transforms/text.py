@@ -115,7 +115,7 @@ class PickCaption(BaseTransform):
         return self._old.stage(results['epoch'])
 
     def transform(self, results: dict) -> dict:
-        """Puts one caption into `texts`."""
+        """Put one caption into ``texts``."""
         text, stream = self._draw(results)
         results['texts'], results['text_streams'] = [text], [stream]
         return results
@@ -129,7 +129,7 @@ class PickCaption(BaseTransform):
 
 @TRANSFORMS.register_module()
 class AllCaptions(BaseTransform):
-    """Takes all captions of the clip (test).
+    """Take all captions of the clip (test).
 
     Required Keys:
 
@@ -157,7 +157,7 @@ class AllCaptions(BaseTransform):
         self.templates = _checked_templates(templates)
 
     def transform(self, results: dict) -> dict:
-        """Puts every caption into `texts`."""
+        """Put every caption into ``texts``."""
         found = [
             (text, CAPTION_FIELDS[field])
             for field in self.fields
@@ -182,7 +182,7 @@ class AllCaptions(BaseTransform):
 
 @TRANSFORMS.register_module()
 class TokenizeText(BaseTransform):
-    """Turns texts into ids ``[CLS] ... [SEP]``, unpadded.
+    """Turn texts into ids ``[CLS] ... [SEP]``, unpadded.
 
     Required Keys:
 
@@ -209,7 +209,7 @@ class TokenizeText(BaseTransform):
         self.max_tokens = max_tokens
 
     def transform(self, results: dict) -> dict:
-        """Tokenises every text by itself."""
+        """Tokenise every text by itself."""
         results['input_ids'] = [
             np.array(encode_text(self.rules, text, self.max_tokens), dtype=np.int64)
             for text in results['texts']

@@ -15,7 +15,7 @@ from coavt_mm.registry import TRANSFORMS
 
 
 def build_transforms(transforms: Sequence[dict | Callable]) -> list[Callable]:
-    """Builds what is given as config; names without a scope are this package's, in
+    """Build what is given as config; names without a scope are this package's, in
     whatever scope the config runs."""
     with TRANSFORMS.switch_scope_and_registry('coavt_mm') as registry:
         return [registry.build(t) if isinstance(t, dict) else t for t in transforms]
@@ -34,7 +34,7 @@ def _check_arguments(cfg: dict) -> None:
 
 @TRANSFORMS.register_module()
 class LoadFrames(BaseTransform):
-    """Decodes some of `num_frames` times sampled uniformly from the clip.
+    """Decode some of ``num_frames`` times sampled uniformly from the clip.
 
     The times are the centres of equal parts of [start, end), in s from the start of the
     file's container. A picture that begins later or ends earlier is sampled where it
@@ -43,7 +43,7 @@ class LoadFrames(BaseTransform):
 
     Required Keys:
 
-    - picture (optional): a `ClipSource`, in place of the file
+    - picture (optional): a ``ClipSource``, in place of the file
     - clip_path
     - start
     - end
@@ -60,13 +60,13 @@ class LoadFrames(BaseTransform):
     - modality (with a picture)
 
     Args:
-        num_frames (int): Number of times.
-        pick (str | int): 'random' draws one of them (training), 'middle' takes the
-            middle one, 'all' takes all, a number takes the one of that index.
-        backend (str): 'pyav', 'decord' or 'torchcodec', see `read_frames`.
-        timeout (float, optional): Limit for one clip in s.
-        times (str): 'centres', or 'cavmae' for the beginnings of the parts, where
-            CAV-MAE's weights have their frames from, see `cavmae_times`.
+        num_frames: Number of times.
+        pick: 'random' draws one of them (training), 'middle' takes the middle one,
+            'all' takes all, a number takes the one of that index.
+        backend: 'pyav', 'decord' or 'torchcodec', see ``read_frames``.
+        timeout: Limit for one clip in s.
+        times: 'centres', or 'cavmae' for the beginnings of the parts, where CAV-MAE's
+            weights have their frames from, see ``cavmae_times``.
         sampler: One of mmaction2's that picks the frames instead, such as
             ``dict(type='mmaction.SampleFrames', clip_len=1, num_clips=10,
             test_mode=True)``. It sees [start, end) as a film of its own, whose frame 0
@@ -115,7 +115,7 @@ class LoadFrames(BaseTransform):
         return times[[len(times) // 2 if self.pick == 'middle' else self.pick]]
 
     def transform(self, results: dict) -> dict:
-        """Reads the frames, or flags that there are none."""
+        """Read the frames, or flags that there are none."""
         source, read = source_of(results, 'picture', 'clip_path'), None
         if source is not None:
             span = results['start'], results['end']
@@ -205,14 +205,14 @@ class IfVisual(BaseTransform):
     - has_visual
 
     Args:
-        transforms (Sequence[dict | Callable]): The transforms to run.
+        transforms: The transforms to run.
     """
 
     def __init__(self, transforms: Sequence[dict | Callable]):
         self.transforms = Compose(build_transforms(transforms))
 
     def transform(self, results: dict) -> dict | None:
-        """Runs the transforms where there is a picture."""
+        """Run the transforms where there is a picture."""
         return self.transforms(results) if results['has_visual'] else results
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ and picture.
     PYTHONPATH=projects python tools/train.py \
         projects/example_project/configs/classify_demo.py
 
-Data: data/sounding_shapes. Starts from the checkpoint that `make demo` leaves.
+Data: data/sounding_shapes. Starts from the checkpoint that ``make demo`` leaves.
 100 steps, minutes on two CPU cores.
 """
 

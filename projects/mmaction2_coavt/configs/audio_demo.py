@@ -4,7 +4,7 @@ of the demo clips.
     python tools/train.py projects/mmaction2_coavt/configs/audio_demo.py
 
 Data: data/sounding_shapes and the lists of README.md. Starts from the checkpoint that
-`make demo` leaves. Minutes on two CPU cores.
+``make demo`` leaves. Minutes on two CPU cores.
 """
 
 _base_ = ['./_base_/finetune.py', '../../../configs/_base_/models/coavt_demo.py']

@@ -4,7 +4,7 @@ names of the demo clips, seven of which hold for each clip.
     python tools/train.py projects/mmaction2_coavt/configs/joint_demo.py
 
 Data: data/sounding_shapes and the lists of README.md. Starts from the checkpoint that
-`make demo` leaves. Minutes on two CPU cores.
+``make demo`` leaves. Minutes on two CPU cores.
 """
 
 _base_ = './visual_demo.py'

@@ -4,9 +4,8 @@
     python tools/train.py projects/mmaction2_coavt/configs/joint_vggsound.py
 
 Data: data/vggsound and the lists of README.md. mmaction2 has no data set in which a
-clip may lack its sound: prepare with `--drop no_sound no_picture`. Written for one GPU,
-32 clips, and not tried on one; with N GPUs multiply the learning rate by N.
-"""
+clip may lack its sound: prepare with ``--drop no_sound no_picture``. Written for one
+GPU, 32 clips, and not tried on one; with N GPUs multiply the learning rate by N."""
 
 _base_ = './visual_vggsound.py'
 

@@ -3,7 +3,7 @@
     python tools/train.py projects/mmaction2_coavt/configs/visual_demo.py
 
 Data: data/sounding_shapes and the lists of README.md. Starts from the checkpoint that
-`make demo` leaves. Minutes on two CPU cores.
+``make demo`` leaves. Minutes on two CPU cores.
 """
 
 _base_ = ['./_base_/finetune.py', '../../../configs/_base_/models/coavt_demo.py']

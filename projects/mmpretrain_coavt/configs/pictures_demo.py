@@ -3,7 +3,7 @@
     python tools/train.py projects/mmpretrain_coavt/configs/pictures_demo.py
 
 Data: data/sounding_shapes/pictures, see README.md. Starts from the checkpoint that
-`make demo` leaves. Minutes on two CPU cores.
+``make demo`` leaves. Minutes on two CPU cores.
 """
 
 _base_ = [
