@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, Compose, force_full_init
 from mmengine.logging import print_log
-from torch.utils.data import get_worker_info
 
+from coavt_mm.datasets.bad_clips import BadClips
 from coavt_mm.datasets.manifest import (
     content_hash,
     find_manifest,
@@ -26,17 +26,6 @@ from coavt_mm.datasets.transforms.video import build_transforms
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError, ManifestError
 from coavt_mm.registry import DATASETS
 from coavt_mm.streams import CAPTION_FIELDS
-
-# Draws (samples) from which the share of bad clips is taken as an estimate.
-MIN_DRAWS = 100
-
-# Slots of the counters that the workers of a loader share, one writer each.
-WORKER_SLOTS = 256
-
-
-def _worker_slot() -> int:
-    worker = get_worker_info()
-    return (worker.id if worker else 0) % WORKER_SLOTS
 
 
 @contextmanager
@@ -193,21 +182,12 @@ class AVTDataset(BaseDataset):
         super().full_init()
         if self._indices is not None:
             self._count_clips(self.get_data_info(i) for i in range(len(self)))
-        self._start_counting(torch.zeros(len(self), dtype=torch.bool))
-
-    def _start_counting(self, bad: torch.Tensor) -> None:
-        """Begins to count draws; ``bad`` (N,) bool says which clips are known as bad.
-
-        The counters are shared by the workers of a loader, whether forked or spawned:
-        a byte for each clip, and (draws, bad draws) in a slot of each worker.
-        """
-        self._bad = bad.share_memory_()
-        self._draws = torch.zeros(WORKER_SLOTS, 2, dtype=torch.int64).share_memory_()
+        self._bad = BadClips(torch.zeros(len(self), dtype=torch.bool))
 
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:
         """Keep some of the rows, see mmengine; what is known as bad stays known."""
-        bad = self._bad_among(indices)
+        bad = self._bad.among(indices)
         super().get_subset_(indices)
         self._restart_with(bad)
 
@@ -215,7 +195,7 @@ class AVTDataset(BaseDataset):
     def get_subset(self, indices: int | Sequence[int]) -> 'AVTDataset':
         """A data set of some of the rows, with counters of its own."""
         subset = super().get_subset(indices)
-        subset._restart_with(self._bad_among(indices))
+        subset._restart_with(self._bad.among(indices))
         return subset
 
     def _copy_without_annotation(self, memo: dict | None = None) -> 'AVTDataset':
@@ -223,15 +203,9 @@ class AVTDataset(BaseDataset):
         # which knows copies of objects whose ids have long gone to others
         return super()._copy_without_annotation({} if memo is None else memo)
 
-    def _bad_among(self, indices: int | Sequence[int]) -> torch.Tensor:
-        if isinstance(indices, int):
-            part = slice(indices) if indices >= 0 else slice(indices, None)
-            indices = range(len(self))[part]
-        return self._bad[torch.tensor(list(indices), dtype=torch.int64)].clone()
-
-    def _restart_with(self, bad: torch.Tensor) -> None:
+    def _restart_with(self, bad: BadClips) -> None:
         self._count_clips(self.get_data_info(i) for i in range(len(self)))
-        self._start_counting(bad)
+        self._bad = bad
 
     def _report_missing(self, here: list[dict], gone: list[dict]) -> None:
         if not gone and here:
@@ -267,7 +241,7 @@ class AVTDataset(BaseDataset):
     @property
     def bad_ids(self) -> list[str]:
         """Ids of the clips found bad so far, by any worker of this process."""
-        return [self.get_data_info(int(i))['sample_id'] for i in self._bad.nonzero()]
+        return [self.get_data_info(i)['sample_id'] for i in self._bad.indices]
 
     @force_full_init
     def __getitem__(self, item: int | SampleRequest) -> dict:
@@ -323,16 +297,16 @@ class AVTDataset(BaseDataset):
         others = np.random.default_rng(
             np.random.randint(2**31) if seed is None else seed
         )
-        counts = self._draws[_worker_slot()]
         while True:
-            counts[0] += 1
             try:
-                if not self._bad[index]:
+                if index not in self._bad:
                     with random_state(seed):
-                        return self.prepare_data(index, epoch, request.stage)
+                        sample = self.prepare_data(index, epoch, request.stage)
+                    self._bad.count(good=True)
+                    return sample
             except ClipError as error:
                 self._note_bad(index, error)
-            counts[1] += 1
+            self._bad.count(good=False)
             self._check_share()
             index = int(others.integers(len(self)))
             seed = None if seed is None else int(others.integers(2**32))
@@ -348,13 +322,13 @@ class AVTDataset(BaseDataset):
             return self.pipeline(row)
 
     def _note_bad(self, index: int, error: ClipError) -> None:
-        if not self._bad[index]:
-            self._bad[index] = True
+        if self._bad.add(index):
             print_log(f'skipped {error}', logger='current', level=logging.WARNING)
 
     def _check_share(self) -> None:
-        draws, bad = self._draws.sum(dim=0).tolist()
-        if draws >= MIN_DRAWS and bad > self.max_bad_share * draws:
+        counts = self._bad.too_many(self.max_bad_share)
+        if counts is not None:
+            draws, bad = counts
             raise ClipError(
                 f'{self.ann_file}: {bad} of {draws} clips drawn could not be read, '
                 f'more than max_bad_share={self.max_bad_share:g}: '

@@ -382,6 +382,6 @@ def test_a_subset_remembers_its_bad_clips(tmp_path, clip, indices, bad, in_place
         dataset.get_subset_(indices)
     assert subset.bad_ids == bad
     assert subset.metainfo['clips'] == len(subset)
-    assert int(subset._draws.sum()) == 0
+    assert int(subset._bad.counts.sum()) == 0
     if not in_place:
         assert dataset.bad_ids == ['c1', 'c2'] and dataset.metainfo['clips'] == 6
