@@ -50,7 +50,7 @@ class LoadLogMel(BaseTransform):
 
         options = {k: v for k, v in preprocessor.items() if k != 'type'}
         self.preprocessor = AVTDataPreprocessor(**options)
-        rate = self.preprocessor.logmel.sample_rate
+        rate = self.preprocessor.front_end.sample_rate
         self.load = LoadAudio(seconds, rate, crop)
         self.pack = PackAVTInputs()
         self.training = training

@@ -118,13 +118,14 @@ def packed_batch(
     Args:
         model: Whose sizes are used.
         batch: Clips, each with one frame and one caption.
-        seconds: Length of the sound, at 16 kHz.
+        seconds: Length of the sound.
         num_tokens: Length of the captions in tokens.
 
     Returns:
         ``inputs`` and ``data_samples``.
     """
-    side, samples = model.av_encoder.img_size, round(16000 * seconds)
+    rate = model.data_preprocessor.front_end.sample_rate
+    side, samples = model.av_encoder.img_size, round(rate * seconds)
     vocab = model.query_encoder.word_embeddings.num_embeddings
     return dict(
         inputs=dict(

@@ -41,7 +41,7 @@ def input_drawing(
     """Return what a page shows of a window's input.
 
     Args:
-        model: Its preprocessor knows the scale of the spectrogram.
+        model: Its front end knows the scale of the spectrogram.
         packed: The batch before the preprocessor.
         batch: The batch behind it.
         row: The window.
@@ -51,14 +51,14 @@ def input_drawing(
         log-mel and its ``hop`` (s); None where the modality is missing.
     """
     frames, sample = packed['inputs']['frames'][row], packed['data_samples'][row]
-    sound, scale = None, model.data_preprocessor
+    sound, front_end = None, model.data_preprocessor.front_end
     if batch['has_audio'][row]:
-        sound = batch['spectrogram'][row] * scale.spec_scale + scale.spec_mean
+        sound = front_end.invert(batch['spectrogram'][row])
     return dict(
         frames=None if frames is None else frames.permute(0, 2, 3, 1).numpy(),
         frame_times=sample.get('frame_times', []),
         spectrogram=None if sound is None else sound.cpu().numpy(),
-        hop=scale.logmel.hop / scale.logmel.sample_rate,
+        hop=front_end.hop,
     )
 
 

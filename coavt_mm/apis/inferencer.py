@@ -128,11 +128,7 @@ class CoAVTInferencer(BaseInferencer):
     @property
     def seconds(self) -> float:
         """The length of a window, in s."""
-        preprocessor = self.model.data_preprocessor
-        return self.pipeline.seconds or (
-            preprocessor.spec_frames * preprocessor.logmel.hop
-            / preprocessor.logmel.sample_rate
-        )  # fmt: skip
+        return self.pipeline.seconds or self.model.data_preprocessor.front_end.seconds
 
     # --------------------------------------------------------------- the call
     def __call__(

@@ -70,7 +70,7 @@ LIMITS = {
     'frame_interval': (1, 1000),
     'seconds': (0.001, 3600),  # s
     'sample_rate': (1, 384_000),  # Hz
-    'spec_frames': (1, 360_000),  # of 10 ms
+    'spec_frames': (1, 360_000),
     'num_mel_bins': (1, 1000),
     'frame_length': (1, 1000),  # ms
     'frame_shift': (1, 1000),  # ms

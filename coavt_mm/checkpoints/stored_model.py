@@ -110,8 +110,8 @@ def _check_inputs(model: nn.Module, where: str) -> None:
             f'{where}: its stored config has no encoder of sound and picture, or no '
             'AVTDataPreprocessor before it'
         )
-    made = (preprocessor.spec_frames, preprocessor.logmel.banks.shape[1])
-    if made != encoder.spec_size or preprocessor.logmel.hop < 1:
+    made = preprocessor.front_end.size
+    if made != encoder.spec_size or preprocessor.front_end.hop <= 0:
         raise CheckpointError(
             f'{where}: the preprocessor of its stored config makes spectrograms of '
             f'{made[0]} x {made[1]}, the encoder takes '

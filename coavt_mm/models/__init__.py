@@ -12,7 +12,7 @@ from coavt_mm.models.heads import (
     ContrastiveHead,
     LanguageModelingHead,
 )
-from coavt_mm.models.logmel import LogMel
+from coavt_mm.models.logmel import AudioFrontEnd, LogMel
 from coavt_mm.models.losses import LossHead, LossInputs
 from coavt_mm.models.matching import MatchingHead
 from coavt_mm.models.preprocessor import AVTDataPreprocessor
@@ -22,6 +22,7 @@ from coavt_mm.models.text_encoder import TextEncoder
 __all__ = [
     'AVContrastiveHead',
     'AVTDataPreprocessor',
+    'AudioFrontEnd',
     'ClassificationHead',
     'CoAVT',
     'CoAVTClassifier',

@@ -1,8 +1,10 @@
-"""Log-mel filterbank of a batch. Letters: B clips, S samples, L frames, M mel bins."""
+"""From waveforms to spectrograms. Letters: B clips, S samples, L frames, M mel bins."""
 
 import torch
 from torch import Tensor, nn
 from torchaudio.compliance.kaldi import get_mel_banks
+
+from coavt_mm.registry import MODELS
 
 
 class LogMel(nn.Module):
@@ -85,3 +87,71 @@ class LogMel(nn.Module):
         power = torch.fft.rfft(frames, n=self.fft_size).abs().square()
         mel = power @ self.banks
         return mel.clamp(min=torch.finfo(torch.float32).eps).log()
+
+
+@MODELS.register_module()
+class AudioFrontEnd(nn.Module):
+    """What the model takes for sound: log-mel energies of a fixed size, normalised.
+
+    Nothing else in the package knows a rate, a hop, a size or statistics of sound;
+    another front end has these attributes and methods, and the config names it::
+
+        data_preprocessor=dict(front_end=dict(type='MyFrontEnd', ...))
+
+    Args:
+        frames: Length of the spectrogram in frames.
+        mean: Of the log-mel energies.
+        std: Of the log-mel energies.
+        divisor: The spectrogram is divided by ``divisor * std``; some projects take 2.
+        logmel: Arguments of `LogMel`, such as num_mel_bins.
+
+    Attributes:
+        sample_rate: Of the waveform in Hz.
+        hop: From one frame to the next, in s.
+        size: Frames and mel bins.
+        seconds: How much sound fills the frames.
+    """
+
+    def __init__(
+        self,
+        frames: int = 1024,
+        mean: float = -5.081,
+        std: float = 4.4849,
+        divisor: float = 1.0,
+        logmel: dict | None = None,
+    ):
+        super().__init__()
+        self.logmel = LogMel(**(logmel or {}))
+        self.sample_rate = self.logmel.sample_rate
+        self.hop = self.logmel.hop / self.sample_rate
+        self.size = frames, self.logmel.banks.shape[1]
+        self.seconds = frames * self.logmel.hop / self.sample_rate
+        self.mean, self.scale = mean, divisor * std
+
+    def num_frames(self, samples: Tensor) -> Tensor:
+        """See `LogMel.num_frames`."""
+        return self.logmel.num_frames(samples)
+
+    def forward(self, waveform: Tensor, valid: Tensor) -> Tensor:
+        """Compute energies, cropped or padded to the size, before they are normalised.
+
+        Args:
+            waveform: (B, S).
+            valid: (B,) int64, frames of each clip; from there on they are 0.
+
+        Returns:
+            (B, L, M).
+        """
+        energies = self.logmel(waveform)
+        extra = self.size[0] - energies.shape[1]
+        energies = nn.functional.pad(energies, (0, 0, 0, extra))
+        frames = torch.arange(self.size[0], device=energies.device)
+        return energies.masked_fill((frames >= valid[:, None])[..., None], 0.0)
+
+    def normalise(self, energies: Tensor) -> Tensor:
+        """Bring energies (B, L, M) to the scale that the model takes."""
+        return (energies - self.mean) / self.scale
+
+    def invert(self, spectrogram: Tensor) -> Tensor:
+        """Bring what the model takes back to energies."""
+        return spectrogram * self.scale + self.mean

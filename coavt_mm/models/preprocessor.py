@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import mask_along_axis_iid
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.logmel import LogMel
+from coavt_mm.models.logmel import AudioFrontEnd, LogMel
 from coavt_mm.models.mixup import Mix, draw_mix
 from coavt_mm.registry import MODELS
 from coavt_mm.streams import describes
@@ -35,6 +35,28 @@ def caption_key(text: str) -> int:
     return stable_key(normalise(text))
 
 
+def _filled(augment: dict) -> dict:
+    """The options of augmentation with those that are not given.
+
+    Raises:
+        ConfigError: One is unknown or out of its range.
+    """
+    filled = dict(freq_mask=0, time_mask=0, noise=0.0, time_roll=0,
+                  mixup=0.0, mixup_alpha=10.0)  # fmt: skip
+    unknown = set(augment) - set(filled)
+    if unknown:
+        raise ConfigError(
+            f'augment has no {", ".join(sorted(unknown))}; it takes {", ".join(filled)}'
+        )
+    filled.update(augment)
+    if not 0 <= filled['mixup'] <= 1 or filled['mixup_alpha'] <= 0:
+        raise ConfigError(
+            'augment: mixup is a probability and mixup_alpha is above 0, got '
+            f'{filled["mixup"]} and {filled["mixup_alpha"]}'
+        )
+    return filled
+
+
 @MODELS.register_module()
 class AVTDataPreprocessor(BaseDataPreprocessor):
     """Compute spectrograms, normalises, augments, pads and stacks.
@@ -45,11 +67,13 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         frame_mean, frame_std: RGB statistics, 0 to 255.
-        spec_frames: Length of the spectrogram in frames of 10 ms.
+        spec_frames: Length of the spectrogram in frames; this and the next four are the
+            arguments of ``AudioFrontEnd``.
         spec_mean, spec_std: Statistics of the log-mel energies.
         spec_divisor: The spectrogram is divided by ``spec_divisor * spec_std``; some
             projects take 2.
         logmel: Arguments of ``LogMel``, such as num_mel_bins.
+        front_end: Config of another front end, in their place.
         augment: In training, for each clip: ``freq_mask`` (widest mask in bins),
             ``time_mask`` (in frames), ``noise`` (largest amplitude of additive uniform
             noise in normalised units; CAV-MAE 0.1), ``time_roll`` (largest circular
@@ -70,26 +94,19 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         augment: dict | None = None,
         pad_token_id: int = 0,
         non_blocking: bool = True,
+        front_end: dict | None = None,
     ):
         super().__init__(non_blocking=non_blocking)
-        self.spec_frames = spec_frames
-        self.spec_mean = spec_mean
-        self.spec_scale = spec_divisor * spec_std
-        self.logmel = LogMel(**(logmel or {}))
-        self.augment = dict(freq_mask=0, time_mask=0, noise=0.0, time_roll=0,
-                            mixup=0.0, mixup_alpha=10.0)  # fmt: skip
-        unknown = set(augment or {}) - set(self.augment)
-        if unknown:
+        own = spec_frames, spec_mean, spec_std, spec_divisor, logmel
+        if front_end is not None and own != (1024, -5.081, 4.4849, 1.0, None):
             raise ConfigError(
-                f'augment has no {", ".join(sorted(unknown))}; it takes '
-                f'{", ".join(self.augment)}'
+                'front_end takes the place of spec_frames, spec_mean, spec_std, '
+                'spec_divisor and logmel: leave them out'
             )
-        self.augment.update(augment or {})
-        if not 0 <= self.augment['mixup'] <= 1 or self.augment['mixup_alpha'] <= 0:
-            raise ConfigError(
-                'augment: mixup is a probability and mixup_alpha is above 0, got '
-                f'{self.augment["mixup"]} and {self.augment["mixup_alpha"]}'
-            )
+        self.front_end = (
+            AudioFrontEnd(*own) if front_end is None else MODELS.build(front_end)
+        )
+        self.augment = _filled(augment or {})
         self.pad_token_id = pad_token_id
         for name, values in (('frame_mean', frame_mean), ('frame_std', frame_std)):
             values = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
@@ -132,15 +149,11 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         )
 
     def _mix(self, packed: dict, samples: list[BaseDataElement]) -> Mix:
-        heard = [w is not None and s.audio_samples >= self.logmel.window_size
-                 for w, s in zip(packed['waveform'], samples, strict=True)]  # fmt: skip
-        kinds = [
-            2 * (frames is not None) + audible
-            for frames, audible in zip(packed['frames'], heard, strict=True)
-        ]
-        return draw_mix(
-            self._tensor(kinds), self.augment['mixup'], self.augment['mixup_alpha']
-        )
+        lengths = self._lengths(packed['waveform'], samples)
+        heard = self.front_end.num_frames(lengths) > 0
+        shown = self._tensor([frames is not None for frames in packed['frames']])
+        kinds = 2 * shown + heard
+        return draw_mix(kinds, self.augment['mixup'], self.augment['mixup_alpha'])
 
     def _frames(
         self,
@@ -176,10 +189,8 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         training: bool,
         mix: Mix | None,
     ) -> dict[str, Tensor]:
-        lengths = [s.audio_samples if clip is not None else 0
-                   for clip, s in zip(clips, samples, strict=True)]  # fmt: skip
-        lengths = self._tensor(lengths)
-        valid = self.logmel.num_frames(lengths)  # (B,)
+        lengths = self._lengths(clips, samples)
+        valid = self.front_end.num_frames(lengths)  # (B,)
         if not any(clip is not None for clip in clips):
             return dict(has_audio=valid > 0)
         empty = torch.zeros(0, device=self.device)
@@ -195,22 +206,41 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
             if mix is not None:  # of waveforms, as CAV-MAE; the longer one decides
                 waveform = mix(waveform)
                 valid = torch.maximum(valid, valid[mix.partner])
-            spectrogram = self.logmel(waveform)
-            spectrogram = self._fit(spectrogram, valid)
+            spectrogram = self.front_end(waveform, valid)
             if training:
                 spectrogram = self._mask(spectrogram)
-            spectrogram = (spectrogram - self.spec_mean) / self.spec_scale
+            spectrogram = self.front_end.normalise(spectrogram)
             if training:
                 spectrogram = self._disturb(spectrogram)
         spectrogram = spectrogram * (valid > 0)[:, None, None]
         return dict(has_audio=valid > 0, spectrogram=spectrogram)
 
-    def _fit(self, spectrogram: Tensor, valid: Tensor) -> Tensor:
-        """Crop or pad (B, *, M) to (B, L, M); frames from ``valid`` (B,) on are 0."""
-        extra = self.spec_frames - spectrogram.shape[1]
-        spectrogram = torch.nn.functional.pad(spectrogram, (0, 0, 0, extra))
-        frames = torch.arange(self.spec_frames, device=spectrogram.device)
-        return spectrogram.masked_fill((frames >= valid[:, None])[..., None], 0.0)
+    def _lengths(
+        self, clips: list[Tensor | None], samples: list[BaseDataElement]
+    ) -> Tensor:
+        """(B,) int64, samples of sound that each clip has.
+
+        Raises:
+            ConfigError: They are of another rate than the front end takes.
+        """
+        wanted = self.front_end.sample_rate
+        for sample in samples:
+            rate = sample.get('sample_rate', wanted)
+            if rate != wanted:
+                raise ConfigError(
+                    f'the sound of {sample.sample_id} was read at {rate:g} Hz, the '
+                    f"model's front end takes {wanted:g} Hz: set LoadAudio's "
+                    f'sample_rate={wanted:g}'
+                )
+        return self._tensor([
+            0 if clip is None else sample.audio_samples
+            for clip, sample in zip(clips, samples, strict=True)
+        ])  # fmt: skip
+
+    @property
+    def logmel(self) -> LogMel:
+        """The filterbank of the front end."""
+        return self.front_end.logmel
 
     def _mask(self, spectrogram: Tensor) -> Tensor:
         """SpecAugment, with a mask of its own for each clip of (B, L, M)."""

@@ -188,3 +188,55 @@ def test_float32_inside_autocast():
     with torch.autocast('cpu', torch.bfloat16):
         inputs = run([packed('a')], True, augment=AUGMENT)
     assert inputs['spectrogram'].dtype == inputs['frames'].dtype == torch.float32
+
+
+def test_sound_of_another_rate_is_refused():
+    sample = packed('a')
+    sample['data_samples'].set_metainfo(dict(sample_rate=8000))
+    with pytest.raises(
+        ConfigError, match='sound of a was read at 8000 Hz, .* takes 16000 Hz'
+    ):
+        run([sample])
+
+
+def test_the_front_end_knows_size_hop_and_scale():
+    front_end = AVTDataPreprocessor(
+        spec_frames=40, spec_mean=-4.0, spec_std=2.0, spec_divisor=2.0,
+        logmel=dict(sample_rate=32000, num_mel_bins=64, frame_shift=20.0),
+    ).front_end  # fmt: skip
+    assert front_end.size == (40, 64) and front_end.sample_rate == 32000
+    assert front_end.hop == 0.02 and front_end.seconds == pytest.approx(0.8)
+    energies = torch.randn(2, 40, 64)
+    normalised = front_end.normalise(energies)
+    torch.testing.assert_close(normalised, (energies + 4.0) / 4.0)
+    torch.testing.assert_close(front_end.invert(normalised), energies)
+
+
+class Loudness(torch.nn.Module):
+    """A front end that is no log-mel: the loudness of each 100 samples."""
+
+    sample_rate, hop, size, seconds = 8000, 100 / 8000, (8, 1), 0.1
+
+    def num_frames(self, samples):
+        return samples // 100
+
+    def forward(self, waveform, valid):
+        energies = waveform.unfold(1, 100, 100).square().mean(2)[:, :8, None]
+        return energies * (torch.arange(8) < valid[:, None])[..., None]
+
+    def normalise(self, energies):
+        return 10 * energies
+
+    def invert(self, spectrogram):
+        return spectrogram / 10
+
+
+def test_another_front_end_is_named_by_the_config():
+    MODELS.register_module(module=Loudness, name='Loudness', force=True)
+    own = dict(spec_frames=1024, front_end=dict(type='Loudness'))  # the default
+    inputs = run([packed('a', samples=400)], **own)
+    spectrogram = inputs['spectrogram']
+    assert spectrogram.shape == (1, 8, 1) and inputs['has_audio'].tolist() == [True]
+    assert (spectrogram[0, :4] > 0).all() and not spectrogram[0, 4:].any()
+    with pytest.raises(ConfigError, match='front_end takes the place of spec_frames'):
+        run([packed('a')], front_end=dict(type='Loudness'), spec_frames=40)

@@ -17,6 +17,7 @@ META_KEYS = (
     'texts',
     'text_streams',
     'audio_samples',
+    'sample_rate',
     'frame_times',
     'error',
 )
@@ -56,6 +57,7 @@ class PackAVTInputs(BaseTransform):
     - texts (optional)
     - text_streams (optional)
     - audio_samples (optional)
+    - sample_rate (optional)
     - frame_times (optional)
     - error (optional)
     """

@@ -70,6 +70,7 @@ def content(clip):
         input_ids=[np.array([2, 3])],
         gt_label=[1],
         audio_samples=9,
+        sample_rate=16000,
         frame_times=[0.0],
         error='broken',
     )
