@@ -103,7 +103,7 @@ class AudioFrontEnd(nn.Module):
         mean: Of the log-mel energies.
         std: Of the log-mel energies.
         divisor: The spectrogram is divided by ``divisor * std``; some projects take 2.
-        logmel: Arguments of `LogMel`, such as num_mel_bins.
+        logmel: Arguments of ``LogMel``, such as num_mel_bins.
 
     Attributes:
         sample_rate: Of the waveform in Hz.
@@ -129,7 +129,7 @@ class AudioFrontEnd(nn.Module):
         self.mean, self.scale = mean, divisor * std
 
     def num_frames(self, samples: Tensor) -> Tensor:
-        """See `LogMel.num_frames`."""
+        """See ``LogMel.num_frames``."""
         return self.logmel.num_frames(samples)
 
     def forward(self, waveform: Tensor, valid: Tensor) -> Tensor:
