@@ -32,7 +32,7 @@ demo: $(RUN_READY)  ## render clips, pre-train, evaluate; ARGS go to tools/demo.
 
 demo-all: $(RUN_READY)  ## the demo, unless it was run, then every recipe in miniature
 	@test -f work_dirs/demo/checkpoint.pth || $(MAKE) --no-print-directory demo ARGS=
-	$(RUN) tools/demo.py --twins $(ARGS)
+	$(RUN) tools/demo.py --recipes $(ARGS)
 
 quick: $(TEST_READY)  ## the tests that are not slow, on all cores; ARGS go to pytest
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto -m 'not slow' $(ARGS)

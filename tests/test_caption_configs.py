@@ -1,4 +1,4 @@
-"""The recipe of captioning, and what its demo twin must share with it."""
+"""The recipe of captioning, and what its small-scale form must share with it."""
 
 from pathlib import Path
 

@@ -1,14 +1,14 @@
 """Render the demo clips, pre-train CoAVT on them, evaluate, print a table.
 
 python tools/demo.py --cfg-options model.contrastive_head.streams.A=0
-python tools/demo.py --twins    # then every other recipe, from that checkpoint
+python tools/demo.py --recipes    # then every other recipe, from that checkpoint
 """
 
 import argparse
 import os
 
 from coavt_mm.cli.launch import run_tool
-from coavt_mm.demo.run import TWINS, run_demo, run_twins
+from coavt_mm.demo.run import RECIPES, run_demo, run_recipes
 
 
 def main() -> None:
@@ -25,17 +25,20 @@ def main() -> None:
         help='settings for training and evaluation',
     )
     parser.add_argument(
-        '--twins',
+        '--recipes',
+        '--twins',  # the name of release 0.1
         nargs='*',
-        choices=TWINS,
+        choices=RECIPES,
         help='fine-tune and test these (default: all) from the checkpoint of the demo',
     )
     parser.add_argument(
-        '--page', default='docs/demo_results.md', help='where the twins are written up'
+        '--page',
+        default='docs/demo_results.md',
+        help='where the recipes are written up',
     )
     args = parser.parse_args()
-    if args.twins is not None:
-        run_twins(args.workers, args.page, args.twins or tuple(TWINS))
+    if args.recipes is not None:
+        run_recipes(args.workers, args.page, args.recipes or tuple(RECIPES))
         return
     run_demo(args.work_dir, args.workers, args.cfg_options)
 

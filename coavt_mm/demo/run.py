@@ -1,7 +1,7 @@
 """The main job in miniature: render clips, pre-train, evaluate, report; then the rest.
 
-``run_demo`` is the main job; ``run_twins`` takes its checkpoint through every recipe
-that has a twin on the demo clips.
+``run_demo`` is the main job; ``run_recipes`` takes its checkpoint through every recipe
+that has a small-scale form on the demo clips.
 """
 
 import json
@@ -29,10 +29,10 @@ from coavt_mm.visualization import save_figure
 ROOT = Path(__file__).parents[2]
 TRAIN_CONFIG = 'configs/coavt/pretrain_demo.py'
 TEST_CONFIG = 'configs/coavt/retrieval_demo.py'
-#: what training chose, under a name that the twins' `load_from` knows
+#: what training chose, under a name that the recipes' `load_from` knows
 CHECKPOINT = 'checkpoint.pth'
 #: configs that start from it -> whether they train
-TWINS = {
+RECIPES = {
     'zeroshot_demo': False,
     'finetune_demo': True,
     'caption_demo': True,
@@ -40,7 +40,7 @@ TWINS = {
     'cls_demo_single': True,
     'av_retrieval_demo': True,
 }
-#: further tests of a twin's checkpoint: AV-trained, with one modality missing
+#: further tests of a recipe's checkpoint: AV-trained, with one modality missing
 MORE_TESTS = {
     'cls_demo': [
         (f'model.test_cfg.stream={s}', f'test_evaluator.out_dir=work_dirs/cls_demo/{s}')
@@ -129,13 +129,13 @@ def run_demo(
     return _write_results(out, cfg, seconds, watch.stop())
 
 
-def run_twins(workers: int, page: str, names: Sequence[str] = tuple(TWINS)) -> None:
-    """Train and test the twins one after the other; write a page of their results.
+def run_recipes(workers: int, page: str, names: Sequence[str] = tuple(RECIPES)) -> None:
+    """Train and test the small-scale recipes one after the other; write a page of their results.
 
     Args:
         workers: Processes that render the bound clips.
         page: Markdown file to write.
-        names: Which twins, of :data:`TWINS`.
+        names: Which recipes, of :data:`RECIPES`.
 
     Raises:
         CoAVTError: If the demo left no checkpoint.
@@ -151,7 +151,7 @@ def run_twins(workers: int, page: str, names: Sequence[str] = tuple(TWINS)) -> N
     for name, folder in zip(names, folders[1:], strict=True):
         config, checkpoint = f'configs/coavt/{name}.py', start
         with _timed(seconds, name):
-            if TWINS[name]:
+            if RECIPES[name]:
                 shutil.rmtree(folder, ignore_errors=True)  # no result of another run
                 _run('tools/train.py', config)
                 checkpoint = find_checkpoint(folder)
@@ -169,7 +169,7 @@ def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> N
     times = ''.join(f'| {name} | {value:.0f} |\n' for name, value in seconds.items())
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(
-        '# What the demo twins reach\n\n'
+        '# Results of the small-scale recipes\n\n'
         'Made by `make demo-all` on the held-out demo clips, one run with one seed.\n\n'
         f'{markdown_tables(rows)}\n'
         f'## time\n\n| stage | s |\n|---|---|\n{times}'
