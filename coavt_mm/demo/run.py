@@ -130,7 +130,7 @@ def run_demo(
 
 
 def run_recipes(workers: int, page: str, names: Sequence[str] = tuple(RECIPES)) -> None:
-    """Train and test the small-scale recipes one after the other; write a page of their results.
+    """Train and test the small-scale recipes one by one; write a page of results.
 
     Args:
         workers: Processes that render the bound clips.
