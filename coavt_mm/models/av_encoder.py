@@ -326,13 +326,18 @@ class JointAVBackbone(JointAVEncoder):
     """
 
     def forward(  # type: ignore[override]  # called by other libraries, in their way
-        self, x: Tensor, frames: Tensor | None = None
+        self,
+        x: Tensor | None = None,
+        frames: Tensor | None = None,
+        spectrogram: Tensor | None = None,
     ) -> Tensor | tuple[Tensor]:
         """Encode one stream.
 
         Args:
             x: (B, 1, L, M) normalised log-mel, or (B, 3, H, W) normalised RGB.
             frames: (B * F, 3, H, W) normalised RGB, with a log-mel.
+            spectrogram: The log-mel, under the name that mmaction2's recogniser of
+                several modalities gives it.
 
         Returns:
             E_A as (B, D, mel rows, time columns), E_V as (B, D, rows, columns), E_AV as
@@ -343,15 +348,17 @@ class JointAVBackbone(JointAVEncoder):
             ConfigError: If the number of channels is neither 1 nor 3.
         """
         encode = functools.partial(JointAVEncoder.forward, self)
-        if x.shape[1] == 1:
+        x = spectrogram if x is None else x
+        if x is not None and x.shape[1] == 1:
             stream = 'A' if frames is None else 'AV'
             tokens = encode(x.squeeze(1), frames, [stream])[stream]
-        elif x.shape[1] == 3 and frames is None:
+        elif x is not None and x.shape[1] == 3 and frames is None:
             stream, tokens = 'V', encode(None, x, ['V'])['V']
         else:
             raise ConfigError(
                 'expected a log-mel (B, 1, frames, mel bins), alone or with pictures, '
-                f'or pictures (B, 3, height, width), got {tuple(x.shape)}'
+                'or pictures (B, 3, height, width), got '
+                f'{None if x is None else tuple(x.shape)}'
             )
         grids = dict(A=self.audio_embed.grid, V=self.visual_embed.grid)
         rows, cols = grids.get(stream, (tokens.shape[1], 1))

@@ -55,7 +55,7 @@ def model_cfg(name):
 def test_convert_use_and_test(tool, tmp_path, capsys):
     cfg = Config.fromfile(ROOT / 'configs/coavt/retrieval_demo.py')
     head = cfg.model.lm_head
-    write_ancestors(cfg.model.av_encoder, head.vocab_size)
+    write_ancestors(cfg.model.av_encoder, cfg.model.query_encoder.vocab_size)
     tool('converters/cavmae', 'audio_model.25.pth', 'cavmae.pth', '--num-heads', 2)
     tool('converters/bert', 'DIR', 'bert.pth')
     tool(
