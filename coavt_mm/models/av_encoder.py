@@ -3,6 +3,7 @@
 import functools
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -39,10 +40,12 @@ class PatchEmbed(nn.Module):
         self.grid = (size[0] // patch_size, size[1] // patch_size)
         self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
         self.modality = nn.Parameter(torch.zeros(1, 1, embed_dims))
+        self.position: Tensor
         # a buffer in the state dict: ancestors' tables load, no gradient reaches it
         self.register_buffer('position', sincos_table(embed_dims, *self.grid)[None])
         nn.init.xavier_uniform_(self.proj.weight.view(embed_dims, -1))
-        nn.init.zeros_(self.proj.bias)
+        if self.proj.bias is not None:
+            nn.init.zeros_(self.proj.bias)
         nn.init.normal_(self.modality, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,10 +136,11 @@ class JointAVEncoder(BaseModule):
             self.__class__ = OnePassAVEncoder if one_pass else JointAVBackbone
             _warn_moved('one_pass' if one_pass else 'as_tuple', type(self).__name__)
         self.embed_dims = embed_dims
-        self.spec_size, self.img_size = tuple(spec_size), img_size
+        length, num_mels = spec_size
+        self.spec_size, self.img_size = (length, num_mels), img_size
         self.mask_ratio, self.with_cp, self.as_tuple = mask_ratio, with_cp, as_tuple
         # the spectrogram is patched as a (mel, frames) picture, mel rows first
-        self.audio_embed = PatchEmbed(1, self.spec_size[::-1], patch_size, embed_dims)
+        self.audio_embed = PatchEmbed(1, (num_mels, length), patch_size, embed_dims)
         self.visual_embed = PatchEmbed(3, (img_size, img_size), patch_size, embed_dims)
 
         def stage(depth: int, streams: Sequence[str]) -> nn.ModuleList:
@@ -191,7 +195,8 @@ class JointAVEncoder(BaseModule):
         if spectrogram is not None and spectrogram.dim() == 4:
             # how other libraries call a backbone; for one more release
             _warn_moved('a batch (B, channels, ...)', 'JointAVBackbone')
-            return JointAVBackbone.forward(self, spectrogram, frames)
+            # what those libraries want, which is no dict
+            return JointAVBackbone.forward(self, spectrogram, frames)  # type: ignore[return-value]
         trunks = {}
         if spectrogram is not None and {'A', 'AV'} & set(streams):
             trunks['A'] = self._audio_trunk(spectrogram)
@@ -247,10 +252,9 @@ class JointAVEncoder(BaseModule):
         Returns:
             Two times (B, N, D).
         """
-        if stream == 'A':
-            trunk = self._audio_trunk(spectrogram)
-        else:
-            trunk = self._visual_trunk(frames)
+        given: Any = spectrogram if stream == 'A' else frames
+        encode = self._audio_trunk if stream == 'A' else self._visual_trunk
+        trunk = encode(given)
         return self._join(trunk, stream), self._join(trunk, 'AV')
 
     @staticmethod

@@ -1,6 +1,7 @@
 """Audio-visual event classification on the joint encoder (CAV-MAE's fine-tuning)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -152,7 +153,7 @@ class CoAVTClassifier(BaseModel):
             context_dims=stated_size(backbone, 'embed_dims'),
         )
         self.frozen, self.stream = frozen, stream
-        self.test_cfg = dict(stream=None, missing='average')
+        self.test_cfg: dict[str, Any] = dict(stream=None, missing='average')
         unknown = set(test_cfg or {}) - set(self.test_cfg)
         self.test_cfg.update(test_cfg or {})
         self.test_cfg['stream'] = self.test_cfg['stream'] or stream
@@ -212,7 +213,7 @@ class CoAVTClassifier(BaseModel):
     def forward(
         self,
         inputs: dict[str, Tensor],
-        data_samples: list[BaseDataElement] | None = None,
+        data_samples: Any = None,
         mode: str = 'tensor',
     ):
         """Dispatch to :meth:`loss`, :meth:`predict` or :meth:`scores`."""

@@ -1,6 +1,7 @@
 """CoAVT: correlated audio-visual-text pre-training (arXiv 2401.12264)."""
 
 from functools import cached_property
+from typing import Any
 
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
@@ -91,7 +92,7 @@ class CoAVT(BaseModel):
                 'one out'
             )
 
-    def _build_head(self, name: str, head: dict | nn.Module | None) -> LossHead | None:
+    def _build_head(self, name: str, head: dict | nn.Module | None) -> Any:
         """Build a head, whose widths are those of the encoders unless it says them."""
         queries = self.query_encoder
         head = build_part(
@@ -178,7 +179,7 @@ class CoAVT(BaseModel):
     def forward(
         self,
         inputs: dict[str, Tensor],
-        data_samples: list[BaseDataElement] | None = None,
+        data_samples: Any = None,
         mode: str = 'tensor',
     ):
         """Dispatch to :meth:`loss`, :meth:`predict` or :meth:`extract`."""

@@ -3,9 +3,10 @@
 Letters used in shapes: B clips, K beams, L tokens written so far, [DEC] included.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from heapq import nlargest
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,9 +81,9 @@ class Decoding:
         elif self.num_beams != 1:
             raise ConfigError('top_p draws one caption a clip: num_beams must be 1')
 
-    def processors(self) -> LogitsProcessorList:
+    def processors(self) -> Callable[[Tensor, Tensor], Tensor]:
         """What transformers does to scores (rows, vocab) after ids (rows, L)."""
-        found = LogitsProcessorList()
+        found: Any = LogitsProcessorList()
         if self.repetition_penalty != 1:
             penalty = float(self.repetition_penalty)
             found.append(RepetitionPenaltyLogitsProcessor(penalty))
@@ -143,6 +144,7 @@ def generate(
     decoding = Decoding(**current_names('decoding', options, OLD_NAMES))
     batch, device = state.hidden.shape[0], state.hidden.device
     start = torch.full((batch, 1), lm_head.dec_token_id, device=device)
+    search: _Beams | _Chains
     if decoding.num_beams > 1:
         search = _Beams(start, lm_head.end_token_id, decoding)
     else:

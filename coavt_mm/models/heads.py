@@ -55,7 +55,7 @@ def contrastive_loss(
     for logits in similarity:
         logits = logits.masked_fill(~all_valid, torch.finfo(logits.dtype).min)
         losses.append(-(target * logits.log_softmax(1)).sum(1))
-    return global_mean(sum(losses) / 2, valid)
+    return global_mean((losses[0] + losses[1]) / 2, valid)
 
 
 @MODELS.register_module()

@@ -22,7 +22,7 @@ from coavt_mm.registry import MODELS
 
 def build_part(
     part: dict | nn.Module | None, name: str = '', **sizes: int | None
-) -> nn.Module | None:
+) -> Any:
     """Build a part of a model, which takes the sizes that its config leaves out.
 
     Args:
@@ -174,8 +174,10 @@ def gather_with_grad(x: Tensor) -> Tensor:
         parts = [torch.empty_like(x) for _ in range(get_world_size())]
         torch_dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
+    from torch.distributed.nn.functional import all_gather
+
     # mmaction2's GatherLayer keeps only the local gradient; this one sums them all
-    gathered = torch.cat(torch_dist.nn.functional.all_gather(x.contiguous()))
+    gathered = torch.cat(all_gather(x.contiguous()))
     # its backward gives wrong numbers, silently, for a gradient that is not contiguous
     gathered.register_hook(lambda grad: grad.contiguous())
     return gathered

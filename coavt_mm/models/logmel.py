@@ -45,6 +45,8 @@ class LogMel(nn.Module):
         # the Nyquist bin belongs to no filter
         banks = nn.functional.pad(banks, (0, 1)).T.contiguous()
         window = torch.hann_window(self.window_size, periodic=False)
+        self.banks: Tensor
+        self.window: Tensor
         self.register_buffer('banks', banks, persistent=False)
         self.register_buffer('window', window, persistent=False)
 

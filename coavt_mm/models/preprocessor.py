@@ -109,8 +109,8 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         self.augment = _filled(augment or {})
         self.pad_token_id = pad_token_id
         for name, values in (('frame_mean', frame_mean), ('frame_std', frame_std)):
-            values = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
-            self.register_buffer(name, values, persistent=False)
+            buffer = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Make a batch.

@@ -1,6 +1,6 @@
 """Query encoder: learnable queries that read the audio-visual tokens (BLIP-2)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -158,7 +158,8 @@ class QueryLayer(nn.Module):
         """
         kv = self.self_attn.keys_values(x)
         if past is not None:
-            kv = tuple(torch.cat(pair, 2) for pair in zip(past, kv, strict=True))
+            keys, values = (torch.cat(pair, 2) for pair in zip(past, kv, strict=True))
+            kv = keys, values
         if queries_only:
             x = x[:, :num_queries]
         x = self.self_attn(x, kv, mask)
@@ -230,7 +231,7 @@ class QueryEncoder(BaseModule):
         self.word_embeddings = nn.Embedding(vocab_size, embed_dims, padding_idx=0)
         self.position_embeddings = nn.Embedding(max_tokens, embed_dims)
         self.norm = nn.LayerNorm(embed_dims, eps=1e-12)
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             QueryLayer(
                 embed_dims,
                 num_heads,

@@ -73,7 +73,7 @@ class TextEncoder(BaseModule):
             self.bert = BertModel(bert_cfg, add_pooling_layer=False)
             if init in ('wide', True):  # True of `spread`, the name that it had
                 _widen(self.bert)
-        else:
+        elif pretrained is not None:
             self.bert = _load_bert(pretrained)
         if vocab_size is not None:
             self.bert.resize_token_embeddings(vocab_size)
