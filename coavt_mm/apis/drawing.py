@@ -6,13 +6,13 @@ Letters: F frames, Q queries, N tokens, E projected width, P texts.
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from coavt_mm.apis.answering import Window
 from coavt_mm.errors import InputError, shown
-from coavt_mm.models import CoAVT
 from coavt_mm.models.similarity import similarity
 from coavt_mm.streams import MODALITIES
 from coavt_mm.visualization import ClipPage, clip_page_figure, save_figure
@@ -94,7 +94,8 @@ def _page(
     texts: Sequence[str] | None,
     feats: np.ndarray | None,
 ) -> ClipPage:
-    window, scores = windows[0], windows[0].answer.get('scores')
+    window, names = windows[0], texts or ()
+    scores: Any = window.answer.get('scores')
     of_classes = scores is not None
     if feats is not None:
         every = [
@@ -113,7 +114,7 @@ def _page(
     )
     if scores is not None:
         order = np.argsort(-scores, kind='stable')[:TOP]
-        page.texts = [(texts[i], float(scores[i])) for i in order]
+        page.texts = [(names[i], float(scores[i])) for i in order]
     if attention is not None:
         text = feats[scores.argmax()] if feats is not None else None
         _add_attention(page, model, window, attention, text)
@@ -122,7 +123,7 @@ def _page(
 
 def _add_attention(
     page: ClipPage,
-    model: CoAVT,
+    model: Any,
     window: Window,
     maps: np.ndarray,
     text: np.ndarray | None,

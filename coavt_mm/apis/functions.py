@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
+from typing import Any
 from warnings import warn
 from weakref import WeakSet
 
@@ -91,8 +92,9 @@ def _door(task: Callable) -> Callable:
 
     own = Parameter('model', Parameter.KEYWORD_ONLY, default=None)
     _, *others = signature(task).parameters.values()
-    ask.__signature__ = Signature(sorted([*others, own], key=lambda p: p.kind))
-    return ask
+    made: Any = ask
+    made.__signature__ = Signature(sorted([*others, own], key=lambda p: p.kind))
+    return made
 
 
 embed = _door(CoAVTInferencer.embed)

@@ -102,7 +102,7 @@ def as_clips(video: Any = None, audio: Any = None) -> list[Clip]:
     """
     if audio is None:
         return [_as_clip(one, f'clip {i}') for i, one in enumerate(listed(video))]
-    pairs = both_folders(video, audio)
+    pairs: Any = both_folders(video, audio)
     if pairs is None:
         sounds = listed(audio, 'audio')
         videos = [None] * len(sounds) if video is None else listed(video)
@@ -203,7 +203,8 @@ def _from_dict(value: dict, name: str) -> Clip:
         raise InputError(f'the name of a clip must be a string, not {_a(name)}')
     if value.get('video') is None and value.get('audio') is None:
         raise InputError(f'{name}: the dict has neither video nor audio')
-    clip = None if value.get('video') is None else _as_clip(value['video'], name)
+    video = value.get('video')
+    clip: Any = None if video is None else _as_clip(video, name)
     if value.get('audio') is not None:
         clip = _with_sound(clip, value['audio'], name)
     numbers = {key: _seconds(value.get(key), key, name) for key in NUMBERS}

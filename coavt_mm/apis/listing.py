@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import fsspec
 import numpy as np
@@ -28,7 +28,7 @@ def is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray | torch.Tensor)
 
 
-def is_address(value: Any) -> bool:
+def is_address(value: Any) -> TypeGuard[str]:
     """Whether a value is an address that fsspec opens."""
     return isinstance(value, str) and '://' in value
 
@@ -155,8 +155,8 @@ def both_folders(video: Any, audio: Any) -> list[tuple[str, str]] | None:
     """
     if not (_is_folder(video) and _is_folder(audio)):
         return None
-    films = [path for path in in_folder(video) if path.lower().endswith(VIDEO_SUFFIXES)]
-    films, sounds = _by_name(films, video), _by_name(in_folder(audio), audio)
+    shown = [path for path in in_folder(video) if path.lower().endswith(VIDEO_SUFFIXES)]
+    films, sounds = _by_name(shown, video), _by_name(in_folder(audio), audio)
     for name in sorted(films.keys() ^ sounds.keys()):
         raise InputError(
             f'{video} and {audio}: the folders hold different names, {name} is in one '

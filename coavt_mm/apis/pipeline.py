@@ -4,6 +4,7 @@ Letters: F frames, H height, W width (pixels), S audio samples.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import Compose
@@ -87,7 +88,7 @@ class ClipPipeline:
         picture = ArraySource(np.full((2, 32, 48, 3), 127, np.uint8), 2.0)
         rate = self.sample_rate or 1
         sound = ArraySource(waveform=np.full(rate, 0.1, np.float32), sample_rate=rate)
-        row = dict(clip_path=None, audio_path=None, start=0.0, end=None)
+        row: dict[str, Any] = dict(clip_path=None, audio_path=None, start=0.0, end=None)
         row.update(picture=picture, sound=sound)
         try:
             self(row)
@@ -103,5 +104,5 @@ class ClipPipeline:
         return self.transforms(row)
 
 
-def _first(transforms: Sequence[Callable], kind: type) -> Callable | None:
+def _first(transforms: Sequence[Callable], kind: type) -> Any:
     return next((t for t in transforms if isinstance(t, kind)), None)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from mmengine.logging import print_log
-from torch import nn
 
 from coavt_mm.apis.drawing import make_folder
 from coavt_mm.apis.inputs import as_texts, check_number
@@ -84,7 +83,9 @@ def embed(
         pairs = zip(given, inferencer.texts.embed(given), strict=True)
         texts = [dict(text=t, embedding=e) for t, e in pairs]
     if video is not None or audio is not None:
-        options = dict(batch_size=batch_size, windows=windows, on_error=on_error)
+        options: dict[str, Any] = dict(
+            batch_size=batch_size, windows=windows, on_error=on_error
+        )
         clips = [found for found, _ in inferencer.answers(video, audio, **options)]
     return dict(clips=clips, texts=texts)
 
@@ -158,7 +159,7 @@ def _by_prompts(
     inferencer: 'CoAVTInferencer', labels: list[str] | None, templates: Any
 ) -> tuple[list[str], Scores]:
     """What to choose from, and how sentences made of it score."""
-    head = inferencer.require('contrastive_head', 'embed')
+    head: Any = inferencer.require('contrastive_head', 'embed')
     if labels is None:
         raise InputError('labels: a CoAVT has no classes of its own, say some')
     given = inferencer.pipeline.templates if templates is None else templates
@@ -286,7 +287,7 @@ def match(
     return clips
 
 
-def _place(window: dict, head: nn.Module, name: str) -> dict:
+def _place(window: dict, head: Any, name: str) -> dict:
     """Where an answer is from, and a warning where the head never saw such input."""
     stream = window['streams'][0]
     trained = stream in head.streams

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import fsspec
 
@@ -58,11 +60,13 @@ def spans(
     clip = _resampled(_fetched(clip), sample_rate)
     with ExitStack() as stack:  # a file is opened once, however many its windows
         opened: dict = {None: None}
-        for file in {clip.picture, clip.sound} - {None}:
+        files: set[Any] = {clip.picture, clip.sound} - {None}
+        for file in files:
             opened[file] = FileSource(stack.enter_context(kept_open(file)))
         picture, sound = opened[clip.picture], opened[clip.sound]
         if clip.waveform is not None:
-            sound = ArraySource(waveform=clip.waveform, sample_rate=clip.sample_rate)
+            rate: Any = clip.sample_rate  # there wherever a waveform is
+            sound = ArraySource(waveform=clip.waveform, sample_rate=rate)
         length = _length(clip, picture, sound, seconds)
         if clip.frames is not None:
             picture = ArraySource(clip.frames, clip.fps or len(clip.frames) / length)
@@ -89,8 +93,8 @@ def _cut(clip: Clip, seconds: float, length: float, windows: bool) -> Iterator[S
 
 def _fetched(clip: Clip) -> Clip:
     """The clip with the content of addresses in their place."""
-    contents = {
-        url: from_store(lambda url=url: _read(url), url)
+    contents: dict[Any, bytes] = {
+        url: from_store(partial(_read, url), url)
         for url in {clip.picture, clip.sound}
         if is_address(url)
     }
@@ -107,10 +111,11 @@ def _read(url: str) -> bytes:
 
 
 def _resampled(clip: Clip, rate: int | None) -> Clip:
-    if clip.waveform is None or rate in (clip.sample_rate, None):
+    given_rate: Any = clip.sample_rate
+    if clip.waveform is None or rate is None or rate == given_rate:
         return clip
     try:
-        new = resample(clip.waveform, round(clip.sample_rate), rate)
+        new = resample(clip.waveform, round(given_rate), rate)
     except (*DECODER_ERRORS, OverflowError) as error:
         given = f'{clip.sample_rate:g} Hz to {rate} Hz'
         raise ClipError(f'{clip.name}: no way from {given} ({error})') from error
@@ -121,9 +126,12 @@ def _length(
     clip: Clip, picture: ClipSource | None, sound: ClipSource | None, seconds: float
 ) -> float:
     """Where a clip ends, in s; infinite for a still picture alone."""
-    ends = [picture and picture.info.video_end, sound and sound.info.audio_end]
+    ends: list[Any] = [
+        picture and picture.info.video_end,
+        sound and sound.info.audio_end,
+    ]
     if clip.frames is not None:
         known = clip.fps and len(clip.frames) / clip.fps
         ends.append(known or max(filter(None, ends), default=seconds))
-    known = [end for end in ends if end is not None and end < math.inf]
-    return max(known, default=math.inf)
+    finite = [end for end in ends if end is not None and end < math.inf]
+    return max(finite, default=math.inf)
