@@ -87,11 +87,11 @@ def run_variant(variant: dict, folder: Path, seed: int, options: list[str]) -> N
     _call('test.py', last_checkpoint(folder), *common, options=changes + asked)
 
 
-def _call(tool: str, *args: str | Path, options: list[str]) -> None:
+def _call(tool: str, *args: str | Path | None, options: list[str]) -> None:
     """Run a tool on the config; its output is the user's to see."""
-    command = [sys.executable, ROOT / 'tools' / tool, CONFIG, *args]
+    script = ROOT / 'tools' / tool
+    command = [*map(str, (sys.executable, script, CONFIG, *args))]
     command += ['--cfg-options', *options] if options else []
-    command = [*map(str, command)]
     if subprocess.run(command).returncode:
         raise CoAVTError(f'{" ".join(command)} failed; the ablations stop here')
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from coavt_mm.errors import ConfigError
@@ -36,8 +37,8 @@ def browse(cfg: Config, phase: str, count: int) -> Iterator[tuple[str, Figure]]:
     init_default_scope(cfg.get('default_scope', 'coavt_mm'))
     seed = (cfg.get('randomness') or {}).get('seed') or 0
     torch.manual_seed(seed)
-    preprocessor = MODELS.build(cfg.model.data_preprocessor)
-    loader = _loader(cfg, phase, seed)
+    preprocessor: Any = MODELS.build(cfg.model.data_preprocessor)
+    loader: Any = _loader(cfg, phase, seed)
     classes = getattr(loader.dataset, 'metainfo', {}).get('classes') or ()
     left, batches = count, -(-len(loader.dataset) // loader.batch_size)
     for packed in islice(loader, batches):  # a sampler's stream may have no end
@@ -66,7 +67,7 @@ def _loader(cfg: Config, phase: str, seed: int) -> DataLoader:
 
 
 def _page(
-    cfg: Config, preprocessor: nn.Module, data: dict, row: int, classes: Sequence[str]
+    cfg: Config, preprocessor: Any, data: dict, row: int, classes: Sequence[str]
 ) -> Figure:
     inputs, sample = data['inputs'], data['data_samples'][row]
     frames = sound = None

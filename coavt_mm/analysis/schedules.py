@@ -73,7 +73,8 @@ def _optimiser_lines(
     groups = _distinct_groups(wrapper)
     schedulers = _schedulers(cfg, wrapper, epoch)
     step = max(iters // _POINTS, 1)
-    places, values = [], [[] for _ in groups]
+    places: list[int] = []
+    values: list[list[float]] = [[] for _ in groups]
     for i in range(iters):
         if i % step == 0 or i == iters - 1:
             places.append(i)

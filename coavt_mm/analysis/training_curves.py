@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -83,7 +84,7 @@ def _loss_panel(axes: Axes, series: dict) -> None:
 
 def _recall_panel(axes: Axes, found: dict, recalls: tuple[str, ...]) -> None:
     for (direction, stream), (steps, values) in found.items():
-        style = dict(LOOKS[stream])
+        style: dict[str, Any] = dict(LOOKS[stream])
         back = direction != recalls[0]
         title = DIRECTION_TITLES.get(direction.split('/')[0], direction)
         style['label'] = f'{stream}, {title}'

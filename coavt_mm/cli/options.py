@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -41,7 +42,7 @@ def skip_validation(cfg: Config) -> None:
         cfg: The config; loader, loop and metrics of the validation are taken out.
     """
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    saving: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if saving.get('save_best'):
         saving.save_best = None
 

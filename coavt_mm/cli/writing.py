@@ -17,7 +17,7 @@ from coavt_mm.errors import InputError
 from coavt_mm.streams import STREAMS
 
 # A name whose bytes are no UTF-8 is written as JSON's own escapes.
-ENCODING = dict(encoding='utf-8', errors='backslashreplace')
+ENCODING: dict[str, Any] = dict(encoding='utf-8', errors='backslashreplace')
 
 
 def check_target(path: str | Path, suffixes: Sequence[str]) -> Path:
@@ -104,7 +104,7 @@ def _write_npz(answers: dict, path: Path) -> None:
     windows = [dict(w, clip=c['clip']) for c in answers['clips'] for w in c['windows']]
     failed = [clip for clip in answers['clips'] if 'error' in clip]
     ends = [np.nan if w['end'] is None else w['end'] for w in windows]
-    arrays = dict(
+    arrays: dict[str, Any] = dict(
         clip=np.array([w['clip'] for w in windows], str),
         start=np.array([w['start'] for w in windows], float),
         end=np.array(ends, float),

@@ -1,5 +1,6 @@
 """The hook that carries out a curriculum's losses."""
 
+from typing import Any
 from warnings import warn
 
 from mmengine.hooks import Hook
@@ -170,11 +171,11 @@ class CurriculumHook(Hook):
             head.streams = weights[name]
 
     @staticmethod
-    def _matching(model: nn.Module) -> nn.Module | None:
+    def _matching(model: nn.Module) -> Any:
         return getattr(model, 'matching_head', None)
 
 
-def _text_heads(model: nn.Module) -> dict[str, nn.Module]:
+def _text_heads(model: nn.Module) -> dict[str, Any]:
     """The heads that are there and read text, the model's own and extra ones."""
     heads = {name: getattr(model, name, None) for name in TEXT_HEADS}
     extra = getattr(model, 'extra_heads', {})

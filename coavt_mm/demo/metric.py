@@ -31,7 +31,8 @@ def attribute_accuracy(
     Raises:
         ConfigError: If no reference names an attribute.
     """
-    asked, right = Counter(), Counter()
+    asked: Counter[str] = Counter()
+    right: Counter[str] = Counter()
     for prediction, texts in zip(predictions, references, strict=True):
         named = parse_caption(prediction)
         truth: dict[str, str] = {}

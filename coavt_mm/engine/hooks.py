@@ -1,6 +1,7 @@
 """What a run does besides training: seeds, the model for metrics, the stored config."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class ShareModelHook(Hook):
         self._share(runner, runner.test_evaluator)
 
     def _share(self, runner: Runner, evaluator) -> None:
-        model = bare_model(runner)
+        model: Any = bare_model(runner)
         for metric in evaluator.metrics:
             if hasattr(metric, 'model'):
                 metric.model = model
@@ -150,7 +151,8 @@ class NegativesHook(Hook):
             data_batch: The batch.
             outputs: The logged values.
         """
-        if 'negatives' not in (outputs or {}) or outputs['negatives'].item() > 0:
+        outputs = outputs or {}
+        if 'negatives' not in outputs or outputs['negatives'].item() > 0:
             self._in_a_row = 0
             return
         self._found, self._in_a_row = self._found + 1, self._in_a_row + 1

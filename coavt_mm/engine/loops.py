@@ -1,12 +1,13 @@
 """Training loops."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from coavt_mm.datasets.samplers import EpochSampler
 from coavt_mm.errors import ConfigError
@@ -31,6 +32,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
     Raises:
         ConfigError: If the sampler has no attributes ``start`` and ``seed``.
     """
+
+    dataloader_iterator: Any
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -151,7 +154,7 @@ def _check_curriculum(runner: Runner) -> None:
         )
 
 
-def _sampler(dataloader: DataLoader) -> Sampler:
+def _sampler(dataloader: DataLoader) -> Any:
     """The sampler that can be told where to start."""
     sampler = getattr(dataloader.batch_sampler, 'sampler', None)
     if not hasattr(sampler, 'start') or not hasattr(sampler, 'seed'):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
+from typing import Any
 
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.hooks import Hook
@@ -34,6 +35,8 @@ class CheckpointHook(_CheckpointHook):
     Raises:
         ConfigError: If it can't be told whether more or less is better.
     """
+
+    save_best: str | list[str] | None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -184,7 +187,7 @@ def _check_weights(state: dict[str, Tensor]) -> None:
             raise TypeError(f'{name!r:.40} is no tensor')
 
 
-def _check_average(weights: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+def _check_average(weights: Any, state: dict[str, Tensor]) -> None:
     _check_weights(state)
     for name, value in state.items():
         own = weights[name[7:]] if name.startswith('module.') else value
