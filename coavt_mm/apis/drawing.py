@@ -51,7 +51,8 @@ def input_drawing(
         log-mel and its ``hop`` (s); None where the modality is missing.
     """
     frames, sample = packed['inputs']['frames'][row], packed['data_samples'][row]
-    sound, front_end = None, model.data_preprocessor.front_end
+    preprocessor: Any = model.data_preprocessor
+    sound, front_end = None, preprocessor.front_end
     if batch['has_audio'][row]:
         sound = front_end.invert(batch['spectrogram'][row])
     return dict(
