@@ -95,7 +95,7 @@ def renamed(**names: str) -> Callable[[Callable[..., None]], Callable[..., None]
             for name in names
         ]
         found = signature.replace(parameters=[*signature.parameters.values(), *old])
-        wrapper.__signature__ = found
+        vars(wrapper)['__signature__'] = found
         return wrapper
 
     return decorate

@@ -244,7 +244,7 @@ def _nearest(cfg: Config, path: list[str], part: str, valid: set[str]) -> str:
     close = get_close_matches(part, sorted(valid - {part}), n=1, cutoff=0.6)
     if close:
         return f'the nearest valid key is {prefix + close[0]!r}'
-    everywhere = {}
+    everywhere: dict[str, str] = {}
     for name, _ in _walk(cfg):
         if name.split('.')[0] in _TOP_LEVEL:
             everywhere.setdefault(name.rpartition('.')[2], name)
@@ -361,7 +361,7 @@ def constructor_arguments(target: Any) -> set[str]:
     for base in target.__mro__:
         if '__init__' not in vars(base) or base is object:
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = inspect.signature(vars(base)['__init__']).parameters.values()
         names |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD,)}
         if all(p.kind is not p.VAR_KEYWORD for p in parameters):
             break

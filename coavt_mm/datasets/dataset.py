@@ -143,7 +143,7 @@ class AVTDataset(BaseDataset):
         self._report_missing(here, gone)
         self.classes = self.classes or about.get('classes')
         if self.classes:
-            self._add_label_indices(here)
+            self._add_label_indices(here, self.classes)
         self._metainfo.update(
             protocol=self.protocol or about['protocol'],
             manifest=about['manifest'],
@@ -224,8 +224,8 @@ class AVTDataset(BaseDataset):
             f'{self.data_root or "the working directory"}: {ids}{more}'
         )
 
-    def _add_label_indices(self, rows: list[dict]) -> None:
-        index_of = {name: index for index, name in enumerate(self.classes)}
+    def _add_label_indices(self, rows: list[dict], classes: Sequence[str]) -> None:
+        index_of = {name: index for index, name in enumerate(classes)}
         for row in rows:
             if self.other_labels == 'drop':
                 row['labels'] = [x for x in row['labels'] if x in index_of]
@@ -234,7 +234,7 @@ class AVTDataset(BaseDataset):
                     raise ManifestError(
                         f"{self.ann_file}: clip {row['sample_id']}: label '{label}' is "
                         f'not among the {len(index_of)} classes'
-                        f'{nearest(label, self.classes)}'
+                        f'{nearest(label, classes)}'
                     )
             row['gt_label'] = [index_of[label] for label in row['labels']]
 
@@ -244,7 +244,7 @@ class AVTDataset(BaseDataset):
         return [self.get_data_info(i)['sample_id'] for i in self._bad.indices]
 
     @force_full_init
-    def __getitem__(self, item: int | SampleRequest) -> dict:
+    def __getitem__(self, item: int | tuple | list) -> dict:
         """Make a sample.
 
         Args:
@@ -254,10 +254,11 @@ class AVTDataset(BaseDataset):
             ClipError: The clip is bad and must not be skipped, or too many are.
             DatasetMissingError: Its file is not on disk and must not be skipped.
         """
-        request = item
-        if not isinstance(item, SampleRequest):
-            is_tuple = isinstance(item, (tuple, list))
-            request = SampleRequest(*item) if is_tuple else SampleRequest(item)
+        if isinstance(item, SampleRequest):
+            request = item
+        else:
+            values = item if isinstance(item, (tuple, list)) else (item,)
+            request = SampleRequest(*values)
         if self.on_error == 'skip' and not self.test_mode:
             return self._sample_or_another(request)
         with random_state(request.seed):

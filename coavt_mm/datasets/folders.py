@@ -44,7 +44,8 @@ def media_files(folder: str | Path) -> list[str]:
         raise DatasetMissingError(
             f'the folder of clips {folder} is missing (looked in {Path.cwd()})'
         )
-    found, seen, links = [], set(), [os.fspath(folder)]
+    found, links = [], [os.fspath(folder)]
+    seen: set = set()
     while links:
         files, more = _below(links.pop(0), seen)
         found += files

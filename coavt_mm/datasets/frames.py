@@ -71,7 +71,9 @@ def _picks(media: Media, times: Sequence[float]) -> list[tuple[float, av.VideoFr
     the first frame of the file it is that one."""
     picks: list[tuple[float, av.VideoFrame]] = []
     ahead: Iterator[tuple[float, av.VideoFrame]] = iter(())
-    shown = pending = None  # the newest frame not later than the wanted time, and next
+    # the newest frame not later than the wanted time, and next
+    shown: tuple[float, av.VideoFrame] | None = None
+    pending: tuple[float, av.VideoFrame] | None = None
     stay = 0.0
     for wanted in times:
         position = pending[0] if pending else math.inf if shown else -math.inf
@@ -81,12 +83,13 @@ def _picks(media: Media, times: Sequence[float]) -> list[tuple[float, av.VideoFr
         while pending and pending[0] <= wanted + 1e-3:
             stay = pending[0] - shown[0] if shown else 0.0
             shown, pending = pending, next(ahead, None)
-        if shown is None and pending is None:
+        pick = shown or pending
+        if pick is None:
             raise ValueError('not one frame can be decoded')
-        picks.append(shown or pending)
-    if pending is None:
+        picks.append(pick)
+    if pending is None and shown is not None:
         time, frame = shown
-        stated = float((frame.duration or 0) * frame.time_base)
+        stated = float((frame.duration or 0) * (frame.time_base or 0))
         _check_reached(media, times[-1], time, max(stated, stay))
     return picks
 

@@ -234,7 +234,7 @@ def check_sidecar(sidecar: dict) -> None:
         raise ValueError(f'a JSON object is expected, not {sidecar!r:.40}')
     for key, value in sidecar.items():
         if key not in SIDECAR_KEYS:
-            raise ValueError(f"unknown key '{key}'{nearest(key, SIDECAR_KEYS)}")
+            raise ValueError(f"unknown key '{key}'{nearest(key, list(SIDECAR_KEYS))}")
         kind = SIDECAR_KEYS[key]
         right = isinstance(value, kind) and not isinstance(value, bool)
         if kind is list:
@@ -302,7 +302,8 @@ def leave_out(
 
 def split_missing(rows: Sequence[dict]) -> tuple[list[dict], list[dict]]:
     """Split rows by whether all their files are on disk."""
-    here, gone = [], []
+    here: list[dict] = []
+    gone: list[dict] = []
     for row in rows:
         paths = {row['clip_path'], row['audio_path']} - {None}
         (here if all(map(os.path.exists, paths)) else gone).append(row)

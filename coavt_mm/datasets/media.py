@@ -1,8 +1,7 @@
 """Media files: what do they hold, and where in time?
 
 Time 0 of a file is the start of its container, for picture, sound and spans alike:
-files cut by stream copy, transport streams and recordings of a broadcast count from
-anywhere.
+files cut by stream copy, transport streams and broadcasts count from anywhere.
 """
 
 import math
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -108,7 +108,7 @@ class Media:
     def __init__(self, source: 'str | Path | bytes'):
         check_regular_file(source)
         self.source, self.name = source, source_name(source)
-        self.waveforms: dict[int, object] = {}  # of an untimed file, by rate
+        self.waveforms: dict[int, Any] = {}  # of an untimed file, by rate
         self._busy = threading.RLock()
         try:
             self._open()
@@ -184,8 +184,8 @@ class Media:
             return None
         length = self.container.duration / av.time_base
         if self.container.format.name == 'asf':  # states one for all streams
-            stated = ((s.duration or 0) * s.time_base for s in self.container.streams)
-            length = float(max(stated))
+            streams = self.container.streams
+            length = float(max((s.duration or 0) * (s.time_base or 0) for s in streams))
         return self._after(self.start, self._stretch * length)
 
     @cached_property
@@ -206,8 +206,8 @@ class Media:
             return max(begin - self.start, 0.0), self._lost_end(stated, found)
         # a header may tell less than there is, where frames come in uneven time
         slack = 0 if self.container.format.name in BROADCAST else LENGTH_TOLERANCE
-        short = stated is None or (found and found > stated + slack)
-        end = found if short else stated
+        end = (found or 0.0) if stated is None else stated
+        end = found if found and found > end + slack else end
         return max(begin - self.start, 0.0), max(end - self.start, 0.0)
 
     def _lost_end(self, stated: float | None, found: float | None) -> float:
@@ -290,7 +290,7 @@ class Media:
             return False
         return True
 
-    def frames_from(self, stream, time: float) -> Iterator[tuple[float, object]]:
+    def frames_from(self, stream, time: float) -> Iterator[tuple[float, Any]]:
         """Decode from a time on.
 
         Args:
@@ -318,7 +318,7 @@ class Media:
         fresh = self.video if stream.type == 'video' else self.audio
         return self._decoded(fresh)
 
-    def _decoded(self, stream, sought: bool = False) -> Iterator[tuple[float, object]]:
+    def _decoded(self, stream, sought: bool = False) -> Iterator[tuple[float, Any]]:
         """(time in s, frame) from here on."""
         timed = timed_pictures if stream.type == 'video' else timed_sounds
         return timed(self._packets(stream, sought), stream, self.begin(stream))

@@ -6,7 +6,7 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, TypeVar
 
 import av
 
@@ -81,7 +81,7 @@ def with_time_limit(
     """
     if seconds is None:
         return function()
-    outcome: dict[str, object] = {}
+    outcome: dict[str, Any] = {}
 
     def call() -> None:
         try:
@@ -127,12 +127,13 @@ def open_container(source: 'str | Path | bytes') -> 'av.container.InputContainer
         ValueError, av.FFmpegError: It is a playlist, or no media file.
     """
     refuse_playlist(source)
+    file: str | IO[bytes]
     if isinstance(source, bytes):
         file = io.BytesIO(source)
     else:
-        file = os.path.abspath(source)
+        file = path = os.path.abspath(source)
         try:
-            file.encode()
+            path.encode()
         except UnicodeEncodeError:  # PyAV takes names in UTF-8 only
-            file = open(file, 'rb')  # noqa: SIM115 (closed with the container)
-    return av.open(file, options=dict(format_whitelist=CONTAINERS))
+            file = open(path, 'rb')  # noqa: SIM115 (closed with the container)
+    return av.open(file, 'r', options=dict(format_whitelist=CONTAINERS))

@@ -18,7 +18,7 @@ BYTE_ORDER_MARK = '\ufeff'
 
 # How to open a text file, so that a byte that is not UTF-8 can be seen in its line,
 # as the letter 0xDC00 + the byte.
-DECODING = dict(encoding='utf-8-sig', errors='surrogateescape')
+DECODING: dict[str, Any] = dict(encoding='utf-8-sig', errors='surrogateescape')
 UNDECODED = re.compile('[\udc80-\udcff]')
 
 # Half a character: JSON can spell it, no file can hold it.

@@ -56,10 +56,12 @@ def resize(
         return image
     if not _as_torch_has_it(image.shape[:2], size):
         by = Image.Resampling[interpolation.upper()]
-        scaled = Image.fromarray(np.ascontiguousarray(image)).resize(size[::-1], by)
+        scaled = Image.fromarray(np.ascontiguousarray(image)).resize(
+            (size[1], size[0]), by
+        )
         return np.array(scaled)
     # torch takes no negative strides, and warns of what it can't write to
-    pixels = torch.from_numpy(np.require(image, requirements='CW'))
+    pixels = torch.from_numpy(np.require(image, requirements=['C', 'W']))
     # a view: torch is four times as fast where the colours of a pixel lie together
     scaled = F.resize(
         pixels.permute(2, 0, 1), list(size), InterpolationMode(interpolation)

@@ -3,21 +3,29 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from warnings import warn
 
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from coavt_mm.datasets.curriculum import Curriculum
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import DATA_SAMPLERS
 
 
+class _Rows(Protocol):
+    """A data set whose rows can be looked at."""
+
+    def __len__(self) -> int: ...
+
+    def get_data_info(self, idx: int) -> dict: ...
+
+
 class _Request(NamedTuple):
-    index: int
+    index: int  # type: ignore[assignment] # hides the method of tuples
     seed: int | None = None
     epoch: int | None = None
 
@@ -128,7 +136,7 @@ class ResumableSampler(Sampler):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: _Rows,
         shuffle: bool = True,
         seed: int | None = None,
         start: int = 0,
@@ -145,7 +153,8 @@ class ResumableSampler(Sampler):
         if alike > 1:
             curriculum = _grouped_from(alike, alike_from, curriculum)
         self.curriculum = Curriculum(curriculum)
-        self.weights, self.labels = None, None
+        self.weights: torch.Tensor | None = None
+        self.labels: list[list[str]] = []
         grouped = self.curriculum.is_grouped
         if not (balanced or grouped):
             return
@@ -191,7 +200,8 @@ class ResumableSampler(Sampler):
 
     def __iter__(self) -> Iterator[SampleRequest]:
         position = self.start + self.rank
-        epoch, order = -1, None
+        epoch = -1
+        order: list[int] = []
         while True:
             if position // self.size != epoch:
                 epoch = position // self.size

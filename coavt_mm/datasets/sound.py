@@ -33,7 +33,8 @@ class _Mixer:
 
     def __init__(self, rate: int):
         self.rate = rate
-        self.kind = self.resampler = None
+        self.kind: tuple | None = None
+        self.resampler: av.AudioResampler | None = None
         self.channels = 0
         self.packed: list[np.ndarray] = []  # of this kind, channels side by side
         self.mono = [np.zeros(0, np.float32)]
@@ -46,6 +47,7 @@ class _Mixer:
             # packed: PyAV miscounts the planes of 8 and more channels
             self.resampler = av.AudioResampler(format='flt', rate=self.rate)
             self.kind, self.channels = kind, frame.layout.nb_channels
+        assert self.resampler is not None
         self._take(self.resampler.resample(frame))
 
     def pause(self, seconds: float) -> None:
@@ -168,8 +170,9 @@ def _track_end(media: Media, reached: float, start: float, end: float) -> float:
             f'{media.missing:.1%} of its file is missing'
         )
     # decoders fill the last packet up behind the stated end; a header may be wrong
-    known = stated is not None and media.container.format.name not in BROADCAST
-    return stated if known and reached <= stated + LENGTH_TOLERANCE else math.inf
+    if stated is None or media.container.format.name in BROADCAST:
+        return math.inf
+    return stated if reached <= stated + LENGTH_TOLERANCE else math.inf
 
 
 def read_sound(

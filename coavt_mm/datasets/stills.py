@@ -24,7 +24,9 @@ UNSTATED = 0.1
 def is_still(start: bytes) -> bool:
     """Whether the first bytes of a file are those of a picture."""
     webp = (start[:4], start[8:12]) == (b'RIFF', b'WEBP')
-    avif = start[4:12] == b'ftypavif' and features.check('avif')  # Pillow from 11.3 on
+    avif = start[4:12] == b'ftypavif' and bool(
+        features.check('avif')
+    )  # Pillow from 11.3 on
     return start.startswith(MARKS) or webp or avif
 
 
@@ -83,11 +85,11 @@ def read_stills(
     """
     with _open(source) as image:
         begins, _ = _begins(image)
-        picks = np.searchsorted(begins, np.asarray(times) + 1e-3, side='right') - 1
+        found = np.searchsorted(begins, np.asarray(times) + 1e-3, side='right') - 1
+        picks = [max(int(pick), 0) for pick in found]
         pictures = {}
-        for index in sorted({max(int(pick), 0) for pick in picks}):
+        for index in sorted(set(picks)):
             image.seek(index)
             pictures[index] = _pixels(image)
-    picks = [max(int(pick), 0) for pick in picks]
     # each its own array, since transforms work in place
     return [pictures[pick].copy() for pick in picks], [begins[pick] for pick in picks]

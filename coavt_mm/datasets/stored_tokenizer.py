@@ -77,7 +77,9 @@ def checked_tokenizer(text: Any) -> str:
         CheckpointError: The message says what is foreign or damaged.
     """
     try:
-        rules = json.loads(text if isinstance(text, str) else None)
+        if not isinstance(text, str):
+            raise TypeError
+        rules = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f'it is no tokenizer in JSON ({type(error).__name__})'

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 # Streams without a container: their length is guessed from the bit rate.
 GUESSED_LENGTH = (
@@ -36,14 +37,15 @@ def packet_length(packet) -> float:
     return 1 / float(packet.stream.average_rate or 25)
 
 
-def timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
+def timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, Any]]:
     """Times of the pictures in the order in which they are shown.
 
     AVI knows no time but that of decoding, and raw streams know none: there the k-th
     picture gets the time of the k-th packet.
     """
     ordered, base = stream.container.format.name == 'avi', float(stream.time_base)
-    waiting, clock = deque(), begin
+    waiting: deque[float] = deque()
+    clock = begin
     for packet, frames in packets:
         if packet.size:
             clock = clock if packet.dts is None else packet.dts * base
@@ -56,7 +58,7 @@ def timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, objec
             yield time, frame
 
 
-def timed_sounds(packets, stream, begin: float) -> Iterator[tuple[float, object]]:
+def timed_sounds(packets, stream, begin: float) -> Iterator[tuple[float, Any]]:
     """Times of the pieces of sound; one without a time follows on the last."""
     clock, base = begin, float(stream.time_base)
     for _, frames in packets:

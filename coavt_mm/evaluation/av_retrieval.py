@@ -185,6 +185,7 @@ class AVRetrievalMetric(ReportingMetric):
         sizes = dict.fromkeys(DIRECTIONS, dict.fromkeys(scored, gallery))
         marks = dict.fromkeys(DIRECTIONS, dict.fromkeys(scored, best))
         title = f'{report["protocol"]}: {gallery} clips'
-        marks = marks if best else None
-        figure = recall_figure(curves, sizes, marks, title, SPACE_STYLE)
+        figure = recall_figure(
+            curves, sizes, marks if best else None, title, SPACE_STYLE
+        )
         return {'av_recall_curves': figure}

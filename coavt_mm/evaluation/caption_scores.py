@@ -101,8 +101,7 @@ def caption_scores(
     tokenize = _tokenize_ptb if tokenizer == 'ptb' else _tokenize_words
     written = tokenize([[text] for text in predictions])
     true = tokenize(references)
-    scores = _word_scores(true, written)
-    scores['METEOR'] = None
+    scores: dict[str, float | None] = {**_word_scores(true, written), 'METEOR': None}
     if tokenizer == 'ptb':
         try:
             scores['METEOR'] = _meteor(true, written)
@@ -232,12 +231,15 @@ def _meteor(true: dict, written: dict) -> float:
 
 
 def _ask_meteor(program: subprocess.Popen, true: dict, written: dict) -> float:
+    assert program.stdin is not None and program.stdout is not None
+    stdin, stdout = program.stdin, program.stdout
+
     def ask(line: str) -> str:
-        program.stdin.write(f'{line}\n'.encode())
+        stdin.write(f'{line}\n'.encode())
         return answer()
 
     def answer() -> str:
-        return program.stdout.readline().decode().strip()
+        return stdout.readline().decode().strip()
 
     counts = []
     for i, group in true.items():

@@ -111,7 +111,7 @@ def class_names_of(meta: dict | None, metric: str) -> list[str]:
     return list(classes)
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Sequence[float] | np.ndarray) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
@@ -279,7 +279,7 @@ def names_of_best(
     best: dict[str, dict[str, list[str]]] = {}
     for record in records:
         scores = record['scores']
-        top = [classes[i] for i in np.flatnonzero(reaches(scores, scores.max()))]
+        top = [classes[int(i)] for i in np.flatnonzero(reaches(scores, scores.max()))]
         best.setdefault(record['stream'], {})[record['sample_id']] = top
     return best
 

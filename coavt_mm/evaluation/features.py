@@ -50,7 +50,7 @@ class StreamFeatures:
     rows: list[int]
     columns: list[int]
     device: torch.device = torch.device('cpu')
-    texts: Tensor | None = None
+    texts: Tensor = None  # type: ignore[assignment] # __post_init__ sets the default
 
     def __post_init__(self) -> None:
         if self.texts is None:
@@ -145,7 +145,9 @@ def stream_features(
     Raises:
         CoAVTError: If clips differ in shape, or from the captions in width.
     """
-    rows, asked, first = [], [], 0  # asked: index, target, column
+    rows: list[int] = []
+    asked: list[tuple[int, int, int]] = []  # index, target, column
+    first = 0
     for row, record in enumerate(records):
         if stream in record['clip_feats']:
             asked += [

@@ -6,6 +6,7 @@ N_av tokens of the joint stream, D width.
 
 import sys
 from dataclasses import replace
+from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -41,12 +42,12 @@ class PairScorer:
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: Any,
         records: list[dict],
         features: StreamFeatures,
         batch_size: int,
     ) -> None:
-        self.model = model.module if is_model_wrapper(model) else model
+        self.model: Any = model.module if is_model_wrapper(model) else model
         self.device = next(self.model.parameters()).device
         self.batch_size = batch_size
         samples = [records[row] for row in features.rows]

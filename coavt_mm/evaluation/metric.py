@@ -123,7 +123,7 @@ class ReportingMetric(BaseMetric):
         if table:
             print_log('\n' + table, logger='current')
         self.write(report, scored, table)
-        if self.plots:
+        if self.plots and self.out_dir is not None:
             for name, figure in self.figures(report, scored).items():
                 save_figure(figure, Path(self.out_dir) / f'{name}.png')
         return flat_metrics(self.numbers(report))

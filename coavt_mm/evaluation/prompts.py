@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,9 @@ from coavt_mm.texts import (
     has_places,
 )
 
+if TYPE_CHECKING:
+    from coavt_mm.models.coavt import CoAVT
+
 
 def check_joint_template(template: str, names: Sequence[str]) -> None:
     """Refuse a sentence without exactly one place for each label set.
@@ -37,9 +41,7 @@ def check_joint_template(template: str, names: Sequence[str]) -> None:
         )
 
 
-def text_features(
-    model: torch.nn.Module, texts: Sequence[str], max_tokens: int = 77
-) -> Tensor:
+def text_features(model: 'CoAVT', texts: Sequence[str], max_tokens: int = 77) -> Tensor:
     """Features of sentences, in the order given.
 
     Args:
@@ -74,7 +76,7 @@ def class_mean(features: Tensor, classes: int) -> Tensor:
 
 
 def class_features(
-    model: torch.nn.Module,
+    model: 'CoAVT',
     names: Sequence[str],
     templates: Sequence[str],
     max_tokens: int = 77,
@@ -100,7 +102,7 @@ def class_features(
 
 
 def joint_features(
-    model: torch.nn.Module,
+    model: 'CoAVT',
     template: str,
     sets: Mapping[str, Sequence[str]],
     max_tokens: int = 77,

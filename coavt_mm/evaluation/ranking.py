@@ -200,8 +200,9 @@ def _bars(
             low = _lowered(block, caption_terms[captions, None], score)
             best = low.masked_fill(wrong, -torch.inf).amax(0)
             backward[clips] = backward[clips].maximum(best)
-    return tuple(
-        bar.masked_fill(~bar.isfinite(), -torch.inf) for bar in (forward, backward)
+    return (
+        forward.masked_fill(~forward.isfinite(), -torch.inf),
+        backward.masked_fill(~backward.isfinite(), -torch.inf),
     )
 
 

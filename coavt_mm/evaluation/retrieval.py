@@ -1,6 +1,7 @@
 """Text-to-clip and clip-to-text retrieval as an mmengine metric."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
@@ -37,6 +38,9 @@ from coavt_mm.evaluation.retrieval_report import (
 from coavt_mm.evaluation.text_ceilings import RULES
 from coavt_mm.registry import METRICS
 from coavt_mm.streams import STREAMS
+
+if TYPE_CHECKING:
+    from coavt_mm.models.coavt import CoAVT
 
 
 @METRICS.register_module()
@@ -117,7 +121,7 @@ class RetrievalMetric(ReportingMetric):
         self.features_file = features_file
         self.note = note
         self.equal_texts = equal_texts
-        self.model: torch.nn.Module | None = None
+        self.model: CoAVT | None = None
         self._device = torch.device('cpu')
 
     @property

@@ -1,9 +1,9 @@
 """Zero-shot classification by prompts as an mmengine metric."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -37,6 +37,9 @@ from coavt_mm.registry import METRICS
 from coavt_mm.streams import FUSED, STREAMS
 from coavt_mm.texts import check_templates
 from coavt_mm.visualization import label_sets_figure
+
+if TYPE_CHECKING:
+    from coavt_mm.models.coavt import CoAVT
 
 
 @METRICS.register_module()
@@ -92,7 +95,7 @@ class ZeroShotMetric(ReportingMetric):
         self.templates, self.label_sets, self.task = templates, label_sets, task
         self.words, self.max_tokens = dict(words or {}), max_tokens
         self.observable_classes = renamed_sensed(observable_classes, sensed)
-        self.model: torch.nn.Module | None = None
+        self.model: CoAVT | None = None
         self._texts: dict[str, Tensor] | Tensor | None = None
 
     def record(self, sample: dict) -> dict:
@@ -227,16 +230,19 @@ class ZeroShotMetric(ReportingMetric):
 
     def _scores(self, feats: Mapping[str, Tensor]) -> dict[str, dict[str, np.ndarray]]:
         """Stream -> label set -> score of each class, from a clip's (F, Q, E)."""
-        joint = isinstance(self._texts, Tensor)
-        texts = {'joint': self._texts} if joint else self._texts
+        assert self._texts is not None
+        joint, texts = isinstance(self._texts, Tensor), self._texts
+        if isinstance(texts, Tensor):
+            texts = {'joint': texts}
         cosines = {
             stream: {name: prompt_scores(x, text) for name, text in texts.items()}
             for stream, x in feats.items()
         }
         if len(cosines) == 3:
-            parts = list(cosines.values())
-            cosines[FUSED] = {name: sum(p[name] for p in parts) for name in texts}
+            a, b, c = cosines.values()
+            cosines[FUSED] = {name: a[name] + b[name] + c[name] for name in texts}
         if joint:
+            assert self.model is not None and self.model.contrastive_head is not None
             logits = self.model.contrastive_head.logits
             cosines = {
                 stream: dict(

@@ -182,7 +182,7 @@ def prepare(
     there = [task for group in tasks.values() for task in group if task]
     results = check_all(there, out_dir / JOURNAL, workers)
     unwanted = {*UNUSABLE, *drop}
-    report = dict(dataset=dataset, splits={})
+    report: dict[str, Any] = dict(dataset=dataset, splits={})
     for split, group in splits.items():
         found = _merge(group, tasks[split], results)
         rows = [

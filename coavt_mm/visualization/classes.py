@@ -1,6 +1,7 @@
 """Bars of classes and confusion matrices."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ def class_bars_figure(
         title: Above the bars.
     """
     known = {name: value for name, value in values.items() if value is not None}
-    order = sorted(known, key=known.get, reverse=True)
+    order = sorted(known, key=known.__getitem__, reverse=True)
     left_out = max(0, len(order) - MOST_BARS)
     if left_out:
         order = order[: MOST_BARS // 2] + order[-(MOST_BARS // 2) :]
@@ -70,7 +71,7 @@ def label_sets_figure(
     width = 0.8 / len(values)
     for i, (stream, found) in enumerate(values.items()):
         places = np.arange(len(sets)) + (i - (len(values) - 1) / 2) * width
-        style = {key: LOOKS[stream][key] for key in ('color', 'label')}
+        style: dict[str, Any] = {key: LOOKS[stream][key] for key in ('color', 'label')}
         heights = [100 * found.get(name, 0) for name in sets]
         axes.bar(places, heights, width=0.9 * width, **style)
         for place, name in zip(places, sets, strict=True):
@@ -124,5 +125,12 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if share:
             ink = 'black' if share > 50 else 'white'
-            middle = dict(ha='center', va='center', color=ink, fontsize=8)
-            axes.text(column, row, f'{share:.0f}', **middle)
+            axes.text(
+                column,
+                row,
+                f'{share:.0f}',
+                ha='center',
+                va='center',
+                color=ink,
+                fontsize=8,
+            )

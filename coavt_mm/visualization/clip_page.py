@@ -88,7 +88,10 @@ def say(axes: Axes, text: str) -> None:
 
 
 def show_frames(
-    axes: Axes, frames: Sequence[np.ndarray], times: Sequence[float], gap: int = 0
+    axes: Axes,
+    frames: Sequence[np.ndarray] | np.ndarray,
+    times: Sequence[float],
+    gap: int = 0,
 ) -> None:
     """Show frames side by side, with their times below.
 

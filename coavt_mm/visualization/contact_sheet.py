@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -67,7 +68,9 @@ def _write_query(axes: Axes, query: str, note: str, is_first: bool) -> None:
     lines = textwrap.wrap(query, 34)
     if len(lines) > 6:
         lines = [*lines[:5], lines[5][:32] + ' …']
-    place = dict(ha='left', fontsize=8.5, linespacing=1.3, annotation_clip=False)
+    place: dict[str, Any] = dict(
+        ha='left', fontsize=8.5, linespacing=1.3, annotation_clip=False
+    )
     text = axes.annotate(
         '\n'.join(lines), (0, 1), xycoords='axes fraction', va='top', color=INK, **place
     )

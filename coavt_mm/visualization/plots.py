@@ -6,6 +6,7 @@ each stream has its own marker too.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ DIRECTION_TITLES = {
     'visual_to_audio': 'picture → sound',
 }
 INK, FAINT = '#333333', '#8A8A8A'
-CEILING_LINE = dict(linestyle=(0, (2, 0.8)), linewidth=2)
+CEILING_LINE: dict[str, Any] = dict(linestyle=(0, (2, 0.8)), linewidth=2)
 CEILING_SPAN = 1.25  # a mark reaches from k / 1.25 to k * 1.25
 DPI = 150
 
@@ -68,7 +69,7 @@ def dress(axes: Axes) -> None:
 
 def write_in_middle(axes: Axes, text: str, color: str = INK, size: int = 9) -> None:
     """Say in an empty field why it is empty."""
-    middle = dict(transform=axes.transAxes, ha='center', va='center')
+    middle: dict[str, Any] = dict(transform=axes.transAxes, ha='center', va='center')
     axes.text(0.5, 0.5, text, color=color, fontsize=size, **middle)
 
 
@@ -104,10 +105,8 @@ def recall_figure(
         _recall_axes(axes, depth)
         axes.set_title(DIRECTION_TITLES.get(direction, direction), fontsize=11)
     panels[0].set_ylabel('R@k (%)', fontsize=10)
-    streams = dict.fromkeys(s for found in curves.values() for s in found)
-    _recall_legend(
-        figure, [styles[s] for s in streams], bool(ceilings), bool(galleries)
-    )
+    shown = dict.fromkeys(s for found in curves.values() for s in found)
+    _recall_legend(figure, [styles[s] for s in shown], bool(ceilings), bool(galleries))
     return figure
 
 

@@ -11,6 +11,7 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
+from typing import Any
 
 import av
 import cv2
@@ -88,7 +89,7 @@ def encode_sound(waveform: np.ndarray, rate: int, codec: str) -> bytes:
         waveform = (waveform * 32767).round().astype(np.int16)
     buffer = io.BytesIO()
     with av.open(buffer, 'w', format=container_format) as container:
-        stream = container.add_stream(encoder, rate=rate, layout='mono')
+        stream: Any = container.add_stream(encoder, rate=rate, layout='mono')
         stream.codec_context.format = sample_format
         frame = av.AudioFrame.from_ndarray(waveform[None], sample_format, 'mono')
         frame.sample_rate, frame.pts = rate, 0
@@ -120,9 +121,11 @@ def unpack_piece(piece: bytes) -> dict[str, bytes]:
         for info in tar:
             # a sparse member claims a size that its piece does not have
             plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
-            if not plain or info.issparse() or info.size > len(piece):
+            plain = plain and not info.issparse() and info.size <= len(piece)
+            file = tar.extractfile(info) if plain else None
+            if file is None:
                 raise tarfile.TarError(f'member {info.name!r} is no plain file')
-            members[info.name.partition('.')[2]] = tar.extractfile(info).read()
+            members[info.name.partition('.')[2]] = file.read()
     return members
 
 

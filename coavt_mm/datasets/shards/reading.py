@@ -58,7 +58,7 @@ class ShardReader:
         name = f'{address}, sample {sample["key"]}'
         try:
             if self.cache_dir is not None:
-                address = self._cached(sample['shard'])
+                address = self._cached(sample['shard'], Path(self.cache_dir))
             piece = with_time_limit(
                 lambda: _read_range(address, sample['offset'], sample['size']),
                 None if self.cache_dir else self.timeout,
@@ -73,9 +73,9 @@ class ShardReader:
         except (OSError, tarfile.TarError) as error:
             raise ClipError(f'{name}: {error}') from error
 
-    def _cached(self, number: int) -> str:
+    def _cached(self, number: int, folder: Path) -> str:
         """Path of the local copy of a shard, which is fetched when there is none."""
-        shard, folder = self.shards[number], Path(self.cache_dir)
+        shard = self.shards[number]
         path = folder / f'{shard["sha256"][:16]}-{shard["name"]}'
         if path.is_file():
             return str(path)

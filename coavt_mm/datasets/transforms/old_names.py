@@ -33,7 +33,7 @@ class LoadShardAudio(LoadAudio):
     """``LoadAudio``, which reads shards where the data set is an
     ``AVTShardDataset``."""
 
-    @wraps(LoadAudio.__init__)
+    @wraps(LoadAudio.__init__)  # type: ignore[misc] # mypy knows no wrapped __init__
     def __init__(self, *args, **kwargs):
         _warn('LoadShardAudio', "dict(type='LoadAudio', ...)")
         super().__init__(*args, **kwargs)

@@ -71,7 +71,9 @@ class PackAVTInputs(BaseTransform):
                 f'{results.get("clip_path") or results.get("audio_path")}: neither '
                 f'sound nor picture from {results.get("start", 0):g} s on'
             )
-        inputs = dict(frames=None, waveform=None, input_ids=None, caption_lengths=None)
+        inputs: dict[str, torch.Tensor | None] = dict.fromkeys(
+            ('frames', 'waveform', 'input_ids', 'caption_lengths')
+        )
         if has_visual:
             imgs = np.stack(results['imgs']).transpose(0, 3, 1, 2)
             inputs['frames'] = torch.from_numpy(np.ascontiguousarray(imgs))

@@ -66,7 +66,7 @@ class Resize(BaseTransform):
                 f'interpolation={interpolation!r} is none of '
                 f'{", ".join(INTERPOLATIONS)}'
             )
-        self.scale, self.keep_ratio = tuple(scale), keep_ratio
+        self.scale, self.keep_ratio = (scale[0], scale[1]), keep_ratio
         self.interpolation = interpolation
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
@@ -113,13 +113,12 @@ class CenterCrop(BaseTransform):
     """
 
     def __init__(self, crop_size: int | Sequence[int]):
-        several = isinstance(crop_size, Sequence)
-        both = tuple(crop_size) if several else (crop_size, crop_size)
+        both = crop_size if isinstance(crop_size, Sequence) else (crop_size,) * 2
         if len(both) != 2 or not all(map(_is_side, both)):
             raise ConfigError(
                 f'crop_size={crop_size!r} is neither a side in pixels nor two'
             )
-        self.size = both[::-1]  # (H, W)
+        self.size = both[1], both[0]  # (H, W)
 
     def transform(self, results: dict) -> dict:
         """Crop all frames.

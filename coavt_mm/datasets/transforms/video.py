@@ -93,7 +93,7 @@ class LoadFrames(BaseTransform):
         if times not in ('centres', 'cavmae'):
             raise ConfigError(f'times={times!r} is none of centres, cavmae')
         backend_order(backend)
-        self.sampler = None
+        self.sampler: Callable[[dict], dict] | None = None
         if sampler is not None:
             if (num_frames, pick, times) != (10, 'random', 'centres'):
                 raise ConfigError(
@@ -112,7 +112,7 @@ class LoadFrames(BaseTransform):
             return times
         if self.pick == 'random':
             return times[[np.random.randint(len(times))]]
-        return times[[len(times) // 2 if self.pick == 'middle' else self.pick]]
+        return times[[self.pick if isinstance(self.pick, int) else len(times) // 2]]
 
     def transform(self, results: dict) -> dict:
         """Read the frames, or flags that there are none."""
@@ -131,21 +131,21 @@ class LoadFrames(BaseTransform):
         """Frames and their times; None without a picture in [start, end)."""
         with source.opened() as source:
             times = self._times(source, start, end)
-            return source.frames(times, self.backend) if len(times) else None
+            return source.frames(times.tolist(), self.backend) if len(times) else None
 
     def _times(self, source: ClipSource, start: float, end: float | None) -> np.ndarray:
         """Times (s) of the frames wanted; none without a picture in [start, end)."""
         if source.stored_times is not None:
             return self._picked(self._checked(source.stored_times))
         info = source.info
-        if not info.has_video:
+        if info.video_start is None or info.video_end is None:
             return np.empty(0)
         start = max(start, info.video_start)
         end = info.video_end if end is None else min(end, info.video_end)
         if start >= end:
             return np.empty(0)
         if self.sampler is not None:
-            return self._sampled(start, end, source.rate)
+            return self._sampled(self.sampler, start, end, source.rate)
         if self.times == 'cavmae':
             times = cavmae_times(self.num_frames, start, end, source.rate)
         else:
@@ -167,10 +167,13 @@ class LoadFrames(BaseTransform):
             )
         return np.array(times)
 
-    def _sampled(self, start: float, end: float, rate: float) -> np.ndarray:
+    @staticmethod
+    def _sampled(
+        sampler: Callable[[dict], dict], start: float, end: float, rate: float
+    ) -> np.ndarray:
         """Times (s) that the sampler picks of a film with a rate in Hz."""
         frames = 1 if np.isinf(end) else max(round((end - start) * rate), 1)
-        sampled = self.sampler(
+        sampled = sampler(
             dict(total_frames=frames, start_index=0, avg_fps=rate, modality='RGB')
         )
         return start + (np.sort(sampled['frame_inds']) + 0.5) / rate
