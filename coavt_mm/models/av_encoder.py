@@ -151,6 +151,9 @@ class JointAVEncoder(BaseModule):
         self.visual_blocks = stage(depths[1], ['V'])
         self.joint_blocks = stage(depths[2], STREAMS)
         self.norm = stream_norms(embed_dims, STREAMS)
+        self._init_linear()
+
+    def _init_linear(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
