@@ -60,8 +60,15 @@ class PatchEmbed(nn.Module):
 
 
 def _check_options(
-    embed_dims: int, num_heads: int, mask_ratio: Sequence[float]
+    embed_dims: int,
+    num_heads: int,
+    spec_size: Sequence[int],
+    mask_ratio: Sequence[float],
 ) -> None:
+    if len(spec_size) != 2:
+        raise ConfigError(
+            f'JointAVEncoder: spec_size is (frames, mel bins), got {spec_size}'
+        )
     if len(mask_ratio) != 2 or not all(0 <= share < 1 for share in mask_ratio):
         raise ConfigError(
             'JointAVEncoder: mask_ratio must be two shares in [0, 1), of the audio '
@@ -130,7 +137,7 @@ class JointAVEncoder(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        _check_options(embed_dims, num_heads, mask_ratio)
+        _check_options(embed_dims, num_heads, spec_size, mask_ratio)
         if type(self) is JointAVEncoder and (one_pass or as_tuple):
             # what were its options are classes now; for one more release
             self.__class__ = OnePassAVEncoder if one_pass else JointAVBackbone

@@ -160,15 +160,19 @@ def test_the_model_loaded_last_serves(monkeypatch, checkpoint, short):
 def test_little_time_is_spent_outside_decoding_and_model(coavt, make_clip, monkeypatch):
     """One clip of a camera's size; the tiny model makes the bound a hard one."""
     clip = make_clip(seconds=0.5, fps=30, size=(640, 360))
-    spent = {'decoding': 0.0, 'model': 0.0}
+    spent, within = {'decoding': 0.0, 'model': 0.0}, []
 
     def timed(owner, name, kind):
         function = getattr(owner, name)
 
         def call(*args, **kwargs):
+            if within:  # its time is counted by what called it
+                return function(*args, **kwargs)
+            within.append(name)
             start = time.perf_counter()
             result = function(*args, **kwargs)
             spent[kind] += time.perf_counter() - start
+            within.pop()
             return result
 
         monkeypatch.setattr(owner, name, call)

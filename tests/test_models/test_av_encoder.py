@@ -123,6 +123,7 @@ def test_recomputing_activations_changes_no_gradient():
     [
         (dict(mask_ratio=(0.0, 1.0)), 'mask_ratio'),
         (dict(mask_ratio=(0.5,)), 'mask_ratio'),
+        (dict(spec_size=(64, 32, 1)), 'spec_size'),
         (dict(num_heads=3), 'multiple of num_heads'),
         (dict(spec_size=(50, 32)), 'multiple of the patch size'),
         (dict(embed_dims=18), 'multiple of 4'),
