@@ -203,8 +203,8 @@ def _first_match(name: str, table: Sequence[Rule]):
 
 def skeleton(model_cfg: dict) -> nn.Module:
     """The model with names and shapes only, without memory for its weights."""
-    with torch.device('meta'):
-        return MODELS.build(dict(model_cfg))
+    with torch.device('meta'):  # whatever the process's default scope is
+        return MODELS.build(dict(model_cfg, _scope_=MODELS.scope))
 
 
 def finish(

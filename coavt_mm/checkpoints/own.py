@@ -202,7 +202,8 @@ def add_config(cfg: Config, state_dict: Mapping[str, Tensor]) -> str:
     Raises:
         CheckpointError: The weights are not of this config.
     """
-    model = MODELS.build(cfg.model)
+    scope = cfg.get('default_scope') or MODELS.scope
+    model = MODELS.build(dict(cfg.model, _scope_=scope))
     load_weights(state_dict, model)
     return config_to_json(cfg, model)
 

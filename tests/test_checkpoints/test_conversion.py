@@ -5,6 +5,7 @@ import os
 import ancestors
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from coavt_mm.checkpoints import (
     convert_bert,
@@ -90,3 +91,10 @@ def test_two_names_for_one_tensor_are_an_error():
     state = {'p.a': torch.ones(1), 'q.a': torch.ones(1)}
     with pytest.raises(CheckpointError, match='two ways of naming'):
         rename(state, [Rule(r'\w\.a', ['a'])], Report('toy'))
+
+
+def test_the_default_scope_of_the_process_does_not_matter():
+    state = ancestors.blip2(24, context=24)
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        converted = convert_blip2(state, num_heads=2)
+    assert converted.report.share == 1
