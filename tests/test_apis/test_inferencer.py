@@ -1,7 +1,10 @@
 """The inferencer: where its config comes from, its form, its time."""
 
+import gc
 import json
+import sys
 import time
+from contextlib import contextmanager
 from weakref import WeakSet
 
 import numpy as np
@@ -157,6 +160,20 @@ def test_the_model_loaded_last_serves(monkeypatch, checkpoint, short):
         embed(short, model='gone.pth')
 
 
+@contextmanager
+def undisturbed():
+    """Without the tracer that counts covered lines, and the garbage of other tests."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        sys.settrace(tracer)
+
+
 def test_little_time_is_spent_outside_decoding_and_model(coavt, make_clip, monkeypatch):
     """One clip of a camera's size; the tiny model makes the bound a hard one."""
     clip = make_clip(seconds=0.5, fps=30, size=(640, 360))
@@ -188,12 +205,13 @@ def test_little_time_is_spent_outside_decoding_and_model(coavt, make_clip, monke
     timed(coavt.model.data_preprocessor, 'forward', 'model')
     coavt(clip)
     shares = []
-    for _ in range(7):
-        spent.update(decoding=0.0, model=0.0)
-        start = time.perf_counter()
-        coavt(clip)
-        total = time.perf_counter() - start
-        shares.append(1 - sum(spent.values()) / total)
+    with undisturbed():
+        for _ in range(7):
+            spent.update(decoding=0.0, model=0.0)
+            start = time.perf_counter()
+            coavt(clip)
+            total = time.perf_counter() - start
+            shares.append(1 - sum(spent.values()) / total)
     assert min(shares) < 0.1, shares  # the best: other work on the cores disturbs
 
 
