@@ -42,7 +42,8 @@ def check_regular_file(source) -> None:
     """Refuse what isn't a plain file: opening a FIFO blocks for ever.
 
     Raises:
-        ClipError: Nothing is there, or it is empty or no regular file.
+        ClipError: Nothing is there, or it is empty, no regular file, or may not be
+            read.
     """
     if not isinstance(source, str | os.PathLike):
         return
@@ -57,6 +58,8 @@ def check_regular_file(source) -> None:
         raise ClipError(f'{name}: not a regular file')
     if status.st_size == 0:
         raise ClipError(f'{name}: the file is empty')
+    if not os.access(source, os.R_OK):
+        raise ClipError(f'{name}: Permission denied')
 
 
 def with_time_limit(

@@ -9,7 +9,7 @@ import pytest
 from strange_media import number, write_strange
 
 from coavt_mm.datasets.decoding import backend_order, read_audio, read_frames
-from coavt_mm.datasets.media import probe
+from coavt_mm.datasets.media import kept_open, probe
 from coavt_mm.datasets.opening import check_regular_file, source_name
 from coavt_mm.datasets.transforms import LoadAudio, LoadFrames
 from coavt_mm.errors import ClipError
@@ -120,3 +120,21 @@ def test_what_a_terminal_would_obey_is_escaped():
     assert source_name('a\x1b[2J\nb.mp4') == 'a\\x1b[2J\\nb.mp4'
     assert source_name('naïve 映画.mp4') == 'naïve 映画.mp4'
     assert np.all([c.isprintable() for c in source_name('\x00\x7f\ud800')])
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mp3'])
+def test_a_file_that_may_not_be_read(suffix, make_clip, monkeypatch):
+    clip = str(make_clip(suffix, **({} if suffix == '.mp4' else MP3)))
+    monkeypatch.setattr('os.access', lambda path, mode: False)
+    row = dict(clip_path=clip, audio_path=clip, start=0.0, end=1.0)
+    for read in (probe, kept, lambda path: LoadFrames()(dict(row))):
+        with pytest.raises(ClipError, match='Permission denied'):
+            read(clip)
+
+
+MP3 = dict(picture=False, codec='mp3')
+
+
+def kept(path):
+    with kept_open(path):
+        pass
