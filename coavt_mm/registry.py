@@ -49,4 +49,4 @@ EVALUATORS = EVALUATOR  # its name in mmpretrain and mmaction
 VISUALIZERS = _node('VISUALIZERS', 'visualization')
 VISBACKENDS = _node('VISBACKENDS', 'visualization')
 INFERENCERS = _node('INFERENCERS', 'apis')
-FUNCTIONS = _node('FUNCTIONS', 'engine')
+FUNCTIONS = _node('FUNCTIONS', 'datasets')

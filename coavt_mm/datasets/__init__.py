@@ -1,6 +1,7 @@
 """Data: manifest rows in, packed samples out."""
 
 from coavt_mm.datasets import transforms  # noqa: F401  registers them
+from coavt_mm.datasets.collate import stack_clips
 from coavt_mm.datasets.dataset import AVTDataset
 from coavt_mm.datasets.samplers import EpochSampler, ResumableSampler
 from coavt_mm.datasets.shards.dataset import AVTShardDataset
@@ -14,4 +15,5 @@ __all__ = [
     'ResumableSampler',
     'ShardSampler',
     'build_tokenizer',
+    'stack_clips',
 ]

@@ -145,11 +145,13 @@ class ContrastiveHead(LossHead):
         Returns:
             Two (B, G) matrices, clips (a) with texts (b).
         """
-        clip_to_text = torch.einsum('bqe,ge->bgq', query_feats, all_text_feats)
-        text_to_clip = torch.einsum('be,gqe->bgq', text_feats, all_query_feats)
-        return Similarity(
-            self.logits(clip_to_text.amax(-1)), self.logits(text_to_clip.amax(-1))
-        )
+        # bfloat16 has 8 bits: hard negatives, and the best query, would be ties
+        with torch.autocast(query_feats.device.type, enabled=False):
+            clip_to_text = torch.einsum('bqe,ge->bgq', query_feats, all_text_feats)
+            text_to_clip = torch.einsum('be,gqe->bgq', text_feats, all_query_feats)
+            return Similarity(
+                self.logits(clip_to_text.amax(-1)), self.logits(text_to_clip.amax(-1))
+            )
 
     def similarities(self, batch: LossInputs) -> dict[str, Similarity]:
         """Stream -> similarities of a batch, of the streams that are aligned."""
@@ -232,10 +234,11 @@ class AVContrastiveHead(LossHead):
         Returns:
             Two (B, G) matrices, sounds (a) with pictures (b).
         """
-        return Similarity(
-            audio @ all_visual.T / self.temperature,
-            visual @ all_audio.T / self.temperature,
-        )
+        with torch.autocast(audio.device.type, enabled=False):
+            return Similarity(
+                audio @ all_visual.T / self.temperature,
+                visual @ all_audio.T / self.temperature,
+            )
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """``loss_audio_visual``: whatever the text, only a clip itself is right."""
@@ -330,13 +333,16 @@ class LanguageModelingHead(LossHead):
         """``loss_lm_*`` of each stream: its captions, written by what queries saw."""
         encoder, losses = batch.model.query_encoder, {}
         for stream, weight in self.streams.items():
-            valid = batch.valid[stream]
-            ids, mask = batch.input_ids[valid], batch.attention_mask[valid]
             # the queries' keys and values are reused
-            past = [(k[valid], v[valid]) for k, v in batch.states[stream].self_kv]
-            hidden, _ = encoder.decode_text(self.start(ids), mask, past)
+            hidden, _ = encoder.decode_text(
+                self.start(batch.input_ids),
+                batch.attention_mask,
+                batch.states[stream].self_kv,
+            )
             logits = self(hidden, encoder.word_embeddings.weight)
-            losses[f'loss_lm_{stream}'] = weight * self.loss(logits, ids, mask)
+            counted = batch.attention_mask * batch.valid[stream][:, None]
+            loss = self.loss(logits, batch.input_ids, counted)
+            losses[f'loss_lm_{stream}'] = weight * loss
         return losses
 
     def loss(

@@ -244,5 +244,7 @@ def draw_negatives(
         logits = similarity.detach().float()
     # rows without a candidate get an arbitrary one, which `found` masks out
     logits = logits.masked_fill(~(allowed | ~found[:, None]), float('-inf'))
-    index = torch.multinomial(logits.softmax(1), 1).squeeze(1)
+    # the draw of torch.multinomial, which waits for the device to check its input
+    chance = logits.softmax(1)
+    index = (chance / torch.empty_like(chance).exponential_()).argmax(1)
     return index.masked_fill(~found, 0), found

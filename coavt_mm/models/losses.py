@@ -4,9 +4,8 @@ Letters: B clips of this rank, each with one caption; G clips of all ranks; N to
 Q queries, T text tokens, D width, E projected width.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -15,7 +14,6 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.av_encoder import JointAVEncoder
 from coavt_mm.models.layers import gather_with_grad
 from coavt_mm.models.query_encoder import QueryState
 from coavt_mm.streams import STREAMS, available
@@ -48,6 +46,21 @@ class Features(NamedTuple):
     texts: Tensor
 
 
+def _once(compute: Callable) -> property:
+    """A property that is computed when it is first asked for.
+
+    torch.compile can't look through the lock of ``functools.cached_property``.
+    """
+    name = compute.__name__
+
+    def value(self):
+        if name not in self.computed:
+            self.computed[name] = compute(self)
+        return self.computed[name]
+
+    return property(value, doc=compute.__doc__)
+
+
 @dataclass(frozen=True, eq=False)
 class LossInputs:
     """A batch as the losses see it; what several of them need is computed once.
@@ -66,6 +79,7 @@ class LossInputs:
         caption_key: (B,) int64, the same number for the same caption.
         available: Stream -> (B,) bool, whether the clip has its modalities.
         valid: Stream -> (B,) bool, whether the caption is about it, too.
+        computed: What heads asked for so far, by name.
     """
 
     model: 'CoAVT'
@@ -77,13 +91,14 @@ class LossInputs:
     caption_key: Tensor
     available: dict[str, Tensor]
     valid: dict[str, Tensor]
+    computed: dict = field(default_factory=dict, repr=False)
 
-    @cached_property
+    @_once
     def text_states(self) -> Tensor:
         """Text states (B, T, D) of the text encoder; [CLS] is the first."""
         return self.model.encode_text(self.input_ids, self.attention_mask)
 
-    @cached_property
+    @_once
     def features(self) -> Features:
         """Clips and texts as the contrastive head projects them.
 
@@ -100,29 +115,29 @@ class LossInputs:
         clips = {s: head.project_queries(x.hidden) for s, x in self.states.items()}
         return Features(clips, head.project_text(self.text_states))
 
-    @cached_property
+    @_once
     def all_texts(self) -> Tensor:
         """Text features of all ranks, (G, E)."""
         return gather_with_grad(self.features.texts)
 
-    @cached_property
+    @_once
     def similarity(self) -> dict[str, Similarity]:
         """Stream -> similarities of clips (a) and texts (b); empty without a head."""
         head = self.model.contrastive_head
         return {} if head is None else head.similarities(self)
 
-    @cached_property
+    @_once
     def same(self) -> Tensor:
         """(B, G) bool: the same clip, or the same caption."""
         keys = torch.stack([self.clip_key, self.caption_key], 1)
         return (keys[:, None] == gather_with_grad(keys)[None]).any(-1)
 
-    @cached_property
+    @_once
     def same_clip(self) -> Tensor:
         """(B, G) bool: the same clip."""
         return self.clip_key[:, None] == gather_with_grad(self.clip_key)[None]
 
-    @cached_property
+    @_once
     def all_valid(self) -> dict[str, Tensor]:
         """``valid`` of all ranks: stream -> (G,) bool."""
         rows = gather_with_grad(torch.stack([self.valid[s] for s in STREAMS], 1))
@@ -196,25 +211,24 @@ def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
     Args:
         model: The model.
         inputs: The preprocessor's output, see ``CoAVT.loss``.
-
-    Raises:
-        ConfigError: If the batch isn't one to train on.
     """
-    _check_captions(inputs)
     there = available(inputs['has_audio'], inputs['has_visual'])
     about = inputs['caption_streams']
     valid = {s: there[s] & about[:, i] for i, s in enumerate(STREAMS)}
     heads = [head for head in model.heads.values() if head.streams]
     wanted = {s for head in heads for s in head.streams}
     queried = {s for head in heads if head.takes_queries for s in head.streams}
-    # a modality that no other stream needs is encoded where a caption is about it
-    by_text = all(head.takes_queries for head in heads) and 'AV' not in wanted
-    rows = valid if by_text and not model.av_encoder.one_pass else None
-    tokens = encode_streams(model.av_encoder, inputs, wanted, rows)
+    tokens = model.av_encoder(
+        inputs['spectrogram'],
+        inputs['frames'][:, 0],
+        [s for s in STREAMS if s in wanted],
+    )
+    read = [s for s in STREAMS if s in queried]
+    states = model.query_encoder.encode_each([tokens[s] for s in read]) if read else []
     return LossInputs(
         model=model,
         tokens=tokens,
-        states={s: model.query(tokens[s]) for s in STREAMS if s in queried},
+        states=dict(zip(read, states, strict=True)),
         input_ids=inputs['input_ids'],
         attention_mask=inputs['attention_mask'],
         clip_key=inputs['clip_key'],
@@ -224,42 +238,15 @@ def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
     )
 
 
-def encode_streams(
-    encoder: JointAVEncoder,
-    inputs: dict[str, Tensor],
-    streams: Collection[str],
-    rows: dict[str, Tensor] | None,
-) -> dict[str, Tensor]:
-    """Tokens of the streams in training.
+def check_captions(inputs: dict[str, Tensor]) -> None:
+    """Refuse a batch that has not one caption per clip.
 
     Args:
-        encoder: The encoder.
         inputs: The preprocessor's output.
-        streams: Those that are wanted.
-        rows: Stream 'A' or 'V' -> (B,) bool, the clips that are encoded, the others'
-            tokens being zero. None encodes all.
 
-    Returns:
-        Stream -> (B, N, D).
+    Raises:
+        ConfigError: The message says what the batch has.
     """
-    spectrogram, frames = encoder.training_inputs(inputs)
-    wanted = [s for s in STREAMS if s in streams]
-    if rows is None:
-        return encoder(spectrogram, frames, wanted)
-    encode = {
-        'A': lambda at: encoder.encode_audio(spectrogram[at]),
-        'V': lambda at: encoder.encode_visual(frames[at]),
-    }
-    return {s: _scattered(encode[s](rows[s]), rows[s]) for s in wanted}
-
-
-def _scattered(some: Tensor, rows: Tensor) -> Tensor:
-    """(R, ...) back at the R rows of a (B,) bool, zeros elsewhere: (B, ...)."""
-    return some.new_zeros(len(rows), *some.shape[1:]).index_put((rows,), some)
-
-
-def _check_captions(inputs: dict[str, Tensor]) -> None:
-    """Refuse a batch without one caption per clip."""
     if 'mix_share' in inputs:
         raise ConfigError(
             'augment.mixup is for classification, CoAVT trains on captions; set it to 0'

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from coavt_mm.compat import renamed
@@ -27,19 +28,22 @@ from coavt_mm.streams import STREAMS
 
 
 class MatchingPairs(NamedTuple):
-    """Right pairs, then wrong clips, then wrong texts: P of 3 B, those that count.
+    """Right pairs, then wrong clips, then wrong texts: P = 3 B.
 
     Attributes:
-        context: Keys and values of the clips, one pair per layer.
+        contexts: Keys and values of the clips of each third, one pair per layer.
         input_ids: (P, T).
         attention_mask: (P, T).
         labels: (P,) 1 for a match, 0 for a mismatch.
+        counted: (P,) bool, whether the caption is about the clip, and another clip or
+            text was there to draw.
     """
 
-    context: list[KeyValue | None]
+    contexts: list[list[KeyValue | None]]
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
+    counted: Tensor
 
 
 @MODELS.register_module()
@@ -97,28 +101,32 @@ class MatchingHead(LossHead):
         """``loss_matching_*`` of each stream; ``matching_acc_*`` to watch."""
         losses = {}
         for stream, weight in self.streams.items():
-            *pair, labels = self.pairs(batch, stream)
-            logits = self(batch.model.query_encoder.encode_pair(*pair))
-            loss, accuracy = self.loss(logits, labels)
+            *pairs, labels, counted = self.pairs(batch, stream)
+            logits = self(batch.model.query_encoder.encode_pairs(*pairs))
+            loss, accuracy = self.loss(logits, labels, counted)
             losses[f'loss_matching_{stream}'] = weight * loss
             losses[f'matching_acc_{stream}'] = accuracy
         return losses
 
     def loss(
-        self, logits: Float[Tensor, 'P 2'], labels: Int[Tensor, ' P']
+        self,
+        logits: Float[Tensor, 'P 2'],
+        labels: Int[Tensor, ' P'],
+        counted: Bool[Tensor, ' P'] | None = None,
     ) -> tuple[Float[Tensor, ''], Float[Tensor, '']]:
         """Cross-entropy and accuracy over the pairs of all ranks.
 
         Args:
             logits: (P, 2).
             labels: (P,) 1 for a match, 0 for a mismatch.
+            counted: (P,) bool, the pairs that count. All when not given.
 
         Returns:
             Loss and accuracy, scalars.
         """
         losses = F.cross_entropy(logits, labels, reduction='none')
         correct = (logits.argmax(1) == labels).float()
-        return global_mean(losses), global_mean(correct)
+        return global_mean(losses, counted), global_mean(correct, counted)
 
     def negative_logits(
         self, stream: str, similarity: dict[str, Similarity]
@@ -146,40 +154,36 @@ class MatchingHead(LossHead):
 
     def pairs(self, batch: LossInputs, stream: str) -> MatchingPairs:
         """One positive and two hard negatives per clip, drawn from all ranks."""
-        encoder, state = batch.model.query_encoder, batch.states[stream]
         text, valid = (batch.input_ids, batch.attention_mask), batch.valid[stream]
         logits = self.negative_logits(stream, batch.similarity)
         to_text, to_clip = logits or (None, None)
         allowed = ~batch.same & batch.all_valid[stream]
         clip_index, found = draw_negatives(to_clip, allowed)
         text_index, _ = draw_negatives(to_text, allowed)
-        usable = valid & found
-        wrong_text = [gather_padded(part)[text_index[usable]] for part in text]
-        wrong_clips = gather_with_grad(batch.tokens[stream])[clip_index[usable]]
-        wrong = encoder.project_context(wrong_clips)
-        context = [
-            _with_negatives(pos, neg, valid, usable)
-            for pos, neg in zip(state.context, wrong, strict=True)
-        ]
+        wrong_text = [gather_padded(part)[text_index] for part in text]
+        right = batch.states[stream].context
+        wrong = self._wrong_context(batch, stream, clip_index)
         ids, mask = (
-            torch.cat([_widen(part[valid], wrong), _widen(part[usable], wrong), wrong])
-            for part, wrong in zip(text, wrong_text, strict=True)
+            torch.cat([_widen(part, other), _widen(part, other), other])
+            for part, other in zip(text, wrong_text, strict=True)
         )
-        labels = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-        labels[: len(ids) - 2 * len(wrong_text[0])] = 1
-        return MatchingPairs(context, ids, mask, labels)
+        labels = valid.new_zeros(len(ids), dtype=torch.long)
+        labels[: len(valid)] = 1
+        counted = torch.cat([valid, valid & found, valid & found])
+        return MatchingPairs([right, wrong, right], ids, mask, labels, counted)
 
-
-def _with_negatives(
-    right: KeyValue | None, wrong: KeyValue | None, valid: Tensor, usable: Tensor
-) -> KeyValue | None:
-    """A layer's keys and values of right clips, wrong ones, right ones once more."""
-    if right is None or wrong is None:
-        return None
-    keys, values = (
-        torch.cat([r[valid], w, r[usable]]) for r, w in zip(right, wrong, strict=True)
-    )
-    return keys, values
+    @staticmethod
+    def _wrong_context(
+        batch: LossInputs, stream: str, index: Tensor
+    ) -> list[KeyValue | None]:
+        """Keys and values of the drawn clips (B,) of all ranks."""
+        if get_world_size() == 1:  # they were computed for the queries
+            return [
+                kv and (kv[0].index_select(0, index), kv[1].index_select(0, index))
+                for kv in batch.states[stream].context
+            ]
+        tokens = gather_with_grad(batch.tokens[stream]).index_select(0, index)
+        return batch.model.query_encoder.project_context(tokens)
 
 
 def _widen(short: Tensor, like: Tensor) -> Tensor:

@@ -4,35 +4,19 @@ Letters: B clips, P captions, T tokens, F frames, H, W pixels, S audio samples,
 L spectrogram frames, M mel bins.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import BaseDataElement
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import mask_along_axis_iid
 
+from coavt_mm.batches import stack_inputs
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.logmel import AudioFrontEnd, LogMel
 from coavt_mm.models.mixup import Mix, draw_mix
 from coavt_mm.registry import MODELS
-from coavt_mm.streams import describes
-from coavt_mm.texts import normalise
-
-
-def stable_key(text: str) -> int:
-    """A 63-bit hash that is the same in every process and release."""
-    digest = hashlib.blake2b(
-        text.encode('utf-8', 'surrogatepass'), digest_size=8
-    ).digest()
-    return int.from_bytes(digest, 'big') >> 1
-
-
-def caption_key(text: str) -> int:
-    """``stable_key`` of a caption, whatever its case and spaces."""
-    return stable_key(normalise(text))
 
 
 def _filled(augment: dict) -> dict:
@@ -59,7 +43,7 @@ def _filled(augment: dict) -> dict:
 
 @MODELS.register_module()
 class AVTDataPreprocessor(BaseDataPreprocessor):
-    """Compute spectrograms, normalises, augments, pads and stacks.
+    """Compute spectrograms, normalise and augment.
 
     The spectrogram goes CAV-MAE's way: the waveform loses its mean, the log-mel is
     padded with 0 or cropped to ``spec_frames``, in training masked with 0, normalised,
@@ -113,93 +97,76 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
             self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Make a batch.
+        """Make a batch. Nothing here waits for the device.
 
         Args:
-            data: Packed samples (see ``PackAVTInputs``), collated by mmengine's
-                pseudo_collate: lists of B entries.
+            data: Packed samples (see ``PackAVTInputs``), stacked by ``stack_clips`` or
+                collated by mmengine's pseudo_collate: lists of B entries.
             training: Whether to augment.
 
         Returns:
-            ``data_samples`` (list of B) and ``inputs``: frames (B, F, 3, H, W) when a
-            clip has a picture, spectrogram (B, L, M) when one has sound, has_audio and
-            has_visual (B,) bool, clip_key (B,) int64; where there is text also
-            input_ids and attention_mask (P, T) int64, caption_clip and caption_key (P,)
-            int64, caption_streams (P, 3) bool for AV, A, V; after mixup mix_partner
-            (B,) int64 and mix_share (B,), for the targets. Rows without a modality are
-            filled with zeros and flagged.
+            ``data_samples`` (list of B, as they came) and ``inputs``: frames (B, F, 3,
+            H, W) when a clip has a picture, spectrogram (B, L, M) when one has sound,
+            has_audio and has_visual (B,) bool, clip_key (B,) int64; where there is text
+            also input_ids and attention_mask (P, T) int64, caption_clip and caption_key
+            (P,) int64, caption_streams (P, 3) bool for AV, A, V; after mixup
+            mix_partner (B,) int64 and mix_share (B,), for the targets. Rows without a
+            modality are filled with zeros and flagged.
         """
-        data = self.cast_data(data)
         packed, samples = data['inputs'], data['data_samples']
+        if 'clip_key' not in packed:
+            packed = stack_inputs(packed, samples)
+        self._check_rate(samples)
         mix = None
         if training and self.augment['mixup']:
-            mix = self._mix(packed, samples)
-        inputs = dict(clip_key=self._tensor([stable_key(s.sample_id) for s in samples]))
+            mix = self._mix(packed)
+            packed = dict(packed, mix_partner=mix.partner, mix_share=mix.share)
+        inputs = self.cast_data(packed)
         if mix is not None:
-            inputs.update(mix_partner=mix.partner, mix_share=mix.share)
-        inputs.update(self._frames(packed['frames'], samples, mix))
-        inputs.update(self._spectrograms(packed['waveform'], samples, training, mix))
-        if packed['input_ids'][0] is not None:
-            inputs.update(self._captions(packed, samples))
+            mix = Mix(inputs['mix_partner'], inputs['mix_share'])
+        if 'frames' in inputs:
+            inputs['frames'] = self._frames(inputs, mix)
+        inputs.update(self._spectrograms(inputs, training, mix))
+        if 'input_ids' in inputs:
+            inputs['input_ids'] = inputs['input_ids'].masked_fill(
+                inputs['attention_mask'] == 0, self.pad_token_id
+            )
+        kept = set(inputs) - {'waveform', 'audio_samples'}
+        inputs = {name: x for name, x in inputs.items() if name in kept}
         return dict(inputs=inputs, data_samples=samples)
 
-    def _tensor(self, values: list, dtype: torch.dtype = torch.int64) -> Tensor:
-        return torch.tensor(values, dtype=dtype).to(
-            self.device, non_blocking=self._non_blocking
-        )
+    def _check_rate(self, samples: list[BaseDataElement]) -> None:
+        """Refuse sound of another rate than the front end takes."""
+        wanted = self.front_end.sample_rate
+        for sample in samples:
+            rate = sample.get('sample_rate', wanted)
+            if rate != wanted:
+                raise ConfigError(
+                    f'the sound of {sample.sample_id} was read at {rate:g} Hz, the '
+                    f"model's front end takes {wanted:g} Hz: set LoadAudio's "
+                    f'sample_rate={wanted:g}'
+                )
 
-    def _mix(self, packed: dict, samples: list[BaseDataElement]) -> Mix:
-        lengths = self._lengths(packed['waveform'], samples)
-        heard = self.front_end.num_frames(lengths) > 0
-        shown = self._tensor([frames is not None for frames in packed['frames']])
-        kinds = 2 * shown + heard
+    def _mix(self, packed: dict[str, Tensor]) -> Mix:
+        heard = self.front_end.num_frames(packed['audio_samples'].cpu()) > 0
+        kinds = 2 * packed['has_visual'].cpu() + heard
         return draw_mix(kinds, self.augment['mixup'], self.augment['mixup_alpha'])
 
-    def _frames(
-        self,
-        clips: list[Tensor | None],
-        samples: list[BaseDataElement],
-        mix: Mix | None,
-    ) -> dict[str, Tensor]:
-        there = [clip is not None for clip in clips]
-        result = dict(has_visual=self._tensor(there, torch.bool))
-        if not any(there):
-            return result
-        shapes = {
-            tuple(clip.shape): sample.sample_id
-            for clip, sample in zip(clips, samples, strict=True)
-            if clip is not None
-        }
-        if len(shapes) > 1:
-            raise ConfigError(
-                'the clips of a batch differ in (frames, 3, height, width): '
-                + ', '.join(f'{shape} of {name}' for shape, name in shapes.items())
-                + '; add a crop or a resize without keep_ratio to the pipeline'
-            )
-        shown = torch.stack([clip for clip in clips if clip is not None]).float()
-        frames = shown.new_zeros(len(clips), *shown.shape[1:])
-        frames[result['has_visual']] = (shown - self.frame_mean) / self.frame_std
-        frames = mix(frames) if mix else frames
-        return dict(result, frames=frames)
+    def _frames(self, inputs: dict[str, Tensor], mix: Mix | None) -> Tensor:
+        frames = (inputs['frames'].float() - self.frame_mean) / self.frame_std
+        frames = frames.masked_fill(~inputs['has_visual'].view(-1, 1, 1, 1, 1), 0.0)
+        return mix(frames) if mix else frames
 
     def _spectrograms(
-        self,
-        clips: list[Tensor | None],
-        samples: list[BaseDataElement],
-        training: bool,
-        mix: Mix | None,
+        self, inputs: dict[str, Tensor], training: bool, mix: Mix | None
     ) -> dict[str, Tensor]:
-        lengths = self._lengths(clips, samples)
+        lengths = inputs['audio_samples']
         valid = self.front_end.num_frames(lengths)  # (B,)
-        if not any(clip is not None for clip in clips):
+        if 'waveform' not in inputs:
             return dict(has_audio=valid > 0)
-        empty = torch.zeros(0, device=self.device)
-        waveform = pad_sequence(
-            [empty if clip is None else clip.float() for clip in clips],
-            batch_first=True,
-        )  # (B, S)
+        waveform = inputs['waveform']  # (B, S)
         with torch.autocast(waveform.device.type, enabled=False):
-            inside = torch.arange(waveform.shape[1], device=self.device)
+            inside = torch.arange(waveform.shape[1], device=waveform.device)
             inside = inside < lengths[:, None]  # (B, S)
             mean = (waveform * inside).sum(1) / lengths.clamp(min=1)
             waveform = (waveform - mean[:, None]) * inside
@@ -214,28 +181,6 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
                 spectrogram = self._disturb(spectrogram)
         spectrogram = spectrogram * (valid > 0)[:, None, None]
         return dict(has_audio=valid > 0, spectrogram=spectrogram)
-
-    def _lengths(
-        self, clips: list[Tensor | None], samples: list[BaseDataElement]
-    ) -> Tensor:
-        """(B,) int64, samples of sound that each clip has.
-
-        Raises:
-            ConfigError: They are of another rate than the front end takes.
-        """
-        wanted = self.front_end.sample_rate
-        for sample in samples:
-            rate = sample.get('sample_rate', wanted)
-            if rate != wanted:
-                raise ConfigError(
-                    f'the sound of {sample.sample_id} was read at {rate:g} Hz, the '
-                    f"model's front end takes {wanted:g} Hz: set LoadAudio's "
-                    f'sample_rate={wanted:g}'
-                )
-        return self._tensor([
-            0 if clip is None else sample.audio_samples
-            for clip, sample in zip(clips, samples, strict=True)
-        ])  # fmt: skip
 
     @property
     def logmel(self) -> LogMel:
@@ -266,20 +211,3 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
                 1, source[..., None].expand_as(spectrogram)
             )
         return spectrogram
-
-    def _captions(
-        self, packed: dict, samples: list[BaseDataElement]
-    ) -> dict[str, Tensor]:
-        lengths = torch.cat(packed['caption_lengths'])  # (P,)
-        ids = torch.cat(packed['input_ids']).split(lengths.tolist())
-        longest = torch.arange(int(lengths.max()), device=self.device)
-        texts = [text for sample in samples for text in sample.texts]
-        owners = [row for row, sample in enumerate(samples) for _ in sample.texts]
-        streams = [describes(x) for sample in samples for x in sample.text_streams]
-        return dict(
-            input_ids=pad_sequence(ids, True, self.pad_token_id),  # (P, T)
-            attention_mask=(longest < lengths[:, None]).long(),  # (P, T)
-            caption_clip=self._tensor(owners),
-            caption_key=self._tensor([caption_key(text) for text in texts]),
-            caption_streams=self._tensor(streams, torch.bool),
-        )

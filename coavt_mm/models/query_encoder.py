@@ -1,5 +1,6 @@
 """Query encoder: learnable queries that read the audio-visual tokens (BLIP-2)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -54,12 +55,16 @@ class PostNormAttention(nn.Module):
         """(B, N, kv_dims) -> keys and values, each (B, heads, N, D / heads)."""
         return self._heads(self.key(x)), self._heads(self.value(x))
 
-    def forward(self, x: Tensor, kv: KeyValue, mask: Tensor | None = None) -> Tensor:
-        """Attend from x (B, N, D) to kv.
+    def forward(
+        self, x: Tensor, *sources: KeyValue, mask: Tensor | None = None
+    ) -> Tensor:
+        """Attend from x (B, N, D) to keys and values.
 
         Args:
             x: (B, N, D).
-            kv: Keys and values over N_kv positions.
+            sources: Keys and values over N_kv positions. Of several, each serves as
+                many rows of x as it has itself, so that what differs in N_kv, or serves
+                twice, need not be copied into one tensor.
             mask: bool, broadcastable to (B, heads, N, N_kv); True where attention is
                 allowed.
 
@@ -67,9 +72,12 @@ class PostNormAttention(nn.Module):
             (B, N, D).
         """
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(
-            self._heads(self.query(x)), *kv, attn_mask=mask, dropout_p=dropout
-        )
+        rows = self._heads(self.query(x)).split([len(keys) for keys, _ in sources])
+        parts = [
+            F.scaled_dot_product_attention(q, *kv, attn_mask=mask, dropout_p=dropout)
+            for q, kv in zip(rows, sources, strict=True)
+        ]
+        attended = parts[0] if len(parts) == 1 else torch.cat(parts)
         update = self.out(attended.transpose(1, 2).flatten(2))
         return self.norm(x + F.dropout(update, self.dropout, self.training))
 
@@ -136,7 +144,7 @@ class QueryLayer(nn.Module):
         self,
         x: Tensor,
         num_queries: int,
-        context: KeyValue | None = None,
+        contexts: Sequence[KeyValue] = (),
         mask: Tensor | None = None,
         past: KeyValue | None = None,
         queries_only: bool = False,
@@ -146,7 +154,7 @@ class QueryLayer(nn.Module):
         Args:
             x: (B, Q + T, D), queries first.
             num_queries: Q, 0 for text alone.
-            context: Keys and values of the AV tokens.
+            contexts: Keys and values of the AV tokens, each of as many rows of x.
             mask: bool self-attention mask.
             past: Self-attention keys and values put in front.
             queries_only: Whether the text is only seen by the queries and not updated
@@ -162,12 +170,12 @@ class QueryLayer(nn.Module):
             kv = keys, values
         if queries_only:
             x = x[:, :num_queries]
-        x = self.self_attn(x, kv, mask)
+        x = self.self_attn(x, kv, mask=mask)
         if num_queries == 0:
             return self.text_mlp(x), kv
         queries, text = x[:, :num_queries], x[:, num_queries:]
         if self.cross_attn is not None:
-            queries = self.cross_attn(queries, context)
+            queries = self.cross_attn(queries, *contexts)
         queries = self.query_mlp(queries)
         if text.shape[1] == 0:
             return queries, kv
@@ -226,7 +234,7 @@ class QueryEncoder(BaseModule):
             )
         self.embed_dims, self.num_queries = embed_dims, num_queries
         self.context_dims, self.vocab_size = context_dims, vocab_size
-        self.dropout = dropout
+        self.dropout, self.max_tokens = dropout, max_tokens
         self.query_tokens = nn.Parameter(torch.zeros(1, num_queries, embed_dims))
         self.word_embeddings = nn.Embedding(vocab_size, embed_dims, padding_idx=0)
         self.position_embeddings = nn.Embedding(max_tokens, embed_dims)
@@ -255,13 +263,30 @@ class QueryEncoder(BaseModule):
 
     def encode_queries(self, tokens: Float[Tensor, 'B N context']) -> QueryState:
         """Let the queries read the audio-visual tokens (B, N, context_dims)."""
-        context = self.project_context(tokens)
-        x = self._embed_queries(tokens.shape[0])
-        self_kv = []
-        for layer, layer_context in zip(self.layers, context, strict=True):
-            x, kv = layer(x, self.num_queries, layer_context)
-            self_kv.append(kv)
-        return QueryState(x, self_kv, context)
+        return self.encode_each([tokens])[0]
+
+    def encode_each(self, tokens: Sequence[Tensor]) -> list[QueryState]:
+        """Let the queries read several batches of tokens in one pass.
+
+        Args:
+            tokens: Such as those of each stream, (B, N, context_dims); B and N differ
+                as they like.
+
+        Returns:
+            What :meth:`encode_queries` gives for each.
+        """
+        contexts = [self.project_context(some) for some in tokens]
+        sizes = [len(some) for some in tokens]
+        x = self._embed_queries(sum(sizes))
+        kept: list[list[KeyValue]] = [[] for _ in tokens]
+        for layer, layer_contexts in zip(
+            self.layers, zip(*contexts, strict=True), strict=True
+        ):
+            x, kv = layer(x, self.num_queries, layer_contexts)
+            for own, pair in zip(kept, zip(*(t.split(sizes) for t in kv)), strict=True):
+                own.append(pair)
+        states = zip(x.split(sizes), kept, contexts, strict=True)
+        return [QueryState(*state) for state in states]
 
     def attention_maps(
         self, tokens: Float[Tensor, 'B N context']
@@ -283,7 +308,7 @@ class QueryEncoder(BaseModule):
             if layer.cross_attn is not None:
                 asking = layer.self_attn(x, layer.self_attn.keys_values(x))
                 maps.append(layer.cross_attn.weights(asking, layer_context).mean(1))
-            x, _ = layer(x, self.num_queries, layer_context)
+            x, _ = layer(x, self.num_queries, [layer_context])
         return torch.stack(maps, 1)
 
     def encode_text(
@@ -312,15 +337,36 @@ class QueryEncoder(BaseModule):
         Returns:
             (B, Q, D) query outputs.
         """
+        return self.encode_pairs([context], input_ids, attention_mask)
+
+    def encode_pairs(
+        self,
+        contexts: Sequence[list[KeyValue | None]],
+        input_ids: Int[Tensor, 'P T'],
+        attention_mask: Int[Tensor, 'P T'],
+    ) -> Float[Tensor, 'P Q D']:
+        """Queries and text together, for P pairs whose clips lie in several batches.
+
+        Args:
+            contexts: From :meth:`project_context`, one behind the other the clips of
+                the P pairs. The same may come again.
+            input_ids: (P, T) token ids.
+            attention_mask: (P, T), 1 for text and 0 for padding.
+
+        Returns:
+            (P, Q, D) query outputs.
+        """
         queries = self._embed_queries(input_ids.shape[0])
         x = torch.cat([queries, self._embed_text(input_ids)], 1)
         # queries are always visible, text where it is not padding
         mask = F.pad(attention_mask.bool(), (self.num_queries, 0), value=True)
-        for layer, layer_context in zip(self.layers, context, strict=True):
+        for layer, layer_contexts in zip(
+            self.layers, zip(*contexts, strict=True), strict=True
+        ):
             x, _ = layer(
                 x,
                 self.num_queries,
-                layer_context,
+                layer_contexts,
                 mask[:, None, None],
                 queries_only=layer is self.layers[-1],
             )
@@ -362,10 +408,10 @@ class QueryEncoder(BaseModule):
 
     def _embed_text(self, input_ids: Tensor, offset: int = 0) -> Tensor:
         end = offset + input_ids.shape[1]
-        if end > self.position_embeddings.num_embeddings:
+        if end > self.max_tokens:
             raise ConfigError(
                 f'a text of {end} tokens is longer than max_tokens='
-                f'{self.position_embeddings.num_embeddings} of the query encoder; '
+                f'{self.max_tokens} of the query encoder; '
                 'shorten the text (max_tokens of TokenizeText, max_new_tokens of '
                 'decoding) or raise it there'
             )

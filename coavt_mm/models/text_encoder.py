@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from jaxtyping import Float, Int
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -95,9 +96,15 @@ class TextEncoder(BaseModule):
         Returns:
             (B, T, D); [CLS] is the first.
         """
-        return self.bert(
-            input_ids=input_ids, attention_mask=attention_mask
-        ).last_hidden_state
+        x = self.bert.embeddings(input_ids=input_ids)
+        # BertModel makes the same mask, but asks the device whether it is needed
+        mask = (1 - attention_mask[:, None, None].to(x.dtype)) * torch.finfo(x.dtype).min
+        return self.bert.encoder(x, attention_mask=mask).last_hidden_state
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text, in tokens."""
+        return self.bert.config.max_position_embeddings
 
 
 def _check_keys(config: dict) -> None:

@@ -336,7 +336,7 @@ def test_tool_prints_the_ceilings_of_any_manifest(tmp_path, monkeypatch, capsys)
 
 
 def test_normalise_is_that_of_training():
-    from coavt_mm.models.preprocessor import caption_key
+    from coavt_mm.batches import caption_key
 
     for text in ('A  dog\tbarks ', 'Straße', 'É\u0301', '雨 が 降る', 'İ'):
         assert caption_key(text) == caption_key(normalise(text))

@@ -3,7 +3,7 @@ import torch
 from tiny_coavt import samples, tiny_batch, tiny_cfg, tiny_coavt
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models import CoAVT, LossHead, losses
+from coavt_mm.models import CoAVT, LossHead
 from coavt_mm.registry import MODELS
 
 LOSSES = {
@@ -183,49 +183,6 @@ def test_a_caption_about_the_sound_trains_only_a_t():
     losses = _losses(tiny_coavt(), batch)
     assert losses['loss_contrastive_A'] > 0
     assert all(losses[k] == 0 for k in LOSSES if k != 'loss_contrastive_A')
-
-
-@pytest.mark.parametrize('about_sound', [0, 3, 8])
-def test_a_lone_sense_is_encoded_for_the_clips_that_count(monkeypatch, about_sound):
-    """The same losses and gradients as with all clips encoded, also with none."""
-    model = tiny_coavt()
-    for head in (model.contrastive_head, model.matching_head, model.lm_head):
-        head.streams = dict(A=1.0, V=1.0)
-    model.matching_head.hardness = 0.0
-    batch = tiny_batch(8)
-    sound, picture = (
-        torch.tensor([False, True, False]),
-        torch.tensor([False, False, True]),
-    )
-    batch['caption_streams'][:] = picture
-    batch['caption_streams'][:about_sound] = sound
-    encoded = []
-    for name in ('encode_audio', 'encode_visual'):
-        encode = getattr(model.av_encoder, name)
-        monkeypatch.setattr(
-            model.av_encoder,
-            name,
-            lambda x, encode=encode: encoded.append(len(x)) or encode(x),
-        )
-
-    def losses_and_gradients():
-        torch.manual_seed(0)
-        losses = _losses(model, batch)
-        model.zero_grad()
-        sum(losses.values()).backward()
-        grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        return {**losses, **{n: g.clone() for n, g in grads.items()}}
-
-    few = losses_and_gradients()
-    assert encoded == [about_sound, 8 - about_sound]
-    encode_streams = losses.encode_streams
-    monkeypatch.setattr(
-        losses, 'encode_streams', lambda *args: encode_streams(*args[:3], None)
-    )
-    every = losses_and_gradients()
-    assert few.keys() == every.keys()
-    for name, value in every.items():
-        torch.testing.assert_close(few[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_duplicates_are_never_negatives():

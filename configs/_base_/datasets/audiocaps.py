@@ -40,6 +40,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=32,  # clips per GPU
+    collate_fn=dict(type='coavt_mm.stack_clips'),
     num_workers=12,
     persistent_workers=True,
     pin_memory=True,
@@ -54,6 +55,7 @@ train_dataloader = dict(
 )
 held_out = dict(
     batch_size=64,
+    collate_fn=dict(type='coavt_mm.stack_clips'),
     num_workers=8,
     pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),

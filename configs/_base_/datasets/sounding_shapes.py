@@ -25,6 +25,7 @@ test_pipeline = [middle_frame, load_audio, all_captions, tokenize, pack]
 
 train_dataloader = dict(
     batch_size=32,
+    collate_fn=dict(type='coavt_mm.stack_clips'),
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='ResumableSampler', shuffle=True, seed=0),
@@ -38,6 +39,7 @@ train_dataloader = dict(
 )
 held_out = dict(
     batch_size=50,
+    collate_fn=dict(type='coavt_mm.stack_clips'),
     num_workers=1,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(

@@ -49,6 +49,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=32,  # clips per GPU
+    collate_fn=dict(type='coavt_mm.stack_clips'),
     num_workers=12,
     persistent_workers=True,
     pin_memory=True,
@@ -63,6 +64,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=64,
+    collate_fn=dict(type='coavt_mm.stack_clips'),
     num_workers=8,
     persistent_workers=True,
     pin_memory=True,

@@ -1,0 +1,27 @@
+"""The collate function: a batch is stacked where its clips were read."""
+
+from collections.abc import Sequence
+
+from mmengine.dataset import pseudo_collate
+
+from coavt_mm.batches import stack_inputs
+from coavt_mm.registry import FUNCTIONS
+
+
+@FUNCTIONS.register_module()
+def stack_clips(samples: Sequence[dict]) -> dict:
+    """Stack packed clips in the loader's worker: a few large tensors cross to training.
+
+    mmengine's ``pseudo_collate`` hands over four tensors per clip, each of which is
+    sent by itself; the preprocessor takes both.
+
+    Args:
+        samples: As ``PackAVTInputs`` makes them.
+
+    Returns:
+        ``inputs``, see :func:`coavt_mm.batches.stack_inputs`, and ``data_samples``, a
+        list.
+    """
+    batch = pseudo_collate(samples)
+    samples = batch['data_samples']
+    return dict(inputs=stack_inputs(batch['inputs'], samples), data_samples=samples)

@@ -1,0 +1,137 @@
+"""A training step never waits for the device, and is one graph."""
+
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from torch.overrides import TorchFunctionMode
+from tiny_coavt import SEP, VOCAB, samples, tiny_batch, tiny_coavt
+from waits import Waits
+
+from coavt_mm.datasets import stack_clips
+from coavt_mm.models import AVTDataPreprocessor
+
+HEADS = dict(
+    matching_head=dict(type='MatchingHead', negative_streams=('AV', 'A'), hardness=2.0),
+    av_head=dict(type='AVContrastiveHead', weight=0.5),
+)
+
+
+def odd_batch(case: str) -> dict:
+    """Batches in which somebody lacks something."""
+    batch = tiny_batch(5)
+    if case == 'mixed':
+        batch['has_audio'][1] = batch['has_visual'][2] = False
+        batch['caption_streams'][3] = torch.tensor([False, True, False])
+        batch['clip_key'][4] = batch['clip_key'][0]
+    elif case == 'silent':
+        batch['has_audio'][:] = False
+        del batch['spectrogram']
+    elif case == 'about the picture':
+        batch['caption_streams'][:] = torch.tensor([False, False, True])
+    elif case == 'one':
+        batch = {name: x[:1] for name, x in batch.items()}
+    return batch
+
+
+CASES = ['all', 'mixed', 'silent', 'about the picture', 'one']
+
+
+class Rows(TorchFunctionMode):
+    """The number of rows that each attention had."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            self.seen.append(args[0].shape[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_no_wait_and_no_attention_without_rows(case):
+    model, batch = tiny_coavt(**HEADS), odd_batch(case)
+    with Rows() as rows, Waits() as waits:
+        losses = model(batch, samples(len(batch['clip_key'])), mode='loss')
+        sum(x for name, x in losses.items() if 'loss' in name).backward()
+    assert waits.found == []
+    assert rows.seen and min(rows.seen) > 0  # CUDA's kernels refuse none
+    assert all(x.isfinite() for x in losses.values())
+
+
+@pytest.mark.parametrize('name', sorted(Waits.EXAMPLES))
+def test_a_wait_would_be_found(name):
+    with Waits() as waits:
+        Waits.EXAMPLES[name](torch.ones(3))
+    assert waits.found == [name]
+
+
+def test_one_graph_whoever_takes_part_and_however_long_the_texts():
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    model, plain = tiny_coavt(**HEADS), tiny_coavt(**HEADS)
+    model.compile_losses(backend=backend, fullgraph=True)
+    for case in CASES[:-1]:
+        batch = odd_batch(case)
+        for length in (8, 3, 16, 12):
+            batch['input_ids'] = torch.randint(6, VOCAB, (5, length))
+            batch['input_ids'][:, -1] = SEP
+            batch['attention_mask'] = torch.ones_like(batch['input_ids'])
+            values = []
+            for some in (model, plain):
+                torch.manual_seed(0)
+                values.append(some(dict(batch), samples(5), mode='loss'))
+            torch.testing.assert_close(*values, rtol=1e-5, atol=1e-6)
+    assert 1 <= len(seen) <= 3
+
+
+def clip(name, frames=1, sound=4000, texts=('a dog',)):
+    lengths = [len(text) for text in texts]
+    meta = dict(
+        sample_id=name,
+        texts=list(texts),
+        text_streams=['AV'] * len(texts),
+        audio_samples=sound,
+    )
+    picture = torch.randint(0, 256, (frames, 3, 6, 5), dtype=torch.uint8)
+    return dict(
+        inputs=dict(
+            frames=picture if frames else None,
+            waveform=torch.randn(sound) if sound else None,
+            input_ids=torch.arange(sum(lengths)) + 1,
+            caption_lengths=torch.tensor(lengths),
+        ),
+        data_samples=type(samples(1)[0])(metainfo=meta),
+    )
+
+
+CLIPS = [
+    [clip('a'), clip('b', frames=0), clip('c', sound=0), clip('d', sound=5001)],
+    [clip('a', frames=0), clip('b', frames=0, texts=('x', 'two texts'))],
+    [clip('only', sound=0)],
+]
+
+
+@pytest.mark.parametrize('clips', CLIPS)
+@pytest.mark.parametrize('augment', [{}, dict(mixup=1.0, noise=0.1, time_mask=9)])
+def test_stacked_in_the_worker_or_here_is_the_same(clips, augment):
+    preprocessor = AVTDataPreprocessor(spec_frames=32, augment=augment)
+    results = []
+    for collate in (stack_clips, pseudo_collate):
+        torch.manual_seed(0)
+        with Waits() as waits:
+            results.append(preprocessor(collate(clips), training=True)['inputs'])
+        assert waits.found == (['multinomial'] if augment else [])  # on the host
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_few_tensors_cross_from_the_worker():
+    batch = stack_clips(CLIPS[0] * 8)
+    assert len(batch['inputs']) <= 10  # not four a clip
+    assert batch['inputs']['frames'].shape == (32, 1, 3, 6, 5)
