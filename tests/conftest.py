@@ -1,5 +1,6 @@
 """Fixtures that several parts share: media files, and a vocabulary."""
 
+import gc
 import json
 
 import numpy as np
@@ -7,6 +8,12 @@ import pytest
 from media_files import write_clip
 from shard_corpus import copied, corpus, made  # noqa: F401  fixtures
 from toy_runs import toy_cfg, toy_config  # noqa: F401  fixtures
+
+
+def pytest_collection_finish():
+    """What the imports made stays; mmengine collects garbage for each data set."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')

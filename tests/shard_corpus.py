@@ -3,8 +3,6 @@
 import pytest
 from media_files import tone, write_rows, write_sound
 
-from coavt_mm.preparation.shards import Settings, make_shards
-
 
 @pytest.fixture(scope='session')
 def corpus(tmp_path_factory, make_clip):
@@ -44,6 +42,8 @@ def corpus(tmp_path_factory, make_clip):
 @pytest.fixture(scope='session')
 def made(corpus, tmp_path_factory):
     """The folder of the shards of the corpus, three to four clips each."""
+    from coavt_mm.preparation.shards import Settings, make_shards
+
     folder = tmp_path_factory.mktemp('shards')
     settings = Settings(short_side=48, quality=95)
     make_shards(corpus, folder, settings=settings, per_shard=4)

@@ -137,9 +137,11 @@ def _widen(bert: BertModel) -> None:
 def _load_bert(path: str) -> BertModel:
     local = os.path.sep in path and not os.path.isdir(path)
     try:
-        # said here, since config.json could name a kernel on the hub, which is code
+        config = BertConfig.from_pretrained(path)
+        # config.json could name a kernel on the hub, which is code; given beside the
+        # path alone, our choice is overruled by it in transformers 4.48
         return BertModel.from_pretrained(
-            path, add_pooling_layer=False, attn_implementation='sdpa'
+            path, config=config, add_pooling_layer=False, attn_implementation='sdpa'
         )
     except (OSError, ValueError) as error:
         hint = 'no such directory' if local else str(error).splitlines()[0]
