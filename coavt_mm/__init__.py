@@ -1,8 +1,11 @@
-"""CoAVT-MM: audio-visual-text pre-training as an MMEngine plugin."""
+"""CoAVT-MM: audio-visual-text pre-training as an MMEngine plugin.
 
-from coavt_mm import registry  # noqa: F401  makes the scope 'coavt_mm' known to mmengine
-from coavt_mm.compat import watch_openmmlab_models
+Importing it imports neither MMEngine nor torch. It makes the scope ``coavt_mm`` and the
+names ``coavt_mm::CONFIG`` known to MMEngine, now or when that is imported.
+"""
+
+from coavt_mm.compat import watch_imports
 
 __version__ = '0.1.0'
 
-watch_openmmlab_models()
+watch_imports()

@@ -48,5 +48,5 @@ EVALUATOR = _node('EVALUATOR', 'evaluation')
 EVALUATORS = EVALUATOR  # its name in mmpretrain and mmaction
 VISUALIZERS = _node('VISUALIZERS', 'visualization')
 VISBACKENDS = _node('VISBACKENDS', 'visualization')
-INFERENCERS = _node('INFERENCERS', 'apis')
+INFERENCERS = _node('INFERENCERS', 'apis.inferencer')
 FUNCTIONS = _node('FUNCTIONS', 'datasets')

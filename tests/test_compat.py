@@ -216,7 +216,7 @@ def test_models_of_mmaction2_and_mmpretrain_import():
     code = (
         'import sys, coavt_mm\n'
         'from coavt_mm import compat\n'
-        'compat.watch_openmmlab_models()\n'
+        'compat.watch_imports()\n'
         'watch = [f for f in sys.meta_path if isinstance(f, compat._Watch)]\n'
         'assert len(watch) == 1\n'
         'import mmaction.models, mmpretrain.models\n'

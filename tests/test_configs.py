@@ -14,6 +14,7 @@ from small_configs import part_name, parts, small
 from coavt_mm.apis import CoAVTInferencer, embed
 from coavt_mm.cli import launch
 from coavt_mm.demo import Settings, make_sounding_shapes
+from coavt_mm.engine.running import build_runner
 from coavt_mm.registry import DATASETS, METRICS, MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -105,7 +106,7 @@ def test_one_training_and_one_test_step(path, shapes, tmp_path):
     for part in parts([cfg.val_evaluator, cfg.test_evaluator]):
         _possible_here(part)
     cfg.experiment_name = '_'.join(path.with_suffix('').parts)
-    runner = launch.build_runner(cfg)
+    runner = build_runner(cfg)
     before = {name: p.clone() for name, p in runner.model.named_parameters()}
     runner.train()
     assert runner.iter == 1

@@ -4,18 +4,23 @@
 methods; the functions ask the model that is loaded, or the one given as ``model=``.
 """
 
-from coavt_mm.apis.functions import (
-    caption,
-    classify,
-    embed,
-    load_model,
-    match,
-    picture,
-    retrieve,
-    visualize,
-)
-from coavt_mm.apis.inferencer import CoAVTInferencer
-from coavt_mm.apis.listing import read_clips
+from typing import TYPE_CHECKING
+
+from coavt_mm.lazy import lazily
+
+if TYPE_CHECKING:
+    from coavt_mm.apis.functions import (
+        caption,
+        classify,
+        embed,
+        load_model,
+        match,
+        picture,
+        retrieve,
+        visualize,
+    )
+    from coavt_mm.apis.inferencer import CoAVTInferencer
+    from coavt_mm.apis.listing import read_clips
 
 __all__ = [
     'CoAVTInferencer',
@@ -29,3 +34,7 @@ __all__ = [
     'retrieve',
     'visualize',
 ]
+
+_HOMES = dict.fromkeys(__all__, 'functions')
+_HOMES.update(CoAVTInferencer='inferencer', read_clips='listing')
+__getattr__, __dir__ = lazily(__name__, _HOMES)

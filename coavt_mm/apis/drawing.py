@@ -6,7 +6,7 @@ Letters: F frames, Q queries, N tokens, E projected width, P texts.
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ from coavt_mm.apis.answering import Window
 from coavt_mm.errors import InputError, shown
 from coavt_mm.models.similarity import similarity
 from coavt_mm.streams import MODALITIES
-from coavt_mm.visualization import ClipPage, clip_page_figure, save_figure
+
+if TYPE_CHECKING:
+    from coavt_mm.visualization import ClipPage
 
 TOP = 6  # texts shown
 LONGEST_NAME = 200  # bytes; file systems take 255 with number and suffix
@@ -82,6 +84,8 @@ def save_page(
     Returns:
         A PNG, named by the clip's number and name.
     """
+    from coavt_mm.visualization import clip_page_figure, save_figure
+
     page = _page(model, windows, texts, feats)
     stem = re.sub(r'\W+', '_', Path(windows[0].clip).stem).strip('_')
     stem = stem.encode()[:LONGEST_NAME].decode(errors='ignore')
@@ -94,7 +98,9 @@ def _page(
     windows: Sequence[Window],
     texts: Sequence[str] | None,
     feats: np.ndarray | None,
-) -> ClipPage:
+) -> 'ClipPage':
+    from coavt_mm.visualization import ClipPage
+
     window, names = windows[0], texts or ()
     scores: Any = window.answer.get('scores')
     of_classes = scores is not None
@@ -123,7 +129,7 @@ def _page(
 
 
 def _add_attention(
-    page: ClipPage,
+    page: 'ClipPage',
     model: Any,
     window: Window,
     maps: np.ndarray,

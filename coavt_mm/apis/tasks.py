@@ -22,7 +22,6 @@ from coavt_mm.apis.inputs import as_texts, check_number
 from coavt_mm.compat import current_names
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import InputError, shown
-from coavt_mm.evaluation.prompts import class_mean, prompt_scores
 from coavt_mm.models import CoAVTClassifier
 from coavt_mm.models.generation import OLD_NAMES, check_decoding
 from coavt_mm.models.similarity import tied_order
@@ -159,6 +158,8 @@ def _by_prompts(
     inferencer: 'CoAVTInferencer', labels: list[str] | None, templates: Any
 ) -> tuple[list[str], Scores]:
     """What to choose from, and how sentences made of it score."""
+    from coavt_mm.evaluation.prompts import class_mean, prompt_scores
+
     head: Any = inferencer.require('contrastive_head', 'embed')
     if labels is None:
         raise InputError('labels: a CoAVT has no classes of its own, say some')

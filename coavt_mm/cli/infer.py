@@ -1,4 +1,4 @@
-"""The command line of ``tools/infer.py``: one task on own clips, answers as text."""
+"""One task on own clips, answers as text: ``coavt caption`` and its like."""
 
 import os
 import sys
@@ -7,36 +7,39 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from coavt_mm.apis import CoAVTInferencer, load_model, read_clips
-from coavt_mm.apis.listing import has_media_suffix, is_manifest, listed
-from coavt_mm.cli.writing import check_target, write_answers
+from coavt_mm import apis
+from coavt_mm.cli.commands import Command
 from coavt_mm.errors import ClipError, shown
 
+if TYPE_CHECKING:
+    from coavt_mm.apis import CoAVTInferencer
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        description='A trained model on own clips. Ends with status 1 if a clip can '
-        'not be read; the others are answered all the same.'
-    )
-    parser.add_argument('task', choices=TASKS, type=_task)
+
+def _add_arguments(parser: ArgumentParser, words: str = '', lists: str = '') -> None:
+    """Add what a task takes.
+
+    Args:
+        parser: The command's.
+        words: What its texts are, if it takes some.
+        lists: What there may be many of, if it is cut after the best.
+    """
+    parser.set_defaults(texts=[], topk=5)
     parser.add_argument('checkpoint', help='.pth or .safetensors')
     parser.add_argument(
         'clips',
         nargs='+',
         help='files, addresses, folders with all below them, or manifests (.jsonl)',
     )
-    parser.add_argument(
-        '--texts',
-        nargs='+',
-        default=[],
-        help='what to search for (retrieve), choose from (classify), compare (match)',
-    )
+    if words:
+        parser.add_argument('--texts', nargs='+', default=[], help=words)
+    if lists:
+        parser.add_argument('--topk', type=int, default=5, help=lists)
     parser.add_argument('--config', help='for a checkpoint that does not carry its own')
     parser.add_argument('--device', help="'cpu', 'cuda', ...; default: the best")
     parser.add_argument('--batch-size', type=int, default=8, help='windows at once')
-    parser.add_argument('--topk', type=int, default=5, help='hits or labels shown')
     parser.add_argument(
         '--data-root', help="folder of a manifest's paths; default: the manifest's own"
     )
@@ -51,7 +54,13 @@ def _parser() -> ArgumentParser:
         help='of a clip that can not be read: end, or go on; default: go on where '
         'several clips are given',
     )
-    return parser
+
+
+def _add_any(parser: ArgumentParser) -> None:
+    """Add the task, and what any of them takes."""
+    parser.add_argument('task', choices=TASKS, type=_task)
+    texts = 'what to search for (retrieve), choose from (classify), compare (match)'
+    _add_arguments(parser, texts, 'hits or labels shown')
 
 
 def _task(word: str) -> str:
@@ -62,35 +71,47 @@ def _task(word: str) -> str:
     return 'visualize'
 
 
-def parse_args(argv: Sequence[str] | None = None) -> Namespace:
-    """Read the command line.
-
-    Args:
-        argv: Arguments; default those of the process.
-    """
-    parser = _parser()
-    args = parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv))
+def _check(args: Namespace) -> str | None:
     if args.task in ('retrieve', 'match') and not args.texts:
-        parser.error(f'{args.task} needs --texts')
-    if args.data_root is not None and not any(map(is_manifest, args.clips)):
-        parser.error('--data-root is for manifests (.jsonl), and none is given')
-    return args
+        return f'{args.task} needs --texts'
+    if args.data_root is None:
+        return None
+    from coavt_mm.apis.listing import is_manifest
+
+    if not any(map(is_manifest, args.clips)):
+        return '--data-root is for manifests (.jsonl), and none is given'
+    return None
 
 
-def _with_dashes(argv: Sequence[str]) -> list[str]:
+def with_dashes(argv: Sequence[str]) -> list[str]:
     """Arguments whose file names don't look like options: ids may begin with a dash."""
     words = list(argv)
     end = words.index('--') if '--' in words else len(words)
     for i, word in enumerate(words[:end]):
-        if word.startswith('-') and (os.path.lexists(word) or has_media_suffix(word)):
+        if word.startswith('-') and (os.path.lexists(word) or _is_media(word)):
             words[i] = os.path.join('.', word)
     return words
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Load the model, run the task, print the answers and write them to a file.
+def _is_media(word: str) -> bool:
+    if not Path(word).suffix:  # an option's name
+        return False
+    from coavt_mm.apis.listing import has_media_suffix
 
-    Answers alone go to the standard output, all else to the standard error.
+    return has_media_suffix(word)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the command line of ``tools/infer.py``.
+
+    Args:
+        argv: Arguments; default those of the process.
+    """
+    return _infer.parse(with_dashes(sys.argv[1:] if argv is None else argv))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Do what the command line of ``tools/infer.py`` says.
 
     Args:
         argv: Arguments; default those of the process.
@@ -98,13 +119,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         ClipError: A clip could not be read; the others were answered.
     """
-    args = parse_args(argv)
+    _run(parse_args(argv))
+
+
+def _run(args: Namespace) -> None:
+    """Load the model, run the task, print the answers and write them to a file.
+
+    Answers alone go to the standard output, all else to the standard error.
+    """
+    from coavt_mm.cli.writing import check_target, write_answers
+
     task = TASKS[args.task]
     target = args.out and task.suffixes and check_target(args.out, task.suffixes)
     clips = _clips(args)
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
-        model = load_model(args.checkpoint, args.config, args.device)
+        model = apis.load_model(args.checkpoint, args.config, args.device)
         options = dict(batch_size=args.batch_size, on_error=args.on_error)
         answers = task.ask(model, clips, args, options)
     if target:
@@ -120,11 +150,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _clips(args: Namespace) -> Any:
     """A single clip as it is; else a list."""
+    from coavt_mm.apis.listing import is_manifest, listed
+
     clips: list[Any] = []
     for given in args.clips:
-        clips += (
-            read_clips(given, args.data_root) if is_manifest(given) else listed(given)
-        )
+        if is_manifest(given):
+            clips += apis.read_clips(given, args.data_root)
+        else:
+            clips += listed(given)
     return args.clips[0] if clips == args.clips[:1] else clips
 
 
@@ -184,7 +217,7 @@ def _place(name: str, window: dict) -> str:
 
 
 def _draw(
-    model: CoAVTInferencer, clips: Any, args: Namespace, options: dict
+    model: 'CoAVTInferencer', clips: Any, args: Namespace, options: dict
 ) -> list[dict]:
     folder = args.out or 'pictures'
     drawn = model.visualize(clips, folder, args.texts or None, **options)
@@ -201,7 +234,7 @@ class Task:
         suffixes: Of files that answers go to.
     """
 
-    ask: Callable[[CoAVTInferencer, Any, Namespace, dict], Any]
+    ask: Callable[['CoAVTInferencer', Any, Namespace, dict], Any]
     lines: Callable[[dict], Iterator[str]]
     suffixes: tuple[str, ...] = ('.json', '.csv')
 
@@ -234,4 +267,68 @@ TASKS = {
         ('.npz', '.json'),
     ),
     'visualize': Task(_draw, _drawings, ()),
+}
+
+
+_infer = Command(
+    'A trained model on own clips. Ends with status 1 if a clip can not be read;\n'
+    'the others are answered all the same.',
+    _add_any,
+    _run,
+    examples=('infer.py caption work_dirs/demo/checkpoint.pth my_clip.mp4',),
+    check=_check,
+)
+_ENDS = (
+    '\n\nPrints the answers; ends with status 1 if a clip can not be read, the others\n'
+    'are answered all the same.'
+)
+
+
+def _command(task: str, about: str, example: str, **options: str) -> Command:
+    def add(parser: ArgumentParser) -> None:
+        parser.set_defaults(task=task)
+        _add_arguments(parser, **options)
+
+    line = f'coavt {task} work_dirs/demo/checkpoint.pth {example}'
+    return Command(about + _ENDS, add, _run, (line,), _check)
+
+
+COMMANDS = {
+    'embed': _command(
+        'embed',
+        'Embed clips, and perhaps texts, in the space in which they are compared.',
+        'my_clips --out features.npz',
+        words='texts to embed, too',
+    ),
+    'caption': _command(
+        'caption', 'Say in a sentence what clips show and sound like.', 'my_clip.mp4'
+    ),
+    'classify': _command(
+        'classify',
+        'Say which of some words fits each clip best.\n\n'
+        'A classifier has classes of its own; any other model needs --texts. It was\n'
+        'trained on sentences: those fit better than single words.',
+        'my_clip.mp4 --texts "a dog barks" "a bell rings"',
+        words='what to choose from; default: the classes of a classifier',
+        lists='labels shown',
+    ),
+    'match': _command(
+        'match',
+        'Say how likely texts and clips belong to each other.',
+        'my_clip.mp4 --texts "a dog barks at a bell"',
+        words='what to compare each clip with',
+    ),
+    'retrieve': _command(
+        'retrieve',
+        'Search clips by text: the best hits for each text.',
+        'my_clips --texts "a dog barks" --topk 3',
+        words='what to search for',
+        lists='hits shown',
+    ),
+    'visualize': _command(
+        'visualize',
+        'Draw clips as the model sees them: frames, spectrogram, attention, scores.',
+        'my_clip.mp4 --texts "a dog barks" --out pictures',
+        words='texts whose best are drawn with their scores',
+    ),
 }

@@ -2,53 +2,43 @@
 
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from coavt_mm.config import load_config
+from coavt_mm.cli.commands import Command
+from coavt_mm.cli.launch import add_config_argument
 from coavt_mm.errors import ConfigError
 
 
-def _parser(description: str) -> ArgumentParser:
-    parser = ArgumentParser(description=description)
-    parser.add_argument('config', help='path of the config')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
-    )
-    return parser
+def _print_config(args: Namespace) -> None:
+    from coavt_mm.config import load_config
 
-
-def print_config(argv: Sequence[str] | None = None) -> None:
-    """Print a config as a run takes it, all its bases and options merged.
-
-    Args:
-        argv: Arguments; default those of the process.
-    """
-    args = _parser('Print a whole config.').parse_args(argv)
     print(load_config(args.config, args.cfg_options).pretty_text)
 
 
-def browse_dataset(argv: Sequence[str] | None = None) -> None:
-    """Write pages of what the model sees of the first clips.
+def _add_browse(parser: ArgumentParser) -> None:
+    add_config_argument(parser)
+    parser.add_argument(
+        '-o',
+        '--output-dir',
+        type=Path,
+        default=Path('work_dirs/browse'),
+        help='folder for the pages',
+    )
+    parser.add_argument(
+        '-p',
+        '--phase',
+        choices=('train', 'val', 'test'),
+        default='train',
+        help='whose data and transforms',
+    )
+    parser.add_argument('-n', '--show-number', type=int, default=8, help='clips')
 
-    Args:
-        argv: Arguments; default those of the process.
 
-    Raises:
-        ConfigError: If no clip is asked for, or the config has no such loader.
-    """
-    from coavt_mm.analysis.browsing import PHASES, browse
+def _browse(args: Namespace) -> None:
+    from coavt_mm.analysis.browsing import browse
+    from coavt_mm.config import load_config
     from coavt_mm.visualization import save_figure
 
-    parser = _parser('Draw clips as the model sees them, after all transforms.')
-    parser.add_argument(
-        '-o', '--output-dir', type=Path, default=Path('work_dirs/browse')
-    )
-    parser.add_argument('-p', '--phase', choices=PHASES, default='train')
-    parser.add_argument('-n', '--show-number', type=int, default=8, help='clips')
-    args = parser.parse_args(argv)
     if args.show_number < 1:
         raise ConfigError(f'--show-number {args.show_number}: 1 or more clips')
     cfg = load_config(args.config, args.cfg_options)
@@ -57,29 +47,28 @@ def browse_dataset(argv: Sequence[str] | None = None) -> None:
         print(save_figure(page, args.output_dir / f'{args.phase}_{i:03d}_{stem}.png'))
 
 
-def vis_scheduler(argv: Sequence[str] | None = None) -> None:
-    """Draw what a config changes during a run by plan.
-
-    Args:
-        argv: Arguments; default those of the process.
-
-    Raises:
-        ConfigError: If the config trains nothing.
-    """
-    from coavt_mm.analysis.schedules import planned_panels
-    from coavt_mm.visualization import save_figure
-    from coavt_mm.visualization.curves import curves_figure
-
-    parser = _parser('Draw the learning rate and all else that changes by plan.')
+def _add_scheduler(parser: ArgumentParser) -> None:
+    add_config_argument(parser)
     parser.add_argument(
-        '-p', '--parameter', choices=['lr', 'wd', 'momentum'], default='lr'
+        '-p',
+        '--parameter',
+        choices=['lr', 'wd', 'momentum'],
+        default='lr',
+        help='of the optimiser',
     )
     parser.add_argument(
         '-d', '--dataset-size', type=int, help='clips; default: the data set is opened'
     )
     parser.add_argument('-n', '--ngpus', type=int, default=1, help='processes of a run')
     parser.add_argument('-s', '--save-path', type=Path, help='default: CONFIG.png')
-    args = parser.parse_args(argv)
+
+
+def _scheduler(args: Namespace) -> None:
+    from coavt_mm.analysis.schedules import planned_panels
+    from coavt_mm.config import load_config
+    from coavt_mm.visualization import save_figure
+    from coavt_mm.visualization.curves import curves_figure
+
     for option in ('dataset_size', 'ngpus'):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise ConfigError(f'--{option.replace("_", "-")}: must be 1 or more')
@@ -90,16 +79,24 @@ def vis_scheduler(argv: Sequence[str] | None = None) -> None:
     print(save_figure(curves_figure(panels, title=stem), path))
 
 
-def analyze_logs(argv: Sequence[str] | None = None) -> None:
-    """Draw curves of several runs, or say how long their steps took.
+def _add_logs(parser: ArgumentParser) -> None:
+    tasks = parser.add_subparsers(dest='task', required=True)
+    plot = tasks.add_parser('plot_curve', help='losses, recalls, any logged value')
+    time = tasks.add_parser('cal_train_time', help='time of a training step')
+    for task in (plot, time):
+        task.add_argument('runs', nargs='+', help='work dirs, or scalars.json files')
+    plot.add_argument(
+        '--keys', nargs='+', help="names or patterns; default: loss 'loss_*' '*/R@1'"
+    )
+    plot.add_argument('--legend', nargs='+', help='a name for each run')
+    plot.add_argument('--title', default='', help='of the figure')
+    plot.add_argument('--out', type=Path, default=Path('curves.png'), help='the figure')
+    time.add_argument(
+        '--include-outliers', action='store_true', help='with the first value of a run'
+    )
 
-    Args:
-        argv: Arguments; default those of the process.
 
-    Raises:
-        CoAVTError: If there is no such log or key.
-    """
-    args = _parse_logs(argv)
+def _logs(args: Namespace) -> None:
     from coavt_mm.analysis.logs import (
         USUAL_KEYS,
         panels,
@@ -127,38 +124,44 @@ def analyze_logs(argv: Sequence[str] | None = None) -> None:
         print(f'| {name} | {" | ".join(columns)} | {times["data_share"]:.1%} |')
 
 
-def _parse_logs(argv: Sequence[str] | None) -> Namespace:
-    parser = ArgumentParser(description='Curves and step times of several runs.')
-    tasks = parser.add_subparsers(dest='task', required=True)
-    plot = tasks.add_parser('plot_curve', help='losses, recalls, any logged value')
-    time = tasks.add_parser('cal_train_time', help='time of a training step')
-    for task in (plot, time):
-        task.add_argument('runs', nargs='+', help='work dirs, or scalars.json files')
-    plot.add_argument(
-        '--keys', nargs='+', help="names or patterns; default: loss 'loss_*' '*/R@1'"
-    )
-    plot.add_argument('--legend', nargs='+', help='a name for each run')
-    plot.add_argument('--title', default='')
-    plot.add_argument('--out', type=Path, default=Path('curves.png'))
-    time.add_argument(
-        '--include-outliers', action='store_true', help='with the first value of a run'
-    )
-    return parser.parse_args(argv)
-
-
-def publish_model(argv: Sequence[str] | None = None) -> None:
-    """Write weights alone, under a name that ends with their file's hash.
-
-    Args:
-        argv: Arguments; default those of the process.
-
-    Raises:
-        CheckpointError: If the weights are not of the config that the file carries.
-    """
-    from coavt_mm.checkpoints.own import publish
-
-    parser = ArgumentParser(description='Weights alone, with a hash in the name.')
+def _add_publish(parser: ArgumentParser) -> None:
     parser.add_argument('in_file', help='checkpoint of a run')
     parser.add_argument('out_file', help='NAME.pth or NAME.safetensors')
-    args = parser.parse_args(argv)
+
+
+def _publish(args: Namespace) -> None:
+    from coavt_mm.checkpoints.own import publish
+
     print(publish(args.in_file, args.out_file))
+
+
+print_config = Command(
+    'Print a config as a run takes it, all its bases and options merged.',
+    add_config_argument,
+    _print_config,
+    ('print_config.py coavt_mm::coavt/pretrain_demo.py',),
+)
+browse_dataset = Command(
+    'Draw clips as the model sees them, after all transforms, a page each.',
+    _add_browse,
+    _browse,
+    ('browse_dataset.py coavt_mm::coavt/pretrain_demo.py -n 4',),
+)
+vis_scheduler = Command(
+    'Draw the learning rate and all else that a config changes by plan.',
+    _add_scheduler,
+    _scheduler,
+    ('vis_scheduler.py coavt_mm::coavt/pretrain_demo.py -s schedule.png',),
+)
+analyze_logs = Command(
+    'Draw curves of several runs, or say how long their steps took.',
+    _add_logs,
+    _logs,
+    ('analyze_logs.py plot_curve work_dirs/a work_dirs/b --keys loss',),
+)
+publish_model = Command(
+    "Write weights alone, under a name that ends with their file's hash.",
+    _add_publish,
+    _publish,
+    ('publish_model.py work_dirs/demo/checkpoint.pth coavt_demo.pth',),
+)

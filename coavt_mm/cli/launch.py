@@ -1,59 +1,57 @@
-"""What ``tools/train.py``, ``tools/test.py`` and the demo share."""
+"""The commands ``train`` and ``test``, and how every command ends."""
 
 import gc
 import os
 import re
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch.distributed as dist
-from mmengine.config import Config, ConfigDict, DictAction
-
-from coavt_mm.cli import options
-from coavt_mm.config import load_config
-from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
-from coavt_mm.engine.running import build_runner, set_resume, set_work_dir
-from coavt_mm.engine.saving import ResumeHook
-from coavt_mm.engine.weights import StrictCheckpointHook
+from coavt_mm.cli.commands import Command, SettingsAction
 from coavt_mm.errors import CoAVTError, shown
 
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+CONFIG_HELP = 'path of the config, or the name of one that is shipped (coavt_mm::...)'
 
 
-def add_common_arguments(parser: ArgumentParser) -> None:
-    """Add what every tool takes that builds a Runner.
+def add_config_argument(parser: ArgumentParser) -> None:
+    """Add the config, and the settings that replace its own.
 
     Args:
-        parser: The tool's parser.
+        parser: The command's parser.
     """
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
+    parser.add_argument('config', help=CONFIG_HELP)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=SettingsAction,
         default={},
         metavar='KEY=VALUE',
         help='settings that replace those of the config, e.g. train_cfg.max_iters=100 '
         'or test_dataloader.dataset.pipeline.LoadFrames.pick=all',
     )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+
+
+def _add_common_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
+    parser.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='who started the processes of a run on several GPUs',
+    )
     # torch.distributed.launch adds it, torchrun sets the environment variable
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=SUPPRESS
+    )
 
 
-def parse_train_args(argv: Sequence[str] | None = None) -> Namespace:
-    """Read the command line of ``tools/train.py``.
-
-    Args:
-        argv: Arguments; default those of the process.
-
-    Returns:
-        The arguments.
-    """
-    parser = ArgumentParser(description='Train a model of a config.')
-    parser.add_argument('config', help='path of the config')
+def _add_train_arguments(parser: ArgumentParser) -> None:
+    add_config_argument(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -78,30 +76,22 @@ def parse_train_args(argv: Sequence[str] | None = None) -> Namespace:
         help='multiply the learning rate by clips of a batch in all processes / '
         'auto_scale_lr.base_batch_size',
     )
-    add_common_arguments(parser)
-    return parser.parse_args(argv)
+    _add_common_arguments(parser)
 
 
-def parse_test_args(argv: Sequence[str] | None = None) -> Namespace:
-    """Read the command line of ``tools/test.py``.
-
-    Args:
-        argv: Arguments; default those of the process.
-
-    Returns:
-        The arguments.
-    """
-    parser = ArgumentParser(description='Evaluate a checkpoint.')
-    parser.add_argument('config', help='path of the config')
+def _add_test_arguments(parser: ArgumentParser) -> None:
+    add_config_argument(parser)
     parser.add_argument('checkpoint', help='path or address of the checkpoint')
     parser.add_argument(
         '--dump', metavar='FILE.pkl', help="pickle file for each clip's predictions"
     )
-    add_common_arguments(parser)
-    return parser.parse_args(argv)
+    _add_common_arguments(parser)
 
 
-def _prepare(args: Namespace) -> Config:
+def _prepare(args: Namespace) -> 'Config':
+    from coavt_mm.config import load_config
+    from coavt_mm.engine.running import set_work_dir
+
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
@@ -109,13 +99,14 @@ def _prepare(args: Namespace) -> Config:
     return cfg
 
 
-def train(argv: Sequence[str] | None = None) -> None:
-    """Train as the command line says.
+def _train(args: Namespace) -> None:
+    from mmengine.config import ConfigDict
 
-    Args:
-        argv: Arguments; default those of the process.
-    """
-    args = parse_train_args(argv)
+    from coavt_mm.cli import options
+    from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
+    from coavt_mm.engine.running import build_runner, set_resume
+    from coavt_mm.engine.saving import ResumeHook
+
     cfg = _prepare(args)
     set_resume(cfg, args.resume)
     if args.seed is not None:
@@ -134,16 +125,12 @@ def train(argv: Sequence[str] | None = None) -> None:
     runner.train()
 
 
-def test(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Evaluate a checkpoint as the command line says.
+def _test(args: Namespace) -> dict[str, float]:
+    """Return name of a metric -> value."""
+    from coavt_mm.cli import options
+    from coavt_mm.engine.running import build_runner
+    from coavt_mm.engine.weights import StrictCheckpointHook
 
-    Args:
-        argv: Arguments; default those of the process.
-
-    Returns:
-        Name of a metric -> value.
-    """
-    args = parse_test_args(argv)
     cfg = _prepare(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.dump:
@@ -151,6 +138,29 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     runner = build_runner(cfg)
     runner.register_hook(StrictCheckpointHook())
     return runner.test()
+
+
+train = Command(
+    'Train the model of a config.\n\n'
+    'Logs, checkpoints and the config as it ran go to the work dir, by default\n'
+    'work_dirs/NAME_OF_THE_CONFIG. A config that is shipped is called by name:\n'
+    'coavt_mm::coavt/NAME.py. With several GPUs: torchrun, see the last example.',
+    _add_train_arguments,
+    _train,
+    examples=(
+        'coavt train coavt_mm::coavt/pretrain_demo.py',
+        'coavt train my_config.py --resume --cfg-options train_cfg.max_iters=5000',
+        'torchrun --nproc_per_node 8 -m coavt_mm train my_config.py --launcher pytorch',
+    ),
+)
+test = Command(
+    'Evaluate a checkpoint by the metrics of a config.',
+    _add_test_arguments,
+    _test,
+    examples=(
+        'coavt test coavt_mm::coavt/retrieval_demo.py work_dirs/demo/checkpoint.pth',
+    ),
+)
 
 
 def run_tool(main: Callable[[], Any]) -> None:
@@ -175,7 +185,12 @@ def run_tool(main: Callable[[], Any]) -> None:
         if error.filename is None or error.strerror is None:
             raise
         _end(shown(f'{os.fsdecode(error.filename)}: {error.strerror}'))
-    if dist.is_available() and dist.is_initialized():
+    _close_process_group()
+
+
+def _close_process_group() -> None:
+    dist = sys.modules.get('torch.distributed')  # none was opened without it
+    if dist is not None and dist.is_available() and dist.is_initialized():
         gc.collect()  # the model's wrapper, in the Runner's cycles, holds the group
         dist.destroy_process_group()
 

@@ -1,28 +1,35 @@
-"""What the command lines of the prepare tools share."""
+"""Manifests from official lists and own folders: ``coavt prepare``."""
 
 import os
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from coavt_mm.cli.commands import Command, Group, add_fields
+from coavt_mm.demo import Settings
 from coavt_mm.errors import ConfigError
-from coavt_mm.preparation.checking import PROBLEMS, UNUSABLE
-from coavt_mm.preparation.layouts import ClipIndex, FolderIndex
-from coavt_mm.preparation.preparing import Splits, prepare
-from coavt_mm.preparation.report import one_line_per_split
-from coavt_mm.preparation.sources import ListedClip
+from coavt_mm.preparation.settings import PROBLEMS, UNUSABLE
+
+if TYPE_CHECKING:
+    from coavt_mm.preparation.layouts import ClipIndex, FolderIndex
+    from coavt_mm.preparation.preparing import Splits
+    from coavt_mm.preparation.sources import ListedClip
+
+REPORT = (
+    '\n\nEvery clip is checked, and becomes a row of a manifest (JSON lines) or a\n'
+    'line of the report. A stopped run goes on where it was when started again.'
+)
 
 
-def make_parser(doc: str, out_dir: str) -> ArgumentParser:
-    """A parser with the options of every prepare tool.
+def _add_arguments(parser: ArgumentParser, out_dir: str) -> None:
+    """Add what every command that checks clips takes.
 
     Args:
-        doc: The tool's docstring; its first line is shown.
+        parser: The command's.
         out_dir: Default of --out.
     """
-    parser = ArgumentParser(
-        description=doc.splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter
-    )
     parser.add_argument(
         '--clips',
         nargs='+',
@@ -41,7 +48,12 @@ def make_parser(doc: str, out_dir: str) -> ArgumentParser:
         choices=[name for name in PROBLEMS if name not in UNUSABLE],
         help='leave out clips with these problems too',
     )
-    parser.add_argument('--min-seconds', type=float, default=1.0, help='in s')
+    parser.add_argument(
+        '--min-seconds',
+        type=float,
+        default=1.0,
+        help='shorter clips are left out, in s',
+    )
     parser.add_argument(
         '--silence-dbfs',
         type=float,
@@ -53,15 +65,14 @@ def make_parser(doc: str, out_dir: str) -> ArgumentParser:
         action='store_true',
         help='do not decode: faster, but finds neither damage nor silence',
     )
-    return parser
 
 
 def read_lists(
     paths: Sequence[str],
-    read: Callable[[str], list[ListedClip]],
+    read: Callable[[str], list['ListedClip']],
     prefix: str = '',
     suffix: str = '',
-) -> Splits:
+) -> 'Splits':
     """Read lists, each of a split that bears the file's name.
 
     Args:
@@ -84,21 +95,24 @@ def read_lists(
 
 def run(
     args: Namespace,
-    splits: Splits,
+    splits: 'Splits',
     dataset: str,
     classes: Sequence[str] | None = None,
-    index: ClipIndex | FolderIndex | None = None,
+    index: 'ClipIndex | FolderIndex | None' = None,
 ) -> None:
-    """Prepare as the options say, and prints what became of the list.
+    """Prepare as the options say, and print what became of the list.
 
     Args:
-        args: Of a parser from ``make_parser``.
+        args: Of a parser with ``_add_arguments``.
         splits: Name of a split -> its listed clips.
         dataset: Name of the data set.
         classes: Class names, for the sidecars.
         index: Where the files are. Default: they are looked for by the ids of the
             recordings.
     """
+    from coavt_mm.preparation import ClipIndex, prepare
+    from coavt_mm.preparation.report import one_line_per_split
+
     if index is None:
         wanted = (clip.source for clips in splits.values() for clip in clips)
         index = ClipIndex(args.clips, wanted)
@@ -116,3 +130,160 @@ def run(
     )
     print(one_line_per_split(report))
     print(f'report: {os.path.join(args.out, "report.md")} and report.json')
+
+
+def _add_audiocaps(parser: ArgumentParser) -> None:
+    _add_arguments(parser, 'data/audiocaps')
+    parser.add_argument(
+        'csv', nargs='+', help='train.csv, val.csv, test.csv; each gives a manifest'
+    )
+    parser.add_argument(
+        '--field',
+        default='captions',
+        choices=['captions', 'audio_captions'],
+        help='match the captions with sound and picture, or with the sound alone',
+    )
+
+
+def _audiocaps(args: Namespace) -> None:
+    from coavt_mm.preparation import read_audiocaps
+
+    splits = read_lists(args.csv, lambda path: read_audiocaps(path, args.field))
+    run(args, splits, 'audiocaps')
+
+
+def _add_audioset(parser: ArgumentParser) -> None:
+    _add_arguments(parser, 'data/audioset')
+    parser.add_argument(
+        'csv',
+        nargs='+',
+        help='balanced_train_segments.csv, unbalanced_train_segments.csv, '
+        'eval_segments.csv; each gives a manifest, such as balanced_train.jsonl',
+    )
+
+
+def _audioset(args: Namespace) -> None:
+    from coavt_mm.datasets.labels import class_names
+    from coavt_mm.preparation import read_audioset
+
+    splits = read_lists(args.csv, read_audioset, suffix='_segments')
+    run(args, splits, 'audioset', class_names('audioset'))
+
+
+def _add_folder(parser: ArgumentParser) -> None:
+    _add_arguments(parser, 'data/own')
+    parser.add_argument(
+        '--csv',
+        help='with a header and columns clip (the file, with or without its suffix) '
+        'and any of start, end (s), caption, audio_caption, visual_caption, label, '
+        'split; several rows may be of one clip. Default: all files, without text',
+    )
+    parser.add_argument('--name', default='own', help='name of the data set')
+
+
+def _folder(args: Namespace) -> None:
+    from coavt_mm.preparation import FolderIndex, ListedClip, read_folder_csv
+
+    index = FolderIndex(args.clips)
+    if args.csv:
+        splits = read_folder_csv(args.csv)
+    else:
+        splits = dict(all=[ListedClip(name) for name in index.names()])
+    labels = {x for clips in splits.values() for c in clips for x in c.labels}
+    run(args, splits, args.name, sorted(labels), index)
+
+
+def _add_valor(parser: ArgumentParser) -> None:
+    _add_arguments(parser, 'data/valor')
+    parser.add_argument(
+        'json',
+        nargs='+',
+        help='desc_train.json, desc_val.json, desc_test.json; each gives a manifest, '
+        'such as train.jsonl',
+    )
+
+
+def _valor(args: Namespace) -> None:
+    from coavt_mm.preparation import read_valor
+
+    run(args, read_lists(args.json, read_valor, prefix='desc_'), 'valor')
+
+
+def _add_vggsound(parser: ArgumentParser) -> None:
+    _add_arguments(parser, 'data/vggsound')
+    parser.add_argument('csv', help='vggsound.csv: id, start (s), label, split')
+
+
+def _vggsound(args: Namespace) -> None:
+    from coavt_mm.datasets.labels import class_names
+    from coavt_mm.preparation import read_vggsound
+
+    splits = {name: clips for name, clips in read_vggsound(args.csv).items() if clips}
+    run(args, splits, 'vggsound', class_names('vggsound'))
+
+
+def _add_shapes(parser: ArgumentParser) -> None:
+    parser.add_argument('out_dir', help='folder to write to')
+    add_fields(parser, fields(Settings))
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='processes that render'
+    )
+
+
+def _shapes(args: Namespace) -> None:
+    from coavt_mm.demo import make_sounding_shapes
+
+    options = dict(vars(args))
+    out_dir, workers = options.pop('out_dir'), options.pop('workers')
+    rendered = make_sounding_shapes(out_dir, Settings(**options), workers)
+    print(f'{out_dir}: complete, {rendered} clips rendered now')
+
+
+COMMANDS = {
+    'folder': Command(
+        'Make manifests of your own clips: a folder, and perhaps a csv of texts.'
+        + REPORT,
+        _add_folder,
+        _folder,
+        ('coavt prepare folder --clips my_clips --csv texts.csv --out data/mine',),
+    ),
+    'vggsound': Command(
+        'Make manifests of VGGSound from its csv and a folder of clips.' + REPORT,
+        _add_vggsound,
+        _vggsound,
+        ('coavt prepare vggsound vggsound.csv --clips /data/vggsound',),
+    ),
+    'audioset': Command(
+        'Make manifests of AudioSet from its segments csv files and folders of clips.'
+        + REPORT,
+        _add_audioset,
+        _audioset,
+        (
+            'coavt prepare audioset balanced_train_segments.csv eval_segments.csv '
+            '--clips /data/audioset',
+        ),
+    ),
+    'audiocaps': Command(
+        'Make manifests of AudioCaps from its csv files and folders of clips.' + REPORT,
+        _add_audiocaps,
+        _audiocaps,
+        ('coavt prepare audiocaps train.csv val.csv test.csv --clips /data/audiocaps',),
+    ),
+    'valor': Command(
+        'Make manifests of VALOR-32K or VALOR-1M from json files and folders of clips.'
+        + REPORT,
+        _add_valor,
+        _valor,
+        (
+            'coavt prepare valor desc_train.json desc_val.json desc_test.json '
+            '--clips /data/valor',
+        ),
+    ),
+    'sounding-shapes': Command(
+        'Render the demo data, Sounding Shapes.',
+        _add_shapes,
+        _shapes,
+        ('coavt prepare sounding-shapes data/sounding_shapes --workers 2',),
+    ),
+}
+prepare = Group('Make manifests of a data set, or of your own clips.', COMMANDS)

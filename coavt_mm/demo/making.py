@@ -3,7 +3,7 @@
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from coavt_mm.demo.rendering import (
     play_sound,
     write_clip,
 )
+from coavt_mm.demo.settings import Settings
 from coavt_mm.demo.splits import (
     Pair,
     choose_bound_pairs,
@@ -28,57 +29,8 @@ from coavt_mm.errors import ConfigError, ManifestError
 
 #: raise when the same settings render something else
 RENDERER_VERSION = 4
-SAMPLE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 SPLITS = ('train', 'val', 'test')
 PARAPHRASES = 3
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is rendered; equal settings give equal clips.
-
-    Args:
-        train_clips: Training clips; more than about 20,000 repeat combinations.
-        test_clips: Test clips, with combinations that training never shows.
-        val_clips: Validation clips, with combinations that neither set shows.
-        seed: Seed of everything.
-        size: Width and height in pixels, even.
-        fps: Frames per second.
-        seconds: Length of a clip in s.
-        sample_rate: Sample rate in Hz, one that AAC knows.
-        bound: Whether the picture determines the sound and the sound the picture
-            (but for its place), for audio-visual retrieval.
-    """
-
-    train_clips: int = 3000
-    test_clips: int = 200
-    val_clips: int = 100
-    seed: int = 0
-    size: int = 96
-    fps: int = 10
-    seconds: float = 2.56
-    sample_rate: int = 16000
-    bound: bool = False
-
-    def __post_init__(self) -> None:
-        checks = {
-            'train_clips': self.train_clips >= 1,
-            'test_clips': self.test_clips >= 1,
-            'val_clips': self.val_clips >= 0,
-            'seed': self.seed >= 0,
-            'size': self.size >= 32 and self.size % 2 == 0,
-            'fps': self.fps >= 1,
-            'seconds': self.seconds >= 1.0,
-            'sample_rate': self.sample_rate in SAMPLE_RATES,
-        }
-        wrong = [name for name, fine in checks.items() if not fine]
-        if wrong:
-            given = ', '.join(f'{name}={getattr(self, name)}' for name in wrong)
-            raise ConfigError(
-                f'Sounding Shapes can not be made with {given}. Needed: at least one '
-                'training and test clip, an even size of 32 pixels or more, '
-                f'1 s or more, a sample rate out of {SAMPLE_RATES} Hz.'
-            )
 
 
 def clip_values(pair: Pair) -> dict[str, str]:

@@ -21,25 +21,16 @@ from mmengine.config import ConfigDict
 from coavt_mm.analysis.results import find_results, markdown_tables, read_rows
 from coavt_mm.analysis.training_curves import read_scalars, training_figure
 from coavt_mm.config import load_config
-from coavt_mm.demo import Settings, make_sounding_shapes
+from coavt_mm.demo.making import make_sounding_shapes
+from coavt_mm.demo.settings import RECIPES, Settings
 from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.retrieval_report import markdown_table
 from coavt_mm.visualization import save_figure
 
-ROOT = Path(__file__).parents[2]
-TRAIN_CONFIG = 'configs/coavt/pretrain_demo.py'
-TEST_CONFIG = 'configs/coavt/retrieval_demo.py'
+TRAIN_CONFIG = 'coavt_mm::coavt/pretrain_demo.py'
+TEST_CONFIG = 'coavt_mm::coavt/retrieval_demo.py'
 #: what training chose, under a name that the recipes' `load_from` knows
 CHECKPOINT = 'checkpoint.pth'
-#: configs that start from it -> whether they train
-RECIPES = {
-    'zeroshot_demo': False,
-    'finetune_demo': True,
-    'caption_demo': True,
-    'cls_demo': True,
-    'cls_demo_single': True,
-    'av_retrieval_demo': True,
-}
 #: further tests of a recipe's checkpoint: AV-trained, with one modality missing
 MORE_TESTS = {
     'cls_demo': [
@@ -104,7 +95,7 @@ def run_demo(
     """
     out = Path(work_dir)
     options = ['--cfg-options', *cfg_options] if cfg_options else []
-    cfg = load_config(str(ROOT / TRAIN_CONFIG), _parsed(cfg_options))
+    cfg = load_config(TRAIN_CONFIG, _parsed(cfg_options))
     watch = MemoryWatch()
     seconds: dict[str, float] = {}
     watch.start()
@@ -112,7 +103,7 @@ def run_demo(
         data_root = cfg.train_dataloader.dataset.data_root
         make_sounding_shapes(data_root, settings or Settings(), workers)
     with _timed(seconds, 'train'):
-        _run('tools/train.py', TRAIN_CONFIG, '--work-dir', str(out / 'train'), *options)
+        _run('train', TRAIN_CONFIG, '--work-dir', str(out / 'train'), *options)
         checkpoint = out / CHECKPOINT
         shutil.copyfile(find_checkpoint(out / 'train'), checkpoint)
     with _timed(seconds, 'evaluate'):
@@ -121,7 +112,7 @@ def run_demo(
             f'test_evaluator.AttributeAccuracy.out_file={out / "captions.json"}',
         ]
         _run(
-            'tools/test.py',
+            'test',
             TEST_CONFIG,
             str(checkpoint),
             *('--work-dir', str(out / 'test'), '--cfg-options', *cfg_options, *places),
@@ -149,15 +140,15 @@ def run_recipes(workers: int, page: str, names: Sequence[str] = tuple(RECIPES)) 
         with _timed(seconds, 'render bound clips'):
             make_sounding_shapes(BOUND_DATA, Settings(bound=True), workers)
     for name, folder in zip(names, folders[1:], strict=True):
-        config, checkpoint = f'configs/coavt/{name}.py', start
+        config, checkpoint = f'coavt_mm::coavt/{name}.py', start
         with _timed(seconds, name):
             if RECIPES[name]:
                 shutil.rmtree(folder, ignore_errors=True)  # no result of another run
-                _run('tools/train.py', config)
+                _run('train', config)
                 checkpoint = find_checkpoint(folder)
             for options in ((), *MORE_TESTS.get(name, ())):
                 asked = ['--cfg-options', *options] if options else []
-                _run('tools/test.py', config, str(checkpoint), *asked)
+                _run('test', config, str(checkpoint), *asked)
     _write_page(Path(page), folders, seconds)
 
 
@@ -211,17 +202,15 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.perf_counter() - start, 1)
 
 
-def _run(tool: str, config: str, *options: str) -> None:
-    """Run a tool as a user would; its messages go to the terminal.
-
-    Data and work dirs lie in the working directory, which need not be the checkout.
-    """
+def _run(*words: str) -> None:
+    """Run a command as a user would; its messages go to the terminal."""
     # threads that wait must not spin on the core that the data worker needs
     env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
-    command = [str(ROOT / tool), str(ROOT / config), *options]
-    code = subprocess.run([sys.executable, *command], env=env).returncode
+    code = subprocess.run(
+        [sys.executable, '-m', 'coavt_mm', *words], env=env
+    ).returncode
     if code:
-        raise CoAVTError(f'`python {" ".join(command)}` ended with status {code}')
+        raise CoAVTError(f'`coavt {" ".join(words)}` ended with status {code}')
 
 
 def _write_results(

@@ -12,10 +12,6 @@ from coavt_mm.datasets.opening import with_time_limit
 from coavt_mm.datasets.transforms.audio import peak_dbfs
 from coavt_mm.errors import ClipError
 
-# Problems of a clip. The first three leave nothing to train on.
-UNUSABLE = ('missing', 'unreadable', 'too_short')
-PROBLEMS = (*UNUSABLE, 'silent', 'no_sound', 'no_picture', 'duplicate')
-
 # A file named by the id alone that is this much (s) longer than the span asked for is
 # the whole recording and not the clip cut out of it.
 CUT_TOLERANCE = 2.0

@@ -5,7 +5,7 @@ from typing import Any
 
 from coavt_mm.datasets.manifest import check_seconds
 from coavt_mm.datasets.reading import parse_json
-from coavt_mm.preparation.checking import PROBLEMS, UNUSABLE
+from coavt_mm.preparation.settings import PROBLEMS, UNUSABLE
 
 
 def read_journal(path: Path) -> dict[str, dict]:

@@ -13,11 +13,12 @@ from coavt_mm.datasets.captions import shared_captions
 from coavt_mm.datasets.manifest import write_manifest
 from coavt_mm.datasets.reading import printable
 from coavt_mm.errors import ConfigError, DatasetMissingError
-from coavt_mm.preparation.checking import UNUSABLE, Task, check_clip
+from coavt_mm.preparation.checking import Task, check_clip
 from coavt_mm.preparation.journal import read_journal
 from coavt_mm.preparation.layouts import ClipIndex, FolderIndex
 from coavt_mm.preparation.processes import Died, run_each
 from coavt_mm.preparation.report import write_report
+from coavt_mm.preparation.settings import UNUSABLE
 from coavt_mm.preparation.sources import ListedClip
 
 Splits = Mapping[str, Sequence[ListedClip]]

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from coavt_mm.preparation.checking import PROBLEMS, UNUSABLE
+from coavt_mm.preparation.settings import PROBLEMS, UNUSABLE
 
 # Ids that the Markdown names of each problem; the JSON names all.
 NAMED = 50

@@ -78,7 +78,7 @@ def test_a_log_is_no_answer(here, run, monkeypatch):
         print('a log')
         return load_model(*args)
 
-    monkeypatch.setattr('coavt_mm.cli.infer.load_model', load)
+    monkeypatch.setattr('coavt_mm.apis.load_model', load)
     out, errors, _ = run('caption', 'clips/a.mp4')
     assert len(out) == 1 and out[0].startswith('clips/a.mp4 [')
     assert 'a log' in errors
@@ -151,7 +151,7 @@ def test_embeddings_as_arrays(here, run, coavt, make_clip):
 
 
 def test_a_file_that_can_not_be_written_is_said_first(here, run, monkeypatch):
-    monkeypatch.setattr('coavt_mm.cli.infer.load_model', None)
+    monkeypatch.setattr('coavt_mm.apis.load_model', None)
     (here / 'folder.json').mkdir()
     for task, out, message in (
         ('caption', 'x.txt', r'x.txt: answers go to a file *.json or *.csv'),

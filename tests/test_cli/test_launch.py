@@ -11,6 +11,8 @@ import torch.distributed as dist
 from mmengine.logging import MMLogger
 
 from coavt_mm.cli import launch
+from coavt_mm.config import load_config
+from coavt_mm.engine.running import build_runner, set_resume, set_work_dir
 from coavt_mm.errors import CheckpointError, ClipError, CoAVTError, ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -43,11 +45,11 @@ def test_train_resume_and_test(toy_config, tmp_path, capsys):
 
 def test_resume_by_path_and_automatic(toy_cfg, tmp_path):
     cfg = toy_cfg(load_from='pretrained.pth')
-    launch.set_resume(cfg, None)
+    set_resume(cfg, None)
     assert cfg.load_from == 'pretrained.pth' and not cfg.get('resume')
-    launch.set_resume(cfg, 'auto')  # nothing to go on from: as without
+    set_resume(cfg, 'auto')  # nothing to go on from: as without
     assert cfg.load_from == 'pretrained.pth' and not cfg.get('resume')
-    launch.set_resume(cfg, 'some.pth')
+    set_resume(cfg, 'some.pth')
     assert (cfg.load_from, cfg.resume) == ('some.pth', True)
 
 
@@ -117,7 +119,7 @@ def test_resume_from_a_work_dir_that_has_moved(toy_cfg, tmp_path):
     cfg = toy_cfg(work_dir=str(tmp_path))
     (tmp_path / 'iter_3.pth').touch()
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/run/iter_3.pth')
-    launch.set_resume(cfg, 'auto')
+    set_resume(cfg, 'auto')
     assert (cfg.load_from, cfg.resume) == (str(tmp_path / 'iter_3.pth'), True)
 
 
@@ -141,7 +143,7 @@ def test_a_note_of_the_last_checkpoint_names_local_files_only(
     shipped.touch()
     (tmp_path / 'last_checkpoint').write_bytes(named)
     with pytest.raises(CheckpointError, match='last_checkpoint: names .*--resume CHE'):
-        launch.set_resume(toy_cfg(work_dir=str(tmp_path)), 'auto')
+        set_resume(toy_cfg(work_dir=str(tmp_path)), 'auto')
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_a_note_of_the_last_checkpoint_names_local_files_only(
 )
 def test_addresses_that_are_not_read_safely_are_refused(toy_cfg, address):
     with pytest.raises(ConfigError, match='read from disk, http:// and https://'):
-        launch.build_runner(toy_cfg(load_from=address))
+        build_runner(toy_cfg(load_from=address))
 
 
 def test_loaders_without_workers(toy_config, tmp_path):
@@ -167,7 +169,7 @@ def test_loaders_with_workers_keep_what_they_have(toy_cfg):
     cfg = toy_cfg(
         train_dataloader__num_workers=1, train_dataloader__persistent_workers=True
     )
-    launch.build_runner(cfg)
+    build_runner(cfg)
     assert cfg.train_dataloader.persistent_workers is True
 
 
@@ -188,20 +190,20 @@ def test_a_work_dir_that_takes_nothing_is_one_line(toy_cfg, tmp_path, monkeypatc
     (tmp_path / 'file').touch()
     for path in ('file', 'file/run'):
         with pytest.raises(ConfigError, match=f'{path}: nothing can be .*--work-dir'):
-            launch.build_runner(toy_cfg(work_dir=str(tmp_path / path)))
+            build_runner(toy_cfg(work_dir=str(tmp_path / path)))
     monkeypatch.setattr(os, 'access', lambda *_: False)  # read-only, to anyone
     with pytest.raises(ConfigError, match='Permission denied'):
-        launch.build_runner(toy_cfg(work_dir=str(tmp_path)))
+        build_runner(toy_cfg(work_dir=str(tmp_path)))
 
 
 def test_work_dir_order(toy_cfg):
     cfg = toy_cfg()
-    launch.set_work_dir(cfg)
+    set_work_dir(cfg)
     assert cfg.work_dir.endswith('run')
-    launch.set_work_dir(cfg, 'elsewhere')
+    set_work_dir(cfg, 'elsewhere')
     assert cfg.work_dir == 'elsewhere'
     cfg.work_dir = None
-    launch.set_work_dir(cfg)
+    set_work_dir(cfg)
     assert cfg.work_dir == os.path.join('work_dirs', 'toy')
 
 
@@ -211,9 +213,9 @@ def test_unknown_config_names_the_nearest(tmp_path, monkeypatch):
     (folder / 'pretrain_toy_points.py').write_text('')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match='nearest is .*pretrain_toy_points.py'):
-        launch.load_config('configs/coavt/pretrain_toy_point.py')
+        load_config('configs/coavt/pretrain_toy_point.py')
     with pytest.raises(ConfigError, match='no such config'):
-        launch.load_config('qqqqqqqqqqqq.py')
+        load_config('qqqqqqqqqqqq.py')
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_broken_config_is_one_error(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ConfigError, match=f'{name}: cannot be read') as caught:
-        launch.load_config(str(path))
+        load_config(str(path))
     assert '\n' not in str(caught.value)
 
 
@@ -260,10 +262,10 @@ def test_wrapped_weights_are_tested_and_started_from(toy_config, tmp_path, befor
 
 
 def test_options_are_checked_and_merged(toy_config):
-    cfg = launch.load_config(toy_config, {'model.width': 6})
+    cfg = load_config(toy_config, {'model.width': 6})
     assert cfg.model.width == 6
     with pytest.raises(ConfigError, match='model.width'):
-        launch.load_config(toy_config, {'model.wdth': 6})
+        load_config(toy_config, {'model.wdth': 6})
 
 
 def test_one_line_unwraps_messages():

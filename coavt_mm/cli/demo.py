@@ -1,0 +1,59 @@
+"""The demo: ``coavt demo``."""
+
+import os
+from argparse import ArgumentParser, Namespace
+
+from coavt_mm.cli.commands import Command
+from coavt_mm.demo.settings import RECIPES
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        '--work-dir', default='work_dirs/demo', help='folder for all results'
+    )
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='processes that render'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='settings for training and evaluation',
+    )
+    parser.add_argument(
+        '--recipes',
+        '--twins',  # the name of release 0.1
+        nargs='*',
+        choices=RECIPES,
+        help='fine-tune and test these (default: all) from the checkpoint of the demo',
+    )
+    parser.add_argument(
+        '--page',
+        default='docs/demo_results.md',
+        help='where the recipes are written up',
+    )
+
+
+def _run(args: Namespace) -> None:
+    from coavt_mm.demo.run import run_demo, run_recipes
+
+    if args.recipes is not None:
+        run_recipes(args.workers, args.page, args.recipes or tuple(RECIPES))
+        return
+    run_demo(args.work_dir, args.workers, args.cfg_options)
+
+
+demo = Command(
+    'Render the demo clips, pre-train on them, evaluate, print a table.\n\n'
+    'Clips go to data/sounding_shapes; results, plots and checkpoint.pth, with which\n'
+    'the other commands can be tried, to the work dir. Takes a quarter of an hour on\n'
+    'two CPU cores, and no network.',
+    _add_arguments,
+    _run,
+    (
+        'coavt demo',
+        'coavt demo --cfg-options model.contrastive_head.streams.A=0',
+        'coavt demo --recipes    # then every other recipe, from that checkpoint',
+    ),
+)

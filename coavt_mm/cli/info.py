@@ -1,0 +1,179 @@
+"""What a bug report needs to say of a machine: ``coavt info``."""
+
+import os
+import platform
+import shutil
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+
+from coavt_mm.cli.commands import Command
+
+PACKAGES = (
+    'torch',
+    'torchvision',
+    'torchaudio',
+    'mmengine',
+    'onedl-mmengine',
+    'mmcv',
+    'mmcv-lite',
+    'onedl-mmcv',
+    'mmaction2',
+    'mmpretrain',
+    'onedl-mmpretrain',
+    'transformers',
+    'tokenizers',
+    'huggingface-hub',
+    'safetensors',
+    'numpy',
+    'scipy',
+    'scikit-learn',
+    'matplotlib',
+    'opencv-python',
+    'av',
+    'decord',
+    'decord2',
+    'torchcodec',
+    'fsspec',
+    'setuptools',
+)
+# They install the same module: the one that came last has overwritten the other.
+SAME_MODULE = (
+    ('mmengine', 'onedl-mmengine'),
+    ('mmpretrain', 'onedl-mmpretrain'),
+    ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
+    ('decord', 'decord2'),
+)
+# What may be missing, and what is lost by that.
+OPTIONAL = {
+    'pycocoevalcap': 'captions are not scored; pip install "coavt-mm[caption]"',
+    'ray': 'shards are made on one machine only; pip install "coavt-mm[scale]"',
+    'shtab': 'no completion in the shell; pip install shtab',
+    'tensorboard': 'no TensorBoard files; pip install tensorboard',
+}
+NEEDED = (
+    'torch',
+    'torchaudio',
+    'torchvision',
+    'mmengine',
+    'mmcv',
+    'transformers',
+    'av',
+)
+DECODERS = {'pyav': 'av', 'decord': 'decord', 'torchcodec': 'torchcodec.decoders'}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _load(module: str) -> ModuleType | str:
+    """The module, or why it can't be imported, as one line."""
+    try:
+        return import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def describe() -> Iterator[str]:
+    """Say what there is on this machine, what is missing and what it costs.
+
+    Returns:
+        Lines.
+    """
+    from coavt_mm import __version__
+
+    yield f'coavt-mm {__version__} in {Path(__file__).parents[1]}'
+    yield f'Python {platform.python_version()}, {platform.platform()}'
+    yield ''
+    found = {name: _version(name) for name in PACKAGES}
+    for name, number in found.items():
+        if number is not None:
+            yield f'{name:18}{number}'
+    yield ''
+    yield from _devices()
+    yield ''
+    yield from _decoders()
+    lines = [*_conflicts(), *_missing()]
+    yield from ['', *lines] if lines else ()
+
+
+def _devices() -> Iterator[str]:
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else None
+    yield f'CPU: {threads or os.cpu_count()} threads of {os.cpu_count()}'
+    torch = _load('torch')
+    if isinstance(torch, str):
+        yield f'torch does not load: {torch}'
+        return
+    built = f'CUDA {torch.version.cuda}' if torch.version.cuda else 'no CUDA'
+    count = torch.cuda.device_count()
+    yield f'GPUs: {count} (torch is built with {built})'
+    for i in range(count):
+        gpu = torch.cuda.get_device_properties(i)
+        yield f'  cuda:{i} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB'
+
+
+def _decoders() -> Iterator[str]:
+    for name, module in DECODERS.items():
+        loaded = _load(module)
+        state = f'does not load: {loaded}' if isinstance(loaded, str) else 'works'
+        if isinstance(loaded, str) and loaded.startswith('No module named'):
+            state = 'not installed'
+        yield f'decoder {name}: {state}'
+    av = _load('av')
+    if not isinstance(av, str):
+        numbers = (
+            f'{name} {".".join(map(str, number))}'
+            for name, number in av.library_versions.items()
+        )
+        yield f"PyAV's FFmpeg: {', '.join(numbers)}"
+    yield f'ffmpeg on the PATH: {shutil.which("ffmpeg") or "none; it is not needed"}'
+
+
+def _conflicts() -> Iterator[str]:
+    for names in SAME_MODULE:
+        both = [name for name in names if _version(name) is not None]
+        if len(both) > 1:
+            yield (
+                f'CONFLICT {" and ".join(both)} are installed and overwrite each '
+                f'other: pip uninstall {" ".join(both)}, then install one of them'
+            )
+
+
+def _missing() -> Iterator[str]:
+    for module in NEEDED:
+        loaded = _load(module)
+        if isinstance(loaded, str):
+            yield f'MISSING {module}, which is needed: {loaded}'
+    for package, loss in OPTIONAL.items():
+        if _version(package) is None:
+            yield f'missing {package}: {loss}'
+    if shutil.which('java') is None:
+        yield (
+            'missing Java: no METEOR and no PTB tokens, captions are scored by '
+            "tokenizer='words' only; apt install default-jre-headless"
+        )
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    pass
+
+
+def _run(args: Namespace) -> None:
+    for line in describe():
+        print(line)
+
+
+info = Command(
+    'Say what is installed, what is missing and what that costs: for bug reports.\n\n'
+    'Versions of packages, devices, decoders, and packages that overwrite each other.',
+    _add_arguments,
+    _run,
+    ('coavt info',),
+)
