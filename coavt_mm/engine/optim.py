@@ -41,10 +41,13 @@ class BF16OptimWrapper(OptimWrapper):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class ScalarDecayConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's constructor, whose ``flat_decay_mult`` holds for scalars as well.
+    """mmengine's constructor, with few groups, and scalars that are flat.
 
-    mmengine's counts parameters with one dimension as flat, but not those with none,
-    such as a temperature. A ``decay_mult`` among the ``custom_keys`` goes first.
+    mmengine's makes a group for each parameter, which an optimiser steps through one by
+    one; here parameters of equal settings are one group. It counts parameters with one
+    dimension as flat, but not those with none, such as a temperature;
+    ``flat_decay_mult`` holds for them as well. A ``decay_mult`` among the
+    ``custom_keys`` goes first.
     """
 
     def add_params(
@@ -65,11 +68,65 @@ class ScalarDecayConstructor(DefaultOptimWrapperConstructor):
         first = len(params)
         super().add_params(params, module, prefix, is_dcn_module)
         mult = self.paramwise_cfg.get('flat_decay_mult')
-        if mult is None or self.base_wd is None:
-            return
-        for group in params[first:]:
-            if group['params'][0].ndim == 0 and 'decay_mult' not in group:
-                group['weight_decay'] = self.base_wd * mult
+        if mult is not None and self.base_wd is not None:
+            for group in params[first:]:
+                if group['params'][0].ndim == 0 and 'decay_mult' not in group:
+                    group['weight_decay'] = self.base_wd * mult
+        if not prefix:
+            base = dict(lr=self.base_lr, weight_decay=self.base_wd)
+            params[:] = _merged(
+                [{**{k: v for k, v in base.items() if v is not None}, **group}
+                 for group in params]
+            )  # fmt: skip
+
+
+def _merged(groups: list[dict]) -> list[dict]:
+    """One group for all parameters whose settings are equal."""
+    merged: dict[tuple, dict] = {}
+    for group in groups:
+        # a multiple is in the rate and the decay already
+        settings = {
+            k: v for k, v in group.items() if not k.endswith(('params', 'mult'))
+        }
+        own = merged.setdefault(tuple(sorted(settings.items())), {**settings})
+        own.setdefault('params', []).extend(group['params'])
+    return list(merged.values())
+
+
+def merge_stored_groups(
+    checkpoint: dict, optimizer: torch.optim.Optimizer, model: nn.Module
+) -> None:
+    """Let a checkpoint with a group for each parameter resume with merged groups.
+
+    Args:
+        checkpoint: What was read; ``optimizer`` and ``param_schedulers`` are changed,
+            if they are so.
+        optimizer: The run's.
+        model: Whose parameters it trains.
+    """
+    stored = checkpoint.get('optimizer') or {}
+    old = stored.get('param_groups', [])
+    trained = [p for p in model.parameters() if p.requires_grad]
+    position = {id(p): i for i, p in enumerate(trained)}
+    if len(old) != len(position) or len(old) == len(optimizer.param_groups):
+        return
+    members = [[position[id(p)] for p in g['params']] for g in optimizer.param_groups]
+    order = [index for group in members for index in group]
+    first = [group[0] for group in members]
+    ends = [sum(map(len, members[: i + 1])) for i in range(len(members))]
+    checkpoint['optimizer'] = dict(
+        stored,
+        state={new: stored['state'][i] for new, i in enumerate(order)
+               if i in stored['state']},
+        param_groups=[
+            {**old[i], 'params': [*range(end - len(group), end)]}
+            for i, group, end in zip(first, members, ends, strict=True)
+        ],
+    )  # fmt: skip
+    for scheduler in checkpoint.get('param_schedulers') or ():
+        for name, values in scheduler.items():
+            if isinstance(values, list) and len(values) == len(old):
+                scheduler[name] = [values[i] for i in first]
 
 
 @PARAM_SCHEDULERS.register_module()

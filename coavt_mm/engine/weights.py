@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper, update_init_info
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
+from coavt_mm.engine.optim import merge_stored_groups
 from coavt_mm.errors import CheckpointError, ConfigError
 from coavt_mm.registry import HOOKS, WEIGHT_INITIALIZERS
 
@@ -98,6 +99,9 @@ class FitCheckpointHook(Hook):
         checkpoint['state_dict'], more = fit(state, model, False, self.min_share)
         for line in lines + more:
             runner.logger.info(line)
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+        if optimizer is not None:
+            merge_stored_groups(checkpoint, optimizer, model)
 
     def _renamed(
         self, state: dict[str, Tensor], model: nn.Module

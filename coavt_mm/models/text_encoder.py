@@ -98,7 +98,9 @@ class TextEncoder(BaseModule):
         """
         x = self.bert.embeddings(input_ids=input_ids)
         # BertModel makes the same mask, but asks the device whether it is needed
-        mask = (1 - attention_mask[:, None, None].to(x.dtype)) * torch.finfo(x.dtype).min
+        mask = (1 - attention_mask[:, None, None].to(x.dtype)) * torch.finfo(
+            x.dtype
+        ).min
         return self.bert.encoder(x, attention_mask=mask).last_hidden_state
 
     @property

@@ -47,7 +47,10 @@ model = dict(
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=5e-4, betas=(0.95, 0.999), weight_decay=5e-7),
+    constructor='ScalarDecayConstructor',
+    optimizer=dict(
+        type='Adam', lr=5e-4, betas=(0.95, 0.999), weight_decay=5e-7, fused=True
+    ),
     paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10))),
 )
 param_scheduler = dict(milestones=[*range(halve_from, epochs)])

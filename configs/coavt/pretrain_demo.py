@@ -38,7 +38,9 @@ optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
     constructor={{_base_.optim_wrapper.constructor}},
-    optimizer=dict(type='AdamW', lr=7e-4, betas=(0.9, 0.98), weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=7e-4, betas=(0.9, 0.98), weight_decay=0.05, fused=True
+    ),
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg={{_base_.optim_wrapper.paramwise_cfg}},
 )

@@ -8,7 +8,12 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from torch import nn
 
-from coavt_mm.engine.optim import BF16OptimWrapper, EpochCosineLR
+from coavt_mm.engine.optim import (
+    BF16OptimWrapper,
+    EpochCosineLR,
+    ScalarDecayConstructor,
+    merge_stored_groups,
+)
 from coavt_mm.engine.running import build_runner
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
@@ -71,8 +76,8 @@ def decay_of(name, extra=None):
         if extra is not None:
             model.extra = extra
         groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
-    decays = {group['params'][0]: group['weight_decay'] for group in groups}
-    assert len(decays) == len(groups)
+    assert len(groups) == 2  # each stepped through as one
+    decays = {p: group['weight_decay'] for group in groups for p in group['params']}
     return {name: (p, decays[p]) for name, p in model.named_parameters()}, cfg
 
 
@@ -181,3 +186,88 @@ def test_epoch_cosine_in_a_run(toy_cfg):
     runner = build_runner(toy_cfg(param_scheduler=[scheduler]))
     runner.train()  # 7 iterations of lr 0.1
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(0.05)]
+
+
+class Odd(nn.Module):
+    """A scalar, vectors, a matrix, a part that is frozen and one with its own rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(0.5))
+        self.first, self.norm = nn.Linear(3, 4), nn.LayerNorm(4)
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.frozen(self.norm(self.first(x)))) / self.temperature
+
+
+def build(model, constructor, **options):
+    paramwise = dict(
+        norm_decay_mult=0.0,
+        flat_decay_mult=0.0,
+        custom_keys=dict(head=dict(lr_mult=10.0)),
+    )
+    optimizer = dict(type='AdamW', lr=0.01, weight_decay=0.3, **options)
+    wrapper = dict(optimizer=optimizer)
+    return constructor(wrapper, paramwise)(model).optimizer
+
+
+def train(model, optimizer, steps, factor=1.0):
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    for step in range(steps):
+        torch.manual_seed(step)
+        (factor * model(torch.randn(5, 3)).square().mean()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+
+
+def test_few_groups_train_as_one_for_each_parameter():
+    models = Odd(), Odd()
+    models[1].load_state_dict(models[0].state_dict())
+    merged = build(models[0], ScalarDecayConstructor, fused=True)
+    assert len(merged.param_groups) <= 4
+    assert sum(len(group['params']) for group in merged.param_groups) == 7
+    twin = dict(zip(models[0].parameters(), models[1].parameters(), strict=True))
+    apart = torch.optim.AdamW([
+        dict(params=[twin[p]], lr=group['lr'], weight_decay=group['weight_decay'])
+        for group in merged.param_groups
+        for p in group['params']
+    ])  # fmt: skip
+    for model, optimizer in zip(models, (merged, apart), strict=True):
+        train(model, optimizer, 5)
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_checkpoint_with_a_group_for_each_parameter_resumes():
+    model = Odd()
+    merged = build(model, ScalarDecayConstructor)
+    train(model, merged, 3)
+    now = merged.state_dict()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    place = {id(p): i for i, p in enumerate(trained)}
+    order = [place[id(p)] for g in merged.param_groups for p in g['params']]
+    groups = [
+        {**g, 'params': [place[id(p)]]}
+        for g, kept in zip(now['param_groups'], merged.param_groups, strict=True)
+        for p in kept['params']
+    ]
+    groups.sort(key=lambda group: group['params'])
+    rates = [group['lr'] for group in groups]
+    checkpoint = dict(
+        optimizer=dict(
+            state={order[i]: state for i, state in now['state'].items()},
+            param_groups=groups,
+        ),
+        param_schedulers=[dict(base_values=rates, last_step=3)],
+    )
+    merge_stored_groups(checkpoint, merged, model)
+    torch.testing.assert_close(checkpoint['optimizer'], now, rtol=0, atol=0)
+    assert checkpoint['param_schedulers'][0] == dict(
+        base_values=[group['lr'] for group in now['param_groups']], last_step=3
+    )
+    kept = checkpoint['optimizer']
+    merge_stored_groups(checkpoint, merged, model)  # one of today's stays as it is
+    assert checkpoint['optimizer'] is kept

@@ -4,6 +4,7 @@ from tiny_coavt import samples, tiny_batch, tiny_cfg, tiny_coavt
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models import CoAVT, LossHead
+from coavt_mm.models.losses import loss_inputs
 from coavt_mm.registry import MODELS
 
 LOSSES = {
@@ -371,7 +372,7 @@ def test_heads_that_are_none_are_refused(heads, message):
 
 def test_a_loss_in_the_space_of_texts_needs_the_contrastive_head():
     model = tiny_coavt(contrastive_head=None)
-    batch = losses.loss_inputs(model, tiny_batch(2))
+    batch = loss_inputs(model, tiny_batch(2))
     with pytest.raises(ConfigError, match='contrastive_head, which this CoAVT lacks'):
         batch.features  # noqa: B018
 

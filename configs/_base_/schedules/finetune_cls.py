@@ -5,7 +5,10 @@ _base_ = '../default_runtime.py'
 
 optim_wrapper = dict(
     type='BF16OptimWrapper',
-    optimizer=dict(type='Adam', lr=1e-4, betas=(0.95, 0.999), weight_decay=5e-7),
+    constructor='ScalarDecayConstructor',
+    optimizer=dict(
+        type='Adam', lr=1e-4, betas=(0.95, 0.999), weight_decay=5e-7, fused=True
+    ),
     paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10))),
 )
 # milestones are the epochs after which the rate is halved

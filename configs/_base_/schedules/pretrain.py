@@ -4,7 +4,9 @@
 optim_wrapper = dict(
     type='BF16OptimWrapper',
     constructor='ScalarDecayConstructor',  # a temperature is flat, too
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.98), weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=1e-4, betas=(0.9, 0.98), weight_decay=0.05, fused=True
+    ),
     clip_grad=dict(max_norm=1.0),
     accumulative_counts=1,
     # no decay on norms, biases, other vectors, scalars and the queries
