@@ -3,6 +3,7 @@
 from coavt_mm.engine.hooks import (
     IterationSeedHook,
     NegativesHook,
+    RuntimeInfoHook,
     ShareModelHook,
     StoreConfigHook,
 )
@@ -28,6 +29,7 @@ __all__ = [
     'FitCheckpointHook',
     'IterationSeedHook',
     'NegativesHook',
+    'RuntimeInfoHook',
     'PretrainedPart',
     'ResumableIterLoop',
     'ResumeHook',

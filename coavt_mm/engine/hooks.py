@@ -1,12 +1,14 @@
 """What a run does besides training: seeds, the model for metrics, the stored config."""
 
 import random
+from collections import deque
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.hooks import RuntimeInfoHook as _RuntimeInfoHook
 from mmengine.runner import Runner
 
 from coavt_mm.engine.weights import bare_model
@@ -135,6 +137,7 @@ class NegativesHook(Hook):
 
     def __init__(self):
         self._found, self._in_a_row = 0, 0
+        self._coming: deque[tuple[int, _Readout]] = deque()
 
     def after_train_iter(
         self,
@@ -152,13 +155,19 @@ class NegativesHook(Hook):
             outputs: The logged values.
         """
         outputs = outputs or {}
-        if 'negatives' not in outputs or outputs['negatives'].item() > 0:
+        share = outputs.get('negatives', torch.ones(()))
+        self._coming.append((runner.iter, _Readout(share)))
+        while self._coming and self._coming[0][1].ready():
+            self._see(runner, *self._coming.popleft())
+
+    def _see(self, runner: Runner, iteration: int, share: '_Readout') -> None:
+        if share.value() > 0:
             self._in_a_row = 0
             return
         self._found, self._in_a_row = self._found + 1, self._in_a_row + 1
         if self._found == 1:
             runner.logger.warning(
-                f'the batch of iteration {runner.iter} has no two clips to tell apart '
+                f'the batch of iteration {iteration} has no two clips to tell apart '
                 '(one clip, or captions that are all equal): contrastive and matching '
                 'losses learn nothing from it'
             )
@@ -176,8 +185,91 @@ class NegativesHook(Hook):
         Args:
             runner: The runner.
         """
+        while self._coming:
+            self._see(runner, *self._coming.popleft())
         if self._found:
             runner.logger.warning(
                 f'{self._found} batches of this run had no two clips to tell apart; '
                 'they taught contrastive and matching losses nothing'
             )
+
+
+class _Readout:
+    """A value that comes over from the device while training goes on."""
+
+    def __init__(self, value: torch.Tensor):
+        self._value, self._event = value.detach(), None
+        if value.is_cuda:
+            pinned = torch.empty_like(value, device='cpu', pin_memory=True)
+            self._value = pinned.copy_(self._value, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def ready(self) -> bool:
+        """Whether it has come, so that nobody would wait."""
+        return self._event is None or self._event.query()
+
+    def value(self) -> float:
+        """Wait for it if need be."""
+        if self._event is not None:
+            self._event.synchronize()
+        return float(self._value)
+
+
+@HOOKS.register_module()
+class RuntimeInfoHook(_RuntimeInfoHook):
+    """mmengine's hook, which reads the values of all steps in one when they are logged.
+
+    mmengine's reads each value behind each step, for which the host waits until the
+    device has done it, and has nothing ready for it then. Losses, and the gradient's
+    norm of :class:`~.optim.BF16OptimWrapper`, are read at once every ``interval``
+    steps of ``LoggerHook``, and behind the last.
+    """
+
+    def __init__(self):
+        self._steps: list[dict[str, Any]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Find how often values are logged.
+
+        Args:
+            runner: The runner of the training process.
+        """
+        super().before_train(runner)
+        loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        self._interval = min((hook.interval for hook in loggers), default=1)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Keep the values, and read them if they are due.
+
+        Args:
+            runner: The runner.
+            batch_idx: Index of the batch.
+            data_batch: The batch.
+            outputs: The values to log.
+        """
+        norm = getattr(runner.optim_wrapper, 'last_grad_norm', None)
+        norms = {} if norm is None else dict(grad_norm=norm)
+        self._steps.append({**norms, **(outputs or {})})
+        last = self.end_of_epoch(runner.train_dataloader, batch_idx)
+        last = last or runner.iter + 1 >= runner.max_iters
+        if last or self.every_n_inner_iters(batch_idx, self._interval):
+            self._read(runner)
+
+    def _read(self, runner: Runner) -> None:
+        named = [item for step in self._steps for item in step.items()]
+        self._steps = []
+        device = next((v.device for _, v in named if torch.is_tensor(v)), None)
+        values = [
+            torch.as_tensor(v, dtype=torch.float64, device=device).mean()
+            for _, v in named
+        ]
+        numbers = torch.stack(values).tolist() if values else []
+        for (name, _), number in zip(named, numbers, strict=True):
+            runner.message_hub.update_scalar(f'train/{name}', number)

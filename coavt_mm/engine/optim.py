@@ -25,7 +25,25 @@ class BF16OptimWrapper(OptimWrapper):
     state is that of :class:`mmengine.optim.OptimWrapper`: a run may switch between the
     two and resume. mmengine's ``AmpOptimWrapper`` refuses to be built on a CPU.
     Accumulation and clipping are inherited.
+
+    Attributes:
+        last_grad_norm: Of the last step that clipped, where it lies on a GPU: our
+            ``RuntimeInfoHook`` reads it when it is logged; mmengine would wait for it.
     """
+
+    last_grad_norm: torch.Tensor | None = None
+
+    def _clip_grad(self) -> None:
+        params = [
+            p
+            for group in self.optimizer.param_groups
+            for p in group['params']
+            if p.requires_grad and p.grad is not None
+        ]
+        if not params or not params[0].is_cuda:
+            super()._clip_grad()
+            return
+        self.last_grad_norm = self.clip_func(params, **self.clip_grad_kwargs)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

@@ -10,6 +10,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from coavt_mm import compat
+from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import CheckpointError, ConfigError
 
 # what torch refuses in a DataLoader that has no worker processes
@@ -113,9 +114,21 @@ def build_runner(cfg: Config) -> Runner:
             for key in _OF_WORKERS:
                 loader.pop(key, None)
     compat.init_cpu_process_group(cfg)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    compiled = cfg.pop('compile', False)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if compiled:
+        _compile(runner, compiled if isinstance(compiled, dict) else {})
+    return runner
+
+
+def _compile(runner: Runner, options: dict) -> None:
+    """Compile the losses; mmengine would the whole step, with copies and optimiser."""
+    model = bare_model(runner)
+    if not hasattr(model, 'compile_losses'):
+        raise ConfigError(
+            f'compile: {type(model).__name__} has no compile_losses; leave it out'
+        )
+    model.compile_losses(**options)
 
 
 def _check_source(load_from: str | None) -> None:

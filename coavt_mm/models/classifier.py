@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from mmengine.model import BaseModel, BaseModule
+from mmengine.model import BaseModule
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
+from coavt_mm.models.base import TrainedModel
 from coavt_mm.models.layers import build_part, global_mean, stated_size
 from coavt_mm.registry import MODELS
 from coavt_mm.streams import MODALITIES, STREAMS, available
@@ -63,9 +65,9 @@ class ClassificationHead(BaseModule):
         """Targets (B, classes) of the samples, before smoothing.
 
         A sample's ``gt_score`` (classes,) is taken as it is (mixup writes one), else
-        its ``gt_label`` indices become ones.
+        its ``gt_label`` indices become ones. They are made on the host.
         """
-        target = like.new_zeros(len(samples), self.num_classes)
+        target = torch.zeros(len(samples), self.num_classes)
         for row, sample in zip(target, samples, strict=True):
             if 'gt_score' in sample:
                 row.copy_(sample.gt_score)
@@ -78,7 +80,7 @@ class ClassificationHead(BaseModule):
                 )
         if self.loss_name == 'ce':
             target = target / target.sum(1, keepdim=True).clamp_min(1e-6)
-        return target
+        return target.to(like.device, non_blocking=True)
 
     def loss(
         self,
@@ -108,7 +110,7 @@ class ClassificationHead(BaseModule):
 
 
 @MODELS.register_module()
-class CoAVTClassifier(BaseModel):
+class CoAVTClassifier(TrainedModel):
     """Joint encoder, mean over its tokens or over queries, classification head.
 
     Letters: B clips, F frames a clip, L spectrogram frames, M mel bins, D width.
@@ -240,8 +242,22 @@ class CoAVTClassifier(BaseModel):
             ``loss_cls``.
         """
         spectrogram, frames = self.backbone.training_inputs(inputs)
-        logits = self.head(self.features(self.stream, spectrogram, frames))
-        target = self.head.targets(data_samples, logits)
+        target = self.head.targets(data_samples, self.head.fc.weight)
+        return self.compute_losses(
+            dict(inputs, spectrogram=spectrogram, frames=frames, target=target)
+        )
+
+    def compute_losses(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What :meth:`loss` does on the device: one graph.
+
+        Args:
+            inputs: As :meth:`loss` takes them, with ``spectrogram``, ``frames`` (B, 3,
+                H, W) and ``target`` (B, classes).
+        """
+        logits = self.head(
+            self.features(self.stream, inputs['spectrogram'], inputs['frames'])
+        )
+        target = inputs['target']
         if 'mix_share' in inputs:
             share = inputs['mix_share'][:, None]
             target = share * target + (1 - share) * target[inputs['mix_partner']]

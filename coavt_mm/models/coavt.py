@@ -3,13 +3,12 @@
 from functools import cached_property
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
+from coavt_mm.models.base import TrainedModel
 from coavt_mm.models.generation import check_decoding, generate
 from coavt_mm.models.heads import pool_tokens
 from coavt_mm.models.layers import build_part, stated_size
@@ -23,7 +22,7 @@ HEADS = ('contrastive_head', 'matching_head', 'lm_head', 'av_head')
 
 
 @MODELS.register_module()
-class CoAVT(BaseModel):
+class CoAVT(TrainedModel):
     """Joint audio-visual encoder, text encoder and query encoder with their losses.
 
     Every part may be given built or as a config. Letters: B clips, P captions,
@@ -235,18 +234,8 @@ class CoAVT(BaseModel):
             losses['negatives'] = batch.share_with_negatives([*streams])
         return losses
 
-    def compile_losses(self, **options) -> None:
-        """Let ``torch.compile`` make one graph of the losses, for training.
-
-        Args:
-            options: Of ``torch.compile``, such as backend and mode.
-        """
-        self.compute_losses = torch.compile(  # type: ignore[method-assign]
-            self.compute_losses, **options
-        )
-
     def _in_steps(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Pad texts to a multiple of 8 tokens: few shapes, which a device likes, too."""
+        """Pad texts to a multiple of 8 tokens: few shapes, which devices like."""
         length = inputs['input_ids'].shape[1]
         readers = [self.query_encoder, self.text_encoder or self.query_encoder]
         longest = min(getattr(reader, 'max_tokens', length) for reader in readers)

@@ -283,8 +283,9 @@ class QueryEncoder(BaseModule):
             self.layers, zip(*contexts, strict=True), strict=True
         ):
             x, kv = layer(x, self.num_queries, layer_contexts)
-            for own, pair in zip(kept, zip(*(t.split(sizes) for t in kv)), strict=True):
-                own.append(pair)
+            keys, values = (part.split(sizes) for part in kv)
+            for own, *pair in zip(kept, keys, values, strict=True):
+                own.append(tuple(pair))
         states = zip(x.split(sizes), kept, contexts, strict=True)
         return [QueryState(*state) for state in states]
 

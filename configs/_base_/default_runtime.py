@@ -1,6 +1,8 @@
 default_scope = 'coavt_mm'
 
 default_hooks = dict(
+    # values are read from the device when they are logged, not behind each step
+    runtime_info=dict(type='RuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),

@@ -4,8 +4,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import BaseDataElement
 from torchaudio.compliance.kaldi import fbank
 
-from coavt_mm.errors import ConfigError
 from coavt_mm.batches import caption_key, stable_key
+from coavt_mm.errors import ConfigError
 from coavt_mm.models.preprocessor import AVTDataPreprocessor
 from coavt_mm.registry import MODELS
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
-from torch.overrides import TorchFunctionMode
 from tiny_coavt import SEP, VOCAB, samples, tiny_batch, tiny_coavt
+from torch.overrides import TorchFunctionMode
 from waits import Waits
 
 from coavt_mm.datasets import stack_clips
