@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from mmengine.analysis import FlopAnalyzer
@@ -111,7 +111,11 @@ def macs_by_step(model: CoAVT, num_tokens: int = 32) -> dict[str, int]:
 
 
 def packed_batch(
-    model: CoAVT, batch: int, seconds: float = 10.0, num_tokens: int = 32
+    model: CoAVT,
+    batch: int,
+    seconds: float = 10.0,
+    num_tokens: int | Sequence[int] = 32,
+    silent: Collection[int] = (),
 ) -> dict:
     """A batch of noise in the form in which the data loader gives it.
 
@@ -119,11 +123,13 @@ def packed_batch(
         model: Whose sizes are used.
         batch: Clips, each with one frame and one caption.
         seconds: Length of the sound.
-        num_tokens: Length of the captions in tokens.
+        num_tokens: Length of the captions in tokens, one for all or one for each.
+        silent: Numbers of the clips that have no sound.
 
     Returns:
         ``inputs`` and ``data_samples``.
     """
+    lengths = [num_tokens] * batch if isinstance(num_tokens, int) else num_tokens
     rate = model.data_preprocessor.front_end.sample_rate
     side, samples = model.av_encoder.img_size, round(rate * seconds)
     vocab = model.query_encoder.word_embeddings.num_embeddings
@@ -133,9 +139,12 @@ def packed_batch(
                 torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
                 for _ in range(batch)
             ],
-            waveform=[0.1 * torch.randn(samples) for _ in range(batch)],
-            input_ids=[torch.randint(1, vocab, (num_tokens,)) for _ in range(batch)],
-            caption_lengths=[torch.tensor([num_tokens]) for _ in range(batch)],
+            waveform=[
+                None if i in silent else 0.1 * torch.randn(samples)
+                for i in range(batch)
+            ],
+            input_ids=[torch.randint(1, vocab, (length,)) for length in lengths],
+            caption_lengths=[torch.tensor([length]) for length in lengths],
         ),
         data_samples=[
             BaseDataElement(

@@ -1,9 +1,7 @@
-"""How fast clips are read, spectrograms computed and training steps taken."""
+"""How fast clips are read and spectrograms computed."""
 
-import resource
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
@@ -11,14 +9,11 @@ from statistics import median
 import av
 import numpy as np
 import torch
-from mmengine.optim import OptimWrapper
 from torchaudio.compliance.kaldi import fbank
 
-from coavt_mm.analysis.model_cost import packed_batch
 from coavt_mm.datasets.shards.archive import unpack_piece
 from coavt_mm.datasets.sources import ShardSource
 from coavt_mm.datasets.transforms import LoadAudio, LoadFrames
-from coavt_mm.models import CoAVT
 from coavt_mm.models.logmel import LogMel
 from coavt_mm.preparation.shards import Settings, pack_clip
 
@@ -175,57 +170,3 @@ def _wall(function: Callable[[], object], repeats: int) -> float:
         function()
         times.append(time.perf_counter() - begin)
     return median(times)
-
-
-def training_rates(
-    model: CoAVT,
-    batch: int,
-    device: str = 'cpu',
-    bf16: bool = False,
-    compiled: bool = False,
-    steps: int = 5,
-    num_tokens: int = 32,
-) -> dict[str, float]:
-    """Time and memory of training steps with all losses on noise, after two to warm
-    up.
-
-    Args:
-        model: With its data preprocessor.
-        batch: Clips of a step.
-        device: 'cpu' or 'cuda'.
-        bf16: Run the model in bfloat16 autocast.
-        compiled: Compile the model's forward with torch.compile.
-        steps: Steps of which the median is taken.
-        num_tokens: Length of the captions in tokens.
-
-    Returns:
-        ``ms_per_step``, ``clips_per_s``, ``peak_gib`` (of a GPU what torch allocated,
-        else what the process held).
-    """
-    model = model.to(device).train()
-    if compiled:
-        # the compiled forward takes the method's place in this object alone
-        model.forward = torch.compile(model.forward)  # type: ignore[method-assign]
-    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-6))
-    data = packed_batch(model, batch, num_tokens=num_tokens)
-    cuda = torch.device(device).type == 'cuda'
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-
-    def step() -> None:
-        kind = torch.device(device).type
-        with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
-            inputs = model.data_preprocessor(data, True)
-            losses = model(**inputs, mode='loss')
-        optimizer.update_params(model.parse_losses(losses)[0])
-        if cuda:
-            torch.cuda.synchronize()
-
-    step()
-    seconds = _wall(step, steps)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if cuda:
-        peak = torch.cuda.max_memory_allocated()
-    return dict(
-        ms_per_step=1000 * seconds, clips_per_s=batch / seconds, peak_gib=peak / 2**30
-    )
