@@ -154,7 +154,7 @@ def init_cpu_process_group(cfg: 'Config') -> None:
     if launcher != 'pytorch':
         raise ConfigError(
             f'--launcher {launcher} needs GPUs; on CPUs use --launcher pytorch '
-            'through tools/dist_train.sh.'
+            'under torchrun.'
         )
     if not is_distributed():
         distributed.init_process_group('gloo')

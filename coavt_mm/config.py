@@ -5,6 +5,7 @@ import os.path as osp
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config and merge checked options into it.
 
     Args:
-        path: Path of the config.
+        path: Path of the config, or its name, see :func:`config_file`.
         options: Dotted key -> value, see :func:`check_cfg_options`.
 
     Returns:
@@ -65,10 +66,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     Raises:
         ConfigError: If the file is missing or broken, or an option is not valid.
     """
-    if not osp.isfile(path):
-        raise ConfigError(f'{path}: there is no such config{_similar_configs(path)}.')
+    file = config_file(path)
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(file)
     except Exception as error:  # a config is code and may raise anything
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ConfigError(f'{path}: cannot be read ({reason}).') from error
@@ -79,10 +79,40 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     return cfg
 
 
+def config_file(name: str) -> str:
+    """Find the file of a config.
+
+    Args:
+        name: A path, or ``package::folder/name.py``: what an OpenMMLab package was
+            installed with, such as ``coavt_mm::coavt/pretrain_demo.py``.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    package, colons, path = name.partition('::')
+    if not colons:
+        path = name
+    else:
+        spec = find_spec(package) if package.isidentifier() else None
+        folders = (spec and spec.submodule_search_locations) or ()
+        if not folders:
+            raise ConfigError(f'{name}: there is no package {package!r} here')
+        path = osp.join(folders[0], '.mim', 'configs', path)
+    if not osp.isfile(path):
+        raise ConfigError(f'{name}: there is no such config{_similar_configs(name)}.')
+    return path
+
+
 def _similar_configs(path: str) -> str:
-    """Name the nearest config below ``configs/``, here or beside the package."""
-    folders = {Path('configs'), Path(__file__).parents[1] / 'configs'}
-    files = {f.stem: str(f) for folder in folders for f in folder.rglob('*.py')}
+    """Name the nearest config of those that are shipped and those in ``configs/``."""
+    shipped, here = Path(__file__).parent / '.mim/configs', Path('configs')
+    files = {
+        f.stem: f'coavt_mm::{f.relative_to(shipped)}' for f in shipped.rglob('*.py')
+    }
+    files |= {f.stem: str(f) for f in here.rglob('*.py')}
     close = get_close_matches(Path(path).stem, sorted(files), n=1, cutoff=0.5)
     return f'; the nearest is {files[close[0]]}' if close else ''
 

@@ -4,6 +4,7 @@ Letters: F frames, Q queries, E projected width, N tokens, D width.
 """
 
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -31,11 +32,16 @@ from coavt_mm.apis.answering import (
 from coavt_mm.apis.drawing import input_drawing, save_page
 from coavt_mm.apis.inputs import Clip, as_clips, check_number
 from coavt_mm.apis.listing import is_strict
-from coavt_mm.apis.loading import checked_device, config_of
+from coavt_mm.apis.loading import (
+    checked_device,
+    config_of,
+    read_checkpoint,
+    shipped_models,
+    shipped_weights,
+)
 from coavt_mm.apis.pipeline import ClipPipeline
 from coavt_mm.apis.windows import spans
 from coavt_mm.checkpoints import load_weights
-from coavt_mm.compat import load_from_local
 from coavt_mm.datasets.opening import source_name
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
@@ -59,8 +65,10 @@ class CoAVTInferencer(BaseInferencer):
     the evaluation extracts.
 
     Args:
-        model: Config, or its path. None takes the config out of the checkpoint.
-        weights: Checkpoint (.pth or .safetensors).
+        model: Config, its path or its name: one of :meth:`list_models`, or
+            ``coavt_mm::coavt/NAME.py``. None takes the config out of the checkpoint.
+        weights: Checkpoint (.pth or .safetensors). None takes the published weights of
+            the model that is named.
         device: 'cpu', 'cuda', 'cuda:1'. Default: a GPU where there is one.
         show_progress: Whether to show a bar for several batches, or where one
             takes more than a second.
@@ -90,6 +98,8 @@ class CoAVTInferencer(BaseInferencer):
         device: str | None = None,
         show_progress: bool = True,
     ):
+        if weights is None and isinstance(model, str):
+            weights = shipped_weights(model)
         if not isinstance(weights, str | os.PathLike):
             raise InputError(
                 'weights must be the path of a checkpoint, not a '
@@ -97,12 +107,24 @@ class CoAVTInferencer(BaseInferencer):
             )
         weights = os.fspath(weights)
         with _building:
-            self._checkpoint = load_from_local(weights, 'cpu')
+            self._checkpoint = read_checkpoint(weights)
             cfg = ConfigDict(config_of(model, self._checkpoint, weights))
             device = checked_device(device)
             super().__init__(cfg, weights, device, 'coavt_mm', show_progress)
             del self._checkpoint
         self.texts = TextReader(self.model, self.pipeline.tokenize)
+
+    @staticmethod
+    def list_models(scope: str | None = None, patterns: str = '.*') -> list[str]:
+        """Name the models whose configs come with the package.
+
+        Args:
+            scope: Other packages than this one's are asked as mmengine does.
+            patterns: Regular expression that the names begin with.
+        """
+        if scope not in (None, 'coavt_mm'):
+            return BaseInferencer.list_models(scope, patterns)
+        return [name for name in shipped_models() if re.match(patterns, name)]
 
     # ----------------------------------------------------------- construction
     def _init_model(self, cfg: ConfigDict, weights: str, device: str) -> nn.Module:

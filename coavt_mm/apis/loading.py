@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.fileio import load
 
+from coavt_mm.checkpoint_files import load_from_http, load_from_local
 from coavt_mm.checkpoints import (
     check_model,
     inference_config,
@@ -15,9 +17,57 @@ from coavt_mm.checkpoints import (
     read_stored_config,
 )
 from coavt_mm.config import load_config
+from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import CheckpointError, ConfigError, InputError
 
 CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+SHIPPED = Path(__file__).parents[1] / '.mim'
+
+
+def shipped_models() -> dict[str, dict]:
+    """Read name -> entry of the models that the package's metafiles list."""
+    files = load(SHIPPED / 'model-index.yml')['Import']
+    entries = [x for file in files for x in load(SHIPPED / file)['Models']]
+    return {entry['Name']: entry for entry in entries}
+
+
+def shipped_config(name: str) -> str | None:
+    """The config of a model that is listed by this name, None if none is."""
+    entry = shipped_models().get(name)
+    return entry and str(SHIPPED / entry['Config'])
+
+
+def shipped_weights(name: str) -> str:
+    """Where the weights of a listed model are.
+
+    Raises:
+        InputError: None is listed by this name, or its weights are not published.
+    """
+    models = shipped_models()
+    if name not in models:
+        raise InputError(
+            f'{name!r} is none of the {len(models)} models that '
+            f'CoAVTInferencer.list_models() names{nearest(name, list(models))}; a '
+            'checkpoint is given as `weights`'
+        )
+    weights = models[name].get('Weights')
+    if weights is None:
+        raise InputError(
+            f'{name}: its weights are not published; train it (coavt train '
+            f'coavt_mm::{models[name]["Config"].removeprefix("configs/")}) and give '
+            'the checkpoint as `weights`'
+        )
+    return weights[0] if isinstance(weights, list) else weights
+
+
+def read_checkpoint(weights: str) -> dict:
+    """Read a checkpoint, from a file or an address.
+
+    Raises:
+        CheckpointError: It is missing, damaged or unsafe.
+    """
+    is_address = weights.startswith(('http://', 'https://'))
+    return (load_from_http if is_address else load_from_local)(weights, 'cpu')
 
 
 def config_of(
@@ -26,7 +76,7 @@ def config_of(
     """Find ``model``, ``pipeline`` and ``classes``, wherever they are written.
 
     Args:
-        model: The config, if it is given.
+        model: The config, its path or its name, if it is given.
         checkpoint: What was read from the checkpoint.
         weights: Its name.
 
@@ -42,6 +92,7 @@ def config_of(
         check_model(stored, read_state_dict(checkpoint), weights)
         return stored
     if isinstance(model, str | os.PathLike):
+        model = shipped_config(os.fspath(model)) or model
         if Path(model).suffix not in CONFIG_SUFFIXES:
             raise ConfigError(
                 f'{model} is no config ({", ".join(CONFIG_SUFFIXES)}); a checkpoint is '

@@ -54,6 +54,7 @@ def inference_config(cfg: Config) -> dict:
             dataset = dataset.get('dataset')
         if dataset and cfg.get('model'):
             whole = Config(dict(model=cfg.model, pipeline=dataset.pipeline)).to_dict()
+            _scopes_to_prefixes(whole)
             classes = dataset.get('classes')
             named = classes if isinstance(classes, list | tuple) else None
             return dict(whole, classes=named and list(named))
@@ -61,6 +62,14 @@ def inference_config(cfg: Config) -> dict:
         'the config has no model, or no test_dataloader.dataset.pipeline to read clips '
         'with'
     )
+
+
+def _scopes_to_prefixes(cfg: dict) -> None:
+    """Write the marks that mmengine leaves in what comes of ``package::CONFIG``."""
+    for node in dicts(cfg):
+        scope, name = node.pop('_scope_', None), node.get('type')
+        if scope not in (None, 'coavt_mm') and isinstance(name, str):
+            node['type'] = name if '.' in name else f'{scope}.{name}'
 
 
 def config_to_json(

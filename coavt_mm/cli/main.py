@@ -1,7 +1,7 @@
 """The command ``coavt``."""
 
 import sys
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Sequence
 
 from coavt_mm import __version__
@@ -46,6 +46,7 @@ def make_parser() -> ArgumentParser:
         '--print-completion',
         action=CompletionAction,
         choices=('bash', 'zsh', 'tcsh'),
+        dest=SUPPRESS,
         help='print what a shell needs to complete commands and options, e.g. '
         'eval "$(coavt --print-completion bash)" in ~/.bashrc',
     )

@@ -13,7 +13,7 @@ _base_ = './av_retrieval_vggsound.py'
 
 audioset = dict(
     data_root='data/audioset',
-    how_to_get='see docs/data.md: python tools/data/prepare_audioset.py',
+    how_to_get='see docs/data.md: coavt prepare audioset',
 )
 train_dataloader = dict(dataset=dict(ann_file='unbalanced_train.jsonl', **audioset))
 val_dataloader = dict(dataset=dict(ann_file='eval.jsonl', **audioset))

@@ -31,8 +31,7 @@ model = dict(
 )
 bound = dict(
     data_root='data/sounding_shapes_bound',
-    how_to_get='python tools/data/make_sounding_shapes.py '
-    'data/sounding_shapes_bound --bound',
+    how_to_get='coavt prepare sounding-shapes data/sounding_shapes_bound --bound',
 )
 train_dataloader = dict(
     batch_size=64,  # each clip has 63 negatives

@@ -220,3 +220,24 @@ def test_little_time_is_spent_outside_decoding_and_model(coavt, make_clip, monke
 def test_a_gpu_gives_the_same(coavt, checkpoint, short):
     on_gpu = CoAVTInferencer(weights=checkpoint, device='cuda')
     np.testing.assert_allclose(one(on_gpu, short), one(coavt, short), atol=1e-3)
+
+
+def test_models_are_named(monkeypatch, vocabulary, tmp_path, short):
+    names = CoAVTInferencer.list_models()
+    assert 'pretrain_demo' in names and 'coavt_mm' not in names
+    assert CoAVTInferencer.list_models(patterns='cls_') == [
+        name for name in names if name.startswith('cls_')
+    ]
+    with pytest.raises(InputError, match='not published.*coavt/pretrain_demo.py'):
+        CoAVTInferencer('pretrain_demo')
+    with pytest.raises(InputError, match="none of the .*did you mean 'pretrain_demo'"):
+        CoAVTInferencer('pretrain_dmo')
+    cfg = tiny_apis.coavt_cfg(vocabulary)
+    cfg.dump(tmp_path / 'tiny.py')
+    weights = str(tiny_apis.save(cfg, tmp_path / 'bare.pth', with_config=False))
+    monkeypatch.setattr(
+        'coavt_mm.apis.loading.shipped_models',
+        lambda: {'tiny': dict(Config=tmp_path / 'tiny.py', Weights=weights)},
+    )
+    for given in (('tiny',), ('tiny', weights)):
+        assert np.isfinite(one(CoAVTInferencer(*given, device='cpu'), short)).all()

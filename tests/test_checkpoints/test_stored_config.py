@@ -152,3 +152,15 @@ def test_it_goes_with_the_weights(cfg, tmp_path):
         assert carried_config(load_from_local(str(tmp_path / name))) == config
     with pytest.raises(CheckpointError, match='do not fit'):
         add_config(cfg, {'other.weight': torch.zeros(1)})
+
+
+def test_a_config_that_comes_of_another_package(cfg):
+    """mmengine marks what comes of `package::CONFIG` with the package's scope."""
+    plain = inference_config(cfg)
+    for node in (cfg.model, cfg.model.av_encoder):
+        node['_scope_'] = 'coavt_mm'
+    loader = cfg.test_dataloader.dataset
+    loader.pipeline = [*loader.pipeline, dict(type='Resize', scale=3, _scope_='mmcv')]
+    found = inference_config(cfg)
+    assert found['model'] == plain['model']
+    assert found['pipeline'][-1] == dict(type='mmcv.Resize', scale=3)

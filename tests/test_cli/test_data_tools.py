@@ -321,5 +321,5 @@ def test_training_without_data_is_one_line(tmp_path):
     errors = [line for line in done.stderr.splitlines() if line.startswith('Error: ')]
     assert len(errors) == 1
     assert 'train.jsonl is missing; looked for' in errors[0]
-    assert 'prepare_vggsound.py' in errors[0]
+    assert 'coavt prepare vggsound' in errors[0]
     assert 'Traceback' not in done.stderr

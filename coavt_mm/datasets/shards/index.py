@@ -70,7 +70,7 @@ def _lines(address: str, how_to_get: str) -> Iterator[tuple[int, dict]]:
                     sample = parse_json(line)
                 yield number, sample
     except FileNotFoundError as error:
-        hint = how_to_get or 'tools/data/make_shards.py writes it'
+        hint = how_to_get or '`coavt shards` writes it'
         raise DatasetMissingError(
             f'{address}: there is no index of shards; {hint}'
         ) from error
@@ -97,7 +97,7 @@ def read_index(address: str, how_to_get: str = '') -> tuple[dict, list[dict]]:
     if not isinstance(header, dict) or header.get('version') != VERSION:
         raise ManifestError(
             f'{address}:1: no index of shards of version {VERSION}; '
-            'make the shards anew with tools/data/make_shards.py'
+            'make the shards anew with `coavt shards`'
         )
     with _blamed(f'{address}:1'):
         _check_header(header)

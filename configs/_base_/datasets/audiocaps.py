@@ -1,7 +1,7 @@
 # AudioCaps as tools/data/prepare_audiocaps.py lays it out.
 data_root = 'data/audiocaps'
 tokenizer = 'bert-base-uncased'
-how_to_get = 'see docs/data.md: python tools/data/prepare_audiocaps.py'
+how_to_get = 'see docs/data.md: coavt prepare audiocaps'
 frames = 10  # of each clip, evenly spaced
 frame_size = 224  # pixels
 seconds = 10.0

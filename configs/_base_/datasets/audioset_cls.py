@@ -3,7 +3,7 @@
 _base_ = './vggsound_cls.py'
 
 data_root = 'data/audioset'
-how_to_get = 'see docs/data.md: python tools/data/prepare_audioset.py'
+how_to_get = 'see docs/data.md: coavt prepare audioset'
 
 here = dict(data_root=data_root, how_to_get=how_to_get)
 train_dataloader = dict(dataset=here)

@@ -1,7 +1,7 @@
 # The demo data; tools/data/make_sounding_shapes.py renders it.
 data_root = 'data/sounding_shapes'
 tokenizer = 'data/sounding_shapes/vocab.txt'
-how_to_get = 'python tools/data/make_sounding_shapes.py data/sounding_shapes'
+how_to_get = 'coavt prepare sounding-shapes data/sounding_shapes'
 seconds = 2.56
 
 frames = 10  # a clip has 26

@@ -1,7 +1,7 @@
 # VGGSound as tools/data/prepare_vggsound.py lays it out.
 data_root = 'data/vggsound'
 tokenizer = 'bert-base-uncased'
-how_to_get = 'see docs/data.md: python tools/data/prepare_vggsound.py'
+how_to_get = 'see docs/data.md: coavt prepare vggsound'
 frames = 10  # of each clip, evenly spaced
 frame_size = 224  # pixels
 seconds = 10.0

@@ -4,7 +4,7 @@
 _base_ = './vggsound.py'
 
 data_root = 'data/vggsound_shards'
-how_to_get = 'see docs/shards.md: python tools/data/make_shards.py'
+how_to_get = 'see docs/shards.md: coavt shards'
 shards = dict(type='AVTShardDataset', data_root=data_root, how_to_get=how_to_get)
 
 train_dataloader = dict(
