@@ -57,7 +57,7 @@ def places(stepper: Stepper) -> list[tuple[str, Any, str]]:
         *found,
         ('encoder', model.av_encoder, 'forward'),
         ('text encoder', model, 'encode_text'),
-        ('queries', model.query_encoder, 'encode_queries'),
+        ('queries', model.query_encoder, 'encode_each'),
         *heads,
         ('backward', stepper.wrapper, 'backward'),
         ('optimiser', stepper.wrapper, 'update_params'),

@@ -182,8 +182,17 @@ def autocast(name: str, device: torch.device) -> Any:
 
 
 def compiled(model: CoAVT) -> Callable[..., dict[str, Tensor]]:
-    """The model's forward, compiled."""
-    return torch.compile(model)
+    """The model's forward with compiled losses, of which the model knows nothing."""
+    graph = torch.compile(model.compute_losses)
+
+    def forward(**inputs: Any) -> dict[str, Tensor]:
+        model.compute_losses = graph  # type: ignore[method-assign]
+        try:
+            return model(**inputs)
+        finally:
+            del model.compute_losses
+
+    return forward
 
 
 class Optimizers:
