@@ -188,23 +188,32 @@ def run(
     bench.deadline = None if budget is None else bench.began + budget
     report.begin()
     for name in names:
-        section, limit = SECTIONS[name]
+        began, limit = time.perf_counter(), SECTIONS[name][1]
         left = bench.seconds_left()
         if left is not None and left < 1:
             report.add(Row(name, 'not begun: no time is left', failed=True))
             continue
-        began = time.perf_counter()
-        try:
-            with time_limit(None if left is None else min(left, limit)):
-                for row in section(bench):
-                    report.add(row)
-        except (OverTime, Exception) as error:  # said in the table and by the status
-            report.add(Row(name, 'failed', note=_said(error), failed=True))
-            del error
-        _tidy(bench)
+        _attempt(bench, report, name, None if left is None else min(left, limit))
         took = time.perf_counter() - began
         print(f'{name}: {took:.1f} s', file=sys.stderr, flush=True)
     return not report.failed
+
+
+def _attempt(bench: Bench, report: Report, name: str, limit: float | None) -> None:
+    """Run a section; a failure is a row."""
+    try:
+        with time_limit(limit):
+            for row in SECTIONS[name][0](bench):
+                report.add(row)
+    except (OverTime, Exception) as error:  # said in the table and by the status
+        report.add(Row(name, 'failed', note=_said(error), failed=True))
+    try:  # what a section leaves behind, whole or broken off
+        bench.release()
+        gc.collect()
+        if bench.cuda:
+            torch.cuda.empty_cache()
+    except RuntimeError as error:  # the device is lost
+        report.add(Row(name, 'the device failed', note=_said(error), failed=True))
 
 
 def _said(error: BaseException) -> str:
@@ -213,14 +222,6 @@ def _said(error: BaseException) -> str:
         '' if isinstance(error, CoAVTError | OverTime) else f'{type(error).__name__}: '
     )
     return f'{kind}{text:.300}'
-
-
-def _tidy(bench: Bench) -> None:
-    """Free what a section leaves behind, whole or broken off."""
-    bench.release()
-    gc.collect()
-    if bench.cuda:
-        torch.cuda.empty_cache()
 
 
 def benchmark(

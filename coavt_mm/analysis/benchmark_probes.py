@@ -207,9 +207,11 @@ def loss_curves(bench: Bench, number: int = 30) -> Iterator[Row]:
     before = {k: v.clone() for k, v in bench.model.state_dict().items()}
     first: list[float] | None = None
     for precision in bench.options.precisions:
-        curve = _curve(bench, precision, data, number)
-        bench.model.load_state_dict(before)
-        bench.release()
+        try:
+            curve = _curve(bench, precision, data, number)
+        finally:
+            bench.model.load_state_dict(before)
+            bench.release()
         note = f'{number} steps: {curve[0]:.4f} to {curve[-1]:.4f}'
         if first is not None:
             apart = [abs(a - b) / abs(b) for a, b in zip(curve, first, strict=True)]
@@ -228,14 +230,16 @@ def _curve(bench: Bench, precision: str, data: list[dict], number: int) -> list[
     rates = [group['lr'] for group in groups]
     bench.model.eval()  # without dropout
     totals = []
-    for index in range(number):
-        for group in groups:
-            group['lr'] = 1e-4 * (index + 1) / number
-        torch.manual_seed(index)
-        losses = stepper.step(data[index % len(data)])
-        totals.append(sum(v.detach() for k, v in losses.items() if 'loss' in k))
-    for group, rate in zip(groups, rates, strict=True):
-        group['lr'] = rate
+    try:
+        for index in range(number):
+            for group in groups:
+                group['lr'] = 1e-4 * (index + 1) / number
+            torch.manual_seed(index)
+            losses = stepper.step(data[index % len(data)])
+            totals.append(sum(v.detach() for k, v in losses.items() if 'loss' in k))
+    finally:
+        for group, rate in zip(groups, rates, strict=True):
+            group['lr'] = rate
     return torch.stack(totals).tolist()  # type: ignore[arg-type]
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from coavt_mm.analysis.baseline import decay_groups, plain_losses
 from coavt_mm.analysis.benchmark_meters import Timing, peak_memory, reset_peak
 from coavt_mm.analysis.model_cost import packed_batch
+from coavt_mm.batches import stack_inputs
 from coavt_mm.config import load_config
 from coavt_mm.errors import ConfigError
 from coavt_mm.models import CoAVT
@@ -99,6 +100,7 @@ class Bench:
         #: precision -> way -> largest batch
         self.largest: dict[str, dict[str, int]] = {}
         self.optimizers = Optimizers(self.model, self.cfg)
+        self._batches: list[dict] = []  # of the usual number of clips
 
     def seconds_left(self) -> float | None:
         """Until the deadline; None without one."""
@@ -113,8 +115,11 @@ class Bench:
 
     def batches(self, clips: int, number: int = ROTATING) -> list[dict]:
         """Different batches of one shape, as the data loader gives them."""
-        made = [make_batch(self.model, clips, seed) for seed in range(number)]
-        return [pinned(batch) for batch in made] if self.cuda else made
+        kept = self._batches if clips == self.options.batch else []
+        while len(kept) < number:
+            batch = make_batch(self.model, clips, len(kept))
+            kept.append(pinned(batch) if self.cuda else batch)
+        return kept[:number]
 
     def stepper(self, way: str, precision: str) -> 'Stepper':
         """A way to take steps."""
@@ -146,9 +151,11 @@ def make_batch(model: CoAVT, clips: int, seed: int) -> dict:
     lengths[draw.randrange(clips)] = CAPTION_TOKENS[1]
     most = model.query_encoder.position_embeddings.num_embeddings
     silent = draw.sample(range(clips), clips // 16)
-    return packed_batch(
+    packed = packed_batch(
         model, clips, num_tokens=[min(n, most) for n in lengths], silent=silent
     )
+    samples = packed['data_samples']
+    return dict(inputs=stack_inputs(packed['inputs'], samples), data_samples=samples)
 
 
 def pinned(value: Any) -> Any:
