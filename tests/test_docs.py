@@ -321,7 +321,7 @@ WRONG = {
     'python tools/converters/cavmae.py DIR/model.safetensors x.pth': 'ended with 1',
     'pip install -e ".[no_such]"': 'no extra no_such',
     'no_such_program x': 'no_such_program',
-    'coavt trian x.py': 'ended with 2',
+    'coavt trainn x.py': 'ended with 2',
     'coavt train coavt_mm::coavt/no_such.py': 'no such config',
     'coavt convert cavmae DIR/model.safetensors x.pth': '1',
     'torchrun -m coavt_mm train coavt_mm::coavt/no_such.py': 'no such config',
