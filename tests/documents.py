@@ -21,7 +21,7 @@ PAGES = sorted(
     [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/README.md')]
 )
 FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r'`(python tools/[^`]+ [^`]+)`')
+INLINE = re.compile(r'`((?:python tools/|coavt )[^`]+ [^`]+)`')
 
 # Stands on PATH for the programs that blocks call: writes down how it was called. What
 # `python -c` prints may be part of the next command, so that is run; `make` runs, with
@@ -37,7 +37,8 @@ with open(os.environ['RECORD'], 'a') as file:
     file.write(json.dumps([name, *arguments]) + '\\n')
     file.write(json.dumps(os.environ.get('PYTHONPATH', '')) + '\\n')
 """
-PROGRAMS = ('python', 'pip', 'make', 'srun', 'tar', 'lint-imports', 'pre-commit', 'git')
+PROGRAMS = ('coavt', 'python', 'torchrun', 'pip', 'make', 'srun', 'tar', 'lint-imports',
+            'pre-commit', 'git')  # fmt: skip
 
 
 @dataclass

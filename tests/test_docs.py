@@ -27,7 +27,9 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
 from transformers import BertConfig, BertModel
 
-from coavt_mm.cli.launch import parse_train_args
+from coavt_mm.cli import launch
+from coavt_mm.cli.main import main as run_coavt
+from coavt_mm.cli.main import make_parser
 from coavt_mm.config import load_config
 from coavt_mm.demo import Settings, make_sounding_shapes
 
@@ -188,7 +190,21 @@ def check_python(words, monkeypatch):
         check_config(args)
     elif path.name == 'demo.py' and args.cfg_options:
         options = ('--cfg-options', *args.cfg_options)
-        check_config(parse_train_args(['configs/coavt/pretrain_demo.py', *options]))
+        check_config(launch.train.parse(['configs/coavt/pretrain_demo.py', *options]))
+
+
+def check_coavt(words):
+    """`coavt ...`, without `coavt`: read, and run where that takes no time."""
+    try:
+        args = make_parser().parse_args(words)
+    except SystemExit as ended:
+        assert not ended.code, f'coavt {words} ended with {ended.code}'
+        return
+    chosen, _ = args.chosen
+    if chosen in (launch.train, launch.test):
+        check_config(args)
+    elif words[0] == 'convert':
+        run_coavt(words)
 
 
 def check_pip(words):
@@ -206,8 +222,12 @@ def check_command(words, monkeypatch):
     program, *rest = words
     if program == 'srun':  # runs what follows its options, on each node
         program, *rest = rest[rest.index('python') :]
+    if program == 'torchrun':  # -m coavt_mm, behind options of its own
+        program, rest = 'coavt', rest[rest.index('coavt_mm') + 1 :]
     if program == 'python':
         check_python(rest, monkeypatch)
+    elif program == 'coavt':
+        check_coavt(rest)
     elif program == 'pip':
         check_pip(rest)
     else:  # tar unpacks what pip would have downloaded
@@ -301,6 +321,10 @@ WRONG = {
     'python tools/converters/cavmae.py DIR/model.safetensors x.pth': 'ended with 1',
     'pip install -e ".[no_such]"': 'no extra no_such',
     'no_such_program x': 'no_such_program',
+    'coavt trainn x.py': 'ended with 2',
+    'coavt train coavt_mm::coavt/no_such.py': 'no such config',
+    'coavt convert cavmae DIR/model.safetensors x.pth': '1',
+    'torchrun -m coavt_mm train coavt_mm::coavt/no_such.py': 'no such config',
     'x = 1; echo "': 'bash says',
 }
 

@@ -74,3 +74,33 @@ class Settings:
                 'training and test clip, an even size of 32 pixels or more, '
                 f'1 s or more, a sample rate out of {SAMPLE_RATES} Hz.'
             )
+
+
+#: of `coavt demo --small`: enough that every stage of the curriculum is reached
+SMALL = Settings(train_clips=400, test_clips=50, val_clips=20)
+SMALL_STEPS = 150
+
+
+def small_options(data_root: str) -> list[str]:
+    """What the demo's configs are changed by, to train briefly on :data:`SMALL` clips.
+
+    Args:
+        data_root: Folder of the clips.
+
+    Returns:
+        KEY=VALUE settings.
+    """
+    options = [
+        f'model.tokenizer={data_root}/vocab.txt',
+        f'train_cfg.max_iters={SMALL_STEPS}',
+        f'train_cfg.val_interval={SMALL_STEPS}',
+        f'param_scheduler.CosineAnnealingLR.end={SMALL_STEPS}',
+        f'default_hooks.checkpoint.interval={SMALL_STEPS}',
+    ]
+    for name in ('train', 'val', 'test'):
+        dataset = f'{name}_dataloader.dataset'
+        options += [
+            f'{dataset}.data_root={data_root}',
+            f'{dataset}.pipeline.TokenizeText.tokenizer={data_root}/vocab.txt',
+        ]
+    return options

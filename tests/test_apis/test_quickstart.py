@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from coavt_mm.checkpoints import config_to_json, save_weights
 from coavt_mm.cli import infer as command
+from coavt_mm.cli.main import main as coavt_command
 from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.errors import CheckpointError
 from coavt_mm.registry import MODELS
@@ -51,6 +52,9 @@ def here(place, monkeypatch):
 
 def run_line(line, monkeypatch):
     words = shlex.split(line)
+    if words[0] == 'coavt':
+        coavt_command(words[1:])
+        return
     assert words[0] == 'python'
     monkeypatch.setattr(sys, 'argv', words[1:])
     runpy.run_path(str(ROOT / words[1]), run_name='__main__')
@@ -58,8 +62,8 @@ def run_line(line, monkeypatch):
 
 def test_every_command_of_the_page(here, monkeypatch, capsys):
     lines = [line for block in blocks('shell') for line in block.splitlines() if line]
-    tasks = [line.split()[2] for line in lines if 'tools/infer.py' in line]
-    assert set(tasks) == set(command.TASKS)
+    tasks = [line.split()[1] for line in lines if line.startswith('coavt ')]
+    assert set(command.TASKS) < set(tasks)
     for line in lines:
         run_line(line, monkeypatch)
         assert capsys.readouterr().out.strip(), line

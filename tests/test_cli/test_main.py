@@ -75,7 +75,7 @@ def test_the_first_page_names_all_commands(capsys):
     ('words', 'message'),
     [
         ([], 'the following arguments are required: COMMAND'),
-        (['trian'], "invalid choice: 'trian'"),
+        (['trainn'], "invalid choice: 'trainn'"),
         (['prepare'], 'the following arguments are required: COMMAND'),
         (
             ['retrieve', 'x.pth', 'a.mp4'],
