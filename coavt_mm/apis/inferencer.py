@@ -42,7 +42,6 @@ from coavt_mm.apis.loading import (
 from coavt_mm.apis.pipeline import ClipPipeline
 from coavt_mm.apis.windows import spans
 from coavt_mm.checkpoints import load_weights
-from coavt_mm.compat import check_openmmlab
 from coavt_mm.datasets.opening import source_name
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
@@ -75,7 +74,6 @@ class CoAVTInferencer(BaseInferencer):
             takes more than a second.
 
     Raises:
-        CoAVTError: If packages are installed that overwrite each other, or no mmcv is.
         InputError: ``model`` or ``weights`` is of a wrong type.
         ConfigError: The config is missing or broken, or there is no such device.
         CheckpointError: The checkpoint is missing, damaged, unsafe, or of another
@@ -108,7 +106,6 @@ class CoAVTInferencer(BaseInferencer):
                 f'{type(weights).__name__}'
             )
         weights = os.fspath(weights)
-        check_openmmlab()
         with _building:
             self._checkpoint = read_checkpoint(weights)
             cfg = ConfigDict(config_of(model, self._checkpoint, weights))
