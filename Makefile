@@ -13,14 +13,16 @@ ifeq ($(strip $(PYTHON)),)
 RUN := $(VENV)/bin/python
 RUN_READY := $(VENV)/.ready-run
 TEST_READY := $(VENV)/.ready-test
+DOCS_READY := $(VENV)/.ready-docs
 else
 RUN := $(PYTHON)
 RUN_READY := check-run
 TEST_READY := check-test
+DOCS_READY := check-docs
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-all quick test lint clean check-run check-test
+.PHONY: help demo demo-all quick test lint docs clean check-run check-test check-docs
 
 help:  ## show this text
 	@echo 'make TARGET [PYTHON=python] [ARGS="..."]'
@@ -48,8 +50,11 @@ lint: $(TEST_READY)  ## rules, format, spelling, types, and who may import whom
 	$(dir $(shell command -v $(RUN)))lint-imports
 	$(RUN) -m mypy coavt_mm
 
+docs: $(DOCS_READY)  ## build the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict $(ARGS)
+
 clean:  ## remove .venv, builds and caches; data and work_dirs stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache \
 	    .import_linter_cache .coverage
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
@@ -72,7 +77,11 @@ $(VENV)/.ready-run: $(REQUIREMENTS) | $(VENV)/bin/python
 
 $(VENV)/.ready-test: $(REQUIREMENTS) | $(VENV)/bin/python
 	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite,caption,test]'
-	@touch $(VENV)/.ready-run $@
+	@touch $(VENV)/.ready-run $(VENV)/.ready-docs $@
+
+$(VENV)/.ready-docs: $(REQUIREMENTS) | $(VENV)/bin/python
+	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[docs]'
+	@touch $@
 
 define CHECK
 	@$(RUN) -c 'import importlib.util, sys; \
@@ -89,3 +98,6 @@ check-run:
 check-test:
 	$(call CHECK,$(RUN_MODULES) codespell_lib importlinter mypy pytest pytest_cov \
 	    pytest_timeout ruff sklearn timm xdist)
+
+check-docs:
+	$(call CHECK,material mkdocs mkdocstrings mkdocstrings_handlers)

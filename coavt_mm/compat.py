@@ -3,7 +3,8 @@
 Every cure is a function that says what fails without it and which release makes it
 unnecessary. Importing this module, or ``coavt_mm``, changes nothing in other libraries;
 tools call what they need, and what mmaction2 and mmpretrain need is done when their
-models are first imported. Nothing here replaces a method of another library's class.
+models are first imported. Nothing here replaces a method of another library's class,
+and one function of another library (:func:`register_checkpoint_loader`).
 """
 
 import functools
@@ -12,7 +13,7 @@ import os.path as osp
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
@@ -23,6 +24,50 @@ from coavt_mm.errors import CoAVTError, ConfigError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+# Packages of each group install the same module: the last has overwritten the others.
+SAME_MODULE = (
+    ('mmengine', 'onedl-mmengine'),
+    ('mmpretrain', 'onedl-mmpretrain'),
+    ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
+    ('decord', 'decord2'),
+)
+
+
+def version_of(package: str) -> str | None:
+    """The version of an installed package, by the name that pip knows."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def conflicts() -> list[str]:
+    """Say which packages are installed and overwrite each other, a line each."""
+    groups = [[name for name in names if version_of(name)] for names in SAME_MODULE]
+    return [
+        f'{" and ".join(both)} are installed and overwrite each other: pip uninstall '
+        f'{" ".join(both)}, then install one of them'
+        for both in groups
+        if len(both) > 1
+    ]
+
+
+def check_openmmlab() -> None:
+    """Make sure that there is one MMEngine, one mmcv, one mmpretrain.
+
+    The fork (``onedl-...``) has the same modules; over the original it leaves files of
+    two releases side by side. Unnecessary once pip knows that packages exclude each
+    other.
+
+    Raises:
+        CoAVTError: If the fork and the original are both installed, or no mmcv is.
+    """
+    for line in conflicts():
+        if 'onedl-' in line:
+            raise CoAVTError(line)
+    check_mmcv()
 
 
 def check_mmcv() -> None:
@@ -117,13 +162,29 @@ def register_checkpoint_loader() -> None:
     types that such a log is made of. Unnecessary once mmengine stores its log as plain
     tensors and lists, or passes ``weights_only`` itself, and no longer executes
     ``meta['config']`` when it resumes.
+
+    The fork onedl-mmengine reads a file that is refused once more, with
+    ``weights_only=False``, in the loaders that are not replaced here (s3, petrel,
+    pavi). Its function for that is replaced by one that doesn't. Unnecessary once the
+    fork has dropped it, as it says that it will.
     """
-    from mmengine.runner import CheckpointLoader
+    from mmengine.runner import CheckpointLoader, checkpoint
 
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     CheckpointLoader.register_scheme(
         ('http://', 'https://'), load_from_http, force=True
     )
+    if hasattr(checkpoint, '_safe_torch_load'):
+        vars(checkpoint)['_safe_torch_load'] = _load_weights_only
+
+
+def _load_weights_only(
+    file: Any, map_location: Any = None, weights_only: bool | None = None
+) -> Any:
+    """What the fork's own loaders call, without its way round a refusal."""
+    import torch
+
+    return torch.load(file, map_location=map_location, weights_only=True)
 
 
 # --------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import io
 import pickle
 import subprocess
 import sys
@@ -7,9 +8,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, checkpoint
 
 from coavt_mm import compat
+from coavt_mm.apis import CoAVTInferencer
+from coavt_mm.engine.running import build_runner
 from coavt_mm.errors import CheckpointError, CoAVTError, ConfigError
 
 
@@ -191,6 +194,56 @@ def test_missing_mmcv_is_one_clear_message(monkeypatch):
     monkeypatch.setattr(compat, 'find_spec', lambda name: None)
     with pytest.raises(CoAVTError, match='pip install "mmcv-lite>=2.1,<2.2"'):
         compat.check_mmcv()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Makes a package one that is installed, as far as pip can tell."""
+
+    def install(name):
+        about = tmp_path / f'{name.replace("-", "_")}-9.0.dist-info'
+        about.mkdir()
+        (about / 'METADATA').write_text(f'Name: {name}\nVersion: 9.0\n')
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return install
+
+
+@pytest.mark.parametrize('package', ['mmengine', 'mmpretrain', 'mmcv'])
+def test_a_fork_beside_the_original_is_one_line(package, install, tmp_path):
+    compat.check_openmmlab()
+    fork = f'onedl-{package}'
+    install(package if compat.version_of(fork) else fork)
+    own = [name for name in (package, f'{package}-lite') if compat.version_of(name)]
+    for door in (
+        lambda: build_runner(Config(dict(work_dir=str(tmp_path / 'work')))),
+        lambda: CoAVTInferencer(None, 'x.pth'),
+    ):
+        with pytest.raises(CoAVTError) as caught:
+            door()
+        assert f'{own[0]} and onedl-{package} are installed' in str(caught.value)
+        assert '\n' not in str(caught.value)
+
+
+def test_the_fork_never_falls_back_to_running_code(loader, tmp_path, monkeypatch):
+    """The function of onedl-mmengine that its other loaders call."""
+
+    def fall_back(file, map_location=None, weights_only=None):
+        return torch.load(file, map_location=map_location, weights_only=False)
+
+    monkeypatch.setattr(checkpoint, '_safe_torch_load', fall_back, raising=False)
+    monkeypatch.chdir(tmp_path)
+    torch.save({'state_dict': {}, 'x': Malicious(eval, "open('EVIL', 'w')")}, 'a.pth')
+    torch.save({'w': torch.ones(2)}, 'good.pth')
+    compat.register_checkpoint_loader()
+    for file in ('a.pth', io.BytesIO((tmp_path / 'a.pth').read_bytes())):
+        for asked in (None, False):
+            with pytest.raises(pickle.UnpicklingError):
+                checkpoint._safe_torch_load(file, weights_only=asked)
+    with pytest.raises(CheckpointError, match='refused'):
+        loader('a.pth')
+    assert not (tmp_path / 'EVIL').exists()
+    assert checkpoint._safe_torch_load('good.pth')['w'].sum() == 2
 
 
 def run_python(code: str) -> str:

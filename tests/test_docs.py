@@ -60,8 +60,8 @@ CHECKED = {
     'tools/misc/publish_model.py': 'needs a run; test_cli/test_inspecting.py',
     'tools/infer.py': 'needs a trained model; run by test_apis/test_quickstart.py',
 }
-# blocks that another test runs, beside a checkpoint: this page's, and README's Python
-RUN_BESIDE_A_CHECKPOINT = 'docs/quickstart.md'
+# blocks that another test runs, beside a checkpoint: these pages', and README's Python
+RUN_BESIDE_A_CHECKPOINT = ('docs/quickstart.md', 'docs/tasks.md')
 CHECKPOINT = 'work_dirs/demo/checkpoint.pth'
 NEEDS_VGGSOUND = 'data/vggsound'
 MODULES = ('pytest', 'ruff', 'codespell_lib', 'mypy')
@@ -271,7 +271,7 @@ def check_python_block(block):
 
 
 def needs_checkpoint(block):
-    if str(block.page.relative_to(ROOT)) == RUN_BESIDE_A_CHECKPOINT:
+    if str(block.page.relative_to(ROOT)) in RUN_BESIDE_A_CHECKPOINT:
         return True
     return block.language == 'python' and CHECKPOINT in block.text
 

@@ -16,6 +16,7 @@ from coavt_mm.checkpoints import (
     read_state_dict,
     read_stored_config,
 )
+from coavt_mm.compat import check_openmmlab
 from coavt_mm.config import load_config
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import CheckpointError, ConfigError, InputError
@@ -64,8 +65,10 @@ def read_checkpoint(weights: str) -> dict:
     """Read a checkpoint, from a file or an address.
 
     Raises:
+        CoAVTError: Packages are installed that overwrite each other, or no mmcv is.
         CheckpointError: It is missing, damaged or unsafe.
     """
+    check_openmmlab()
     is_address = weights.startswith(('http://', 'https://'))
     return (load_from_http if is_address else load_from_local)(weights, 'cpu')
 

@@ -6,11 +6,11 @@ import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
 from coavt_mm.cli.commands import Command
+from coavt_mm.compat import conflicts, version_of
 
 PACKAGES = (
     'torch',
@@ -40,13 +40,6 @@ PACKAGES = (
     'fsspec',
     'setuptools',
 )
-# They install the same module: the one that came last has overwritten the other.
-SAME_MODULE = (
-    ('mmengine', 'onedl-mmengine'),
-    ('mmpretrain', 'onedl-mmpretrain'),
-    ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
-    ('decord', 'decord2'),
-)
 # What may be missing, and what is lost by that.
 OPTIONAL = {
     'pycocoevalcap': 'captions are not scored; pip install "coavt-mm[caption]"',
@@ -64,13 +57,6 @@ NEEDED = (
     'av',
 )
 DECODERS = {'pyav': 'av', 'decord': 'decord', 'torchcodec': 'torchcodec.decoders'}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _load(module: str) -> ModuleType | str:
@@ -92,7 +78,7 @@ def describe() -> Iterator[str]:
     yield f'coavt-mm {__version__} in {Path(__file__).parents[1]}'
     yield f'Python {platform.python_version()}, {platform.platform()}'
     yield ''
-    found = {name: _version(name) for name in PACKAGES}
+    found = {name: version_of(name) for name in PACKAGES}
     for name, number in found.items():
         if number is not None:
             yield f'{name:18}{number}'
@@ -100,7 +86,7 @@ def describe() -> Iterator[str]:
     yield from _devices()
     yield ''
     yield from _decoders()
-    lines = [*_conflicts(), *_missing()]
+    lines = [*(f'CONFLICT {line}' for line in conflicts()), *_missing()]
     yield from ['', *lines] if lines else ()
 
 
@@ -136,23 +122,13 @@ def _decoders() -> Iterator[str]:
     yield f'ffmpeg on the PATH: {shutil.which("ffmpeg") or "none; it is not needed"}'
 
 
-def _conflicts() -> Iterator[str]:
-    for names in SAME_MODULE:
-        both = [name for name in names if _version(name) is not None]
-        if len(both) > 1:
-            yield (
-                f'CONFLICT {" and ".join(both)} are installed and overwrite each '
-                f'other: pip uninstall {" ".join(both)}, then install one of them'
-            )
-
-
 def _missing() -> Iterator[str]:
     for module in NEEDED:
         loaded = _load(module)
         if isinstance(loaded, str):
             yield f'MISSING {module}, which is needed: {loaded}'
     for package, loss in OPTIONAL.items():
-        if _version(package) is None:
+        if version_of(package) is None:
             yield f'missing {package}: {loss}'
     if shutil.which('java') is None:
         yield (

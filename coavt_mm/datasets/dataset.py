@@ -91,8 +91,9 @@ class AVTDataset(BaseDataset):
         protocol: Name of the evaluation protocol. Default: the sidecar's, else the
             manifest's stem.
         how_to_get: What the error for a missing manifest tells the user to do.
-        test_mode: Whether samples are for evaluation. **kwargs: Those of mmengine's
-        BaseDataset, such as ``indices`` and ``lazy_init``.
+        test_mode: Whether samples are for evaluation.
+        **kwargs: Those of mmengine's BaseDataset, such as ``indices`` and
+            ``lazy_init``.
     """
 
     def __init__(

@@ -98,10 +98,11 @@ def build_runner(cfg: Config) -> Runner:
         The runner.
 
     Raises:
+        CoAVTError: If packages are installed that overwrite each other, or no mmcv is.
         ConfigError: If ``load_from`` is an address of a kind that is not read safely,
             or nothing can be written to the work dir.
     """
-    compat.check_mmcv()
+    compat.check_openmmlab()
     compat.register_checkpoint_loader()
     _check_source(cfg.get('load_from'))
     _check_writable(cfg.work_dir)

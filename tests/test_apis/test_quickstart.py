@@ -1,4 +1,5 @@
-"""docs/quickstart.md, its notebook, and README.md's Python run as they are written."""
+"""Pages on a trained model (quickstart.md, its notebook, tasks.md, README.md's Python)
+run as they are written."""
 
 import json
 import re
@@ -79,6 +80,13 @@ def test_every_python_block_of_the_page(here, capsys):
     printed = capsys.readouterr().out
     assert "['AV', 'A', 'V']" in printed
     assert list(Path('work_dirs/pictures').glob('*.png'))
+
+
+def test_every_python_block_of_tasks(here, capsys):
+    names = {}
+    for block in blocks('python', (ROOT / 'docs/tasks.md').read_text('utf-8')):
+        exec(compile(block, 'docs/tasks.md', 'exec'), names)
+    assert "{'label':" in capsys.readouterr().out
 
 
 def test_the_python_of_the_landing_page(here, capsys):

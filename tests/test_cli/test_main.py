@@ -125,7 +125,8 @@ def test_info_says_what_is_missing_and_what_it_costs(monkeypatch):
         assert word in text
     assert 'CONFLICT' not in text
     versions = {'mmengine': '0.10.7', 'onedl-mmengine': '0.11'}
-    monkeypatch.setattr('coavt_mm.cli.info._version', versions.get)
+    for module in ('cli.info', 'compat'):
+        monkeypatch.setattr(f'coavt_mm.{module}.version_of', versions.get)
     monkeypatch.setattr('shutil.which', lambda name: None)
     lines = list(describe())
     (conflict,) = [line for line in lines if line.startswith('CONFLICT')]

@@ -34,9 +34,9 @@ class AVTShardDataset(AVTDataset):
         data_root: Folder or address that ``ann_file`` starts from.
         cache_dir: Local folder that shards are copied to, whole, when first read. It
             needs room for all that are read.
-        timeout: Limit for reading a sample without a cache, in s. **kwargs: Those of
-        ``AVTDataset``. ``missing`` is about shards that are missing or
-            cut short, ``on_error`` about damaged samples.
+        timeout: Limit for reading a sample without a cache, in s.
+        **kwargs: Those of ``AVTDataset``. ``missing`` is about shards that are missing
+            or cut short, ``on_error`` about damaged samples.
     """
 
     def __init__(
