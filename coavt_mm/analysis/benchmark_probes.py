@@ -35,6 +35,8 @@ for name in ('FLASH_ATTENTION', 'CUDNN_ATTENTION', 'EFFICIENT_ATTENTION', ''):
     try:
         with sdpa_kernel(kernels):
             out = torch.nn.functional.scaled_dot_product_attention(q, q, q)
+            if out is None:
+                raise RuntimeError('gives nothing at all')
             out.sum().backward()
         if q.is_cuda:
             torch.cuda.synchronize()
@@ -83,7 +85,7 @@ def waits(bench: Bench) -> Iterator[Row]:
     where = Counter(
         f'{"/".join(w.filename.split("/")[-2:])}:{w.lineno}'
         for w in seen
-        if 'synchroniz' in str(w.message)
+        if 'called a synchronizing' in str(w.message)
     )
     said = ', '.join(f'{place} ({n})' for place, n in where.most_common(12))
     yield Row('waits', f'{where.total()} waits in a step', precision, clips, note=said)
@@ -94,13 +96,17 @@ def optimisers(bench: Bench) -> Iterator[Row]:
     parameters = [p for p in bench.model.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.grad = torch.full_like(parameter, 1e-6)
-    groups = decay_groups(bench.model, 0.05)
     single = [dict(params=[p]) for p in parameters]
+
+    def grouped(**options: bool) -> torch.optim.Optimizer:
+        # new groups each time: an optimiser writes its options into them
+        return torch.optim.AdamW(decay_groups(bench.model, 0.05), lr=1e-6, **options)
+
     ways: dict[str, Callable[[], torch.optim.Optimizer]] = {
-        'for loop': lambda: torch.optim.AdamW(groups, lr=1e-6, foreach=False),
-        'default': lambda: torch.optim.AdamW(groups, lr=1e-6),
-        'foreach': lambda: torch.optim.AdamW(groups, lr=1e-6, foreach=True),
-        'fused': lambda: torch.optim.AdamW(groups, lr=1e-6, fused=True),
+        'for loop': lambda: grouped(foreach=False),
+        'default': grouped,
+        'foreach': lambda: grouped(foreach=True),
+        'fused': lambda: grouped(fused=True),
         'a group per tensor': lambda: torch.optim.AdamW(single, lr=1e-6),
         'the recipe': lambda: bench.optimizers.ours,
     }
