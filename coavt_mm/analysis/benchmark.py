@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -207,6 +208,8 @@ def _attempt(bench: Bench, report: Report, name: str, limit: float | None) -> No
                 report.add(row)
     except (OverTime, Exception) as error:  # said in the table and by the status
         report.add(Row(name, 'failed', note=_said(error), failed=True))
+        if not isinstance(error, CoAVTError):
+            traceback.print_exc()
     try:  # what a section leaves behind, whole or broken off
         bench.release()
         gc.collect()

@@ -104,7 +104,8 @@ def parts(bench: Bench) -> Iterator[Row]:
             for name, seconds in meter.totals().items():
                 times[name].append(seconds)
         for name, of in times.items():
-            yield _row(bench, 'parts', f'{way}: {name}', precision, clips, of,
+            own = 'float32' if name in ('preprocessor', 'log-mel') else precision
+            yield _row(bench, 'parts', f'{way}: {name}', own, clips, of,
                        work.get(name, 0.0))  # fmt: skip
 
 
@@ -260,7 +261,7 @@ def step_peak(bench: Bench, stepper: Stepper, clips: int) -> int | None:
 
 
 def largest_batch(
-    peak: Callable[[int], int | None], capacity: float, start: int, tries: int = 7
+    peak: Callable[[int], int | None], capacity: float, start: int, tries: int = 8
 ) -> int:
     """Look for the largest batch that fits, to a sixteenth.
 
@@ -276,35 +277,36 @@ def largest_batch(
     Returns:
         Clips, 0 where none fit.
     """
-    fit: list[tuple[int, int]] = [(0, 0)]
-    high: int | None = None
+    fit, too_large = [(0, 0)], []
     clips: int | None = start
     while clips and tries:
         used, tries = peak(clips), tries - 1
         if used is None:
-            high = clips
+            too_large.append(clips)
         else:
             fit.append((clips, used))
-        clips = _next_batch(fit, high, capacity)
+        clips = _next_batch(fit, too_large, capacity)
     return fit[-1][0]
 
 
 def _next_batch(
-    fit: list[tuple[int, int]], high: int | None, capacity: float
+    fit: list[tuple[int, int]], too_large: list[int], capacity: float
 ) -> int | None:
     """The batch to try next; None where the limit is known well enough."""
     low, used = fit[-1]
     step = max(1, low // 16)
-    if high is not None:
+    if too_large:
+        high = too_large[-1]
         if high - low <= step:
             return None
-        # a size that was worked out lies near the limit
-        return max((low + high) // 2, high * 15 // 16 if len(fit) > 2 else 0)
+        if len(fit) > 2 and len(too_large) == 1:
+            return max(high * 15 // 16, low + 1)  # worked out, so close to the limit
+        return (low + high) // 2
     if len(fit) < 3:
         return 2 * low
-    per_clip = (used - fit[-2][1]) / (low - fit[-2][0])
+    per_clip = max(used - fit[-2][1], 1) / (low - fit[-2][0])
     more = (capacity - used) / per_clip
-    return None if more < step else low + int(more)
+    return None if more < step else low + min(int(more), 3 * low)
 
 
 # ---------------------------------------------------------------- compiled
