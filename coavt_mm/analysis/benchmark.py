@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,9 +23,9 @@ from typing import Any
 import torch
 
 from coavt_mm.analysis import benchmark_loader, benchmark_probes, benchmark_sections
-from coavt_mm.analysis.benchmark_rows import Row, markdown
+from coavt_mm.analysis.benchmark_rows import Row, failure, markdown
 from coavt_mm.analysis.benchmark_steps import Bench, Options
-from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.errors import ConfigError
 
 #: Name -> section and the most it may take in a quick run, in s, in this order.
 SECTIONS: dict[str, tuple[Callable[[Bench], Iterator[Row]], float]] = {
@@ -207,24 +206,14 @@ def _attempt(bench: Bench, report: Report, name: str, limit: float | None) -> No
             for row in SECTIONS[name][0](bench):
                 report.add(row)
     except (OverTime, Exception) as error:  # said in the table and by the status
-        report.add(Row(name, 'failed', note=_said(error), failed=True))
-        if not isinstance(error, CoAVTError):
-            traceback.print_exc()
+        report.add(failure(name, 'failed', error))
     try:  # what a section leaves behind, whole or broken off
         bench.release()
         gc.collect()
         if bench.cuda:
             torch.cuda.empty_cache()
     except RuntimeError as error:  # the device is lost
-        report.add(Row(name, 'the device failed', note=_said(error), failed=True))
-
-
-def _said(error: BaseException) -> str:
-    text = ' '.join(str(error).split())
-    kind = (
-        '' if isinstance(error, CoAVTError | OverTime) else f'{type(error).__name__}: '
-    )
-    return f'{kind}{text:.300}'
+        report.add(failure(name, 'the device failed', error))
 
 
 def benchmark(

@@ -1,8 +1,11 @@
 """The rows of the benchmark's table."""
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from coavt_mm.errors import CoAVTError
 
 COLUMNS = (
     'section', 'what', 'precision', 'batch', 'ms', 'quartiles', 'clips/s', 'peak GiB',
@@ -54,6 +57,29 @@ class Row:
             self.note.replace('|', '/'),
         )  # fmt: skip
         return f'| {" | ".join(cells)} |'
+
+
+def failure(
+    section: str,
+    what: str,
+    error: BaseException,
+    precision: str = '',
+    batch: int | None = None,
+) -> Row:
+    """Make a row of an error; where it is no fault of the user's, say where it arose.
+
+    Args:
+        section: Where it belongs.
+        what: What failed.
+        error: The error.
+        precision: In which it failed.
+        batch: Clips.
+    """
+    text = f'{" ".join(str(error).split()):.300}'
+    if not isinstance(error, CoAVTError):
+        traceback.print_exception(error)
+        text = f'{type(error).__name__}: {text}'
+    return Row(section, what, precision, batch, note=text, failed=True)
 
 
 def _number(value: float | None) -> str:

@@ -21,7 +21,7 @@ from coavt_mm.analysis.benchmark_meters import (
     reset_peak,
 )
 from coavt_mm.analysis.benchmark_probes import matrix_rate
-from coavt_mm.analysis.benchmark_rows import Row
+from coavt_mm.analysis.benchmark_rows import Row, failure
 from coavt_mm.analysis.benchmark_steps import Bench, Stepper, paired
 from coavt_mm.errors import ConfigError
 
@@ -320,7 +320,10 @@ def compiled_steps(bench: Bench) -> Iterator[Row]:
     for precision, clips in jobs:
         torch._dynamo.reset()
         ways = ['baseline', 'ours, compiled']
-        yield from compare(bench, 'compiled', ways, precision, clips)
+        try:
+            yield from compare(bench, 'compiled', ways, precision, clips)
+        except RuntimeError as error:  # a compiler's, or memory's: the next may do
+            yield failure('compiled', 'failed', error, precision, clips)
         bench.release()
 
 

@@ -7,6 +7,7 @@
 Exits with 1 when a section failed or did not come to its end.
 """
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 
@@ -36,7 +37,9 @@ def parse_args() -> Namespace:
     )
     parser.add_argument('--budget', type=float, help='seconds for all sections')
     parser.add_argument('--large', type=int, help='clips of the large batch')
-    parser.add_argument('--workers', type=int, default=2, help="the loader's")
+    cores = os.cpu_count() or 2
+    parser.add_argument('--workers', type=int, default=max(2, cores - 2),
+                        help="the loader's")  # fmt: skip
     parser.add_argument('--json', help='file for the rows')
     parser.add_argument('--markdown', help='file for the table')
     parser.add_argument(
