@@ -98,7 +98,7 @@ def optimisers(bench: Bench) -> Iterator[Row]:
         parameter.grad = torch.full_like(parameter, 1e-6)
     single = [dict(params=[p]) for p in parameters]
 
-    def grouped(**options: bool) -> torch.optim.Optimizer:
+    def grouped(**options: Any) -> torch.optim.Optimizer:
         # new groups each time: an optimiser writes its options into them
         return torch.optim.AdamW(decay_groups(bench.model, 0.05), lr=1e-6, **options)
 
