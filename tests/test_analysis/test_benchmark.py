@@ -124,6 +124,15 @@ def test_the_baseline_drops_out_in_training_only():
     assert fixed[0] == fixed[1]
 
 
+def test_the_baseline_computes_all_tokens():
+    batch, encoder = tiny_batch(2), tiny_cfg()['av_encoder']
+    every = plain_losses(tiny_coavt(), batch, 8)
+    masked = tiny_coavt(av_encoder=dict(encoder, mask_ratio=(0.5, 0.5)))
+    names = [name for name in every if 'matching' not in name]  # which draws
+    for name in names:
+        torch.testing.assert_close(plain_losses(masked, batch, 8)[name], every[name])
+
+
 def test_the_baseline_refuses_losses_that_it_does_not_know():
     model = tiny_coavt(av_head=dict(type='AVContrastiveHead', weight=0.1))
     with pytest.raises(ConfigError, match='av_head'):
