@@ -302,7 +302,7 @@ def _marked(block):
     return pytest.param(block, marks=marks)
 
 
-@pytest.mark.parametrize('block', map(_marked, BLOCKS), ids=str)
+@pytest.mark.parametrize('block', [_marked(block) for block in BLOCKS], ids=str)
 def test_block(block, inside, done, monkeypatch):
     """Behind the blocks above it on its page, in whatever order the tests run."""
     for upper in blocks_of(block.page):
