@@ -13,13 +13,11 @@ from coavt_mm.datasets.transforms import PackAVTInputs, TokenizeText
 from coavt_mm.errors import ConfigError
 from coavt_mm.evaluation.prompts import text_features
 from coavt_mm.models import AVTDataPreprocessor, CoAVT, TextEncoder
-from coavt_mm.registry import MODELS
 
 WORDS = ['the dog barks', 'a cat', 'barks, barks.', 'dog']
 SPECIAL = 5  # [PAD] ... [MASK], the same in both
 
 
-@MODELS.register_module()
 class OwnTokenizerEncoder(TextEncoder):
     reads = 'text_ids'
 
@@ -49,7 +47,8 @@ def models(vocabularies):
     cfg['text_encoder']['config'].update(vocab_size=size)
     torch.manual_seed(0)
     one = CoAVT(**cfg)
-    encoder = dict(cfg['text_encoder'], type='OwnTokenizerEncoder', tokenizer=other)
+    config = cfg['text_encoder']['config']
+    encoder = OwnTokenizerEncoder(tokenizer=other, config=config)
     two = CoAVT(**dict(cfg, text_encoder=encoder))
     two.load_state_dict(one.state_dict())
     table = two.text_encoder.bert.embeddings.word_embeddings.weight
