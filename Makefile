@@ -37,7 +37,7 @@ demo-all: $(RUN_READY)  ## the demo, unless it was run, then every recipe in min
 	$(RUN) tools/demo.py --recipes $(ARGS)
 
 quick: $(TEST_READY)  ## the tests that are not slow, on all cores; ARGS go to pytest
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto -m 'not slow' $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal -m 'not slow' $(ARGS)
 
 test: $(TEST_READY)  ## lint and run all tests; ARGS go to pytest
 	@$(MAKE) --no-print-directory lint

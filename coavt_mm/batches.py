@@ -18,6 +18,21 @@ from coavt_mm.streams import describes
 from coavt_mm.texts import normalise
 
 
+def is_ids(key: str) -> bool:
+    """Whether a key is that of token ids: ``input_ids``, or others that end so."""
+    return key.endswith('_ids')
+
+
+def mask_of(key: str) -> str:
+    """The key of the mask that goes with token ids."""
+    return 'attention_mask' if key == 'input_ids' else f'{key}_mask'
+
+
+def lengths_of(key: str) -> str:
+    """The key of the lengths of packed token ids."""
+    return 'caption_lengths' if key == 'input_ids' else f'{key}_lengths'
+
+
 def stable_key(text: str) -> int:
     """A 63-bit hash that is the same in every process and release."""
     digest = hashlib.blake2b(
@@ -44,7 +59,7 @@ def stack_inputs(packed: Mapping[str, Sequence], samples: Sequence[Any]) -> dict
         S) when one has sound, has_visual (B,) bool, audio_samples and clip_key (B,)
         int64; where there is text also input_ids (P, T) padded with 0, attention_mask
         (P, T), caption_clip and caption_key (P,), all int64, and caption_streams (P, 3)
-        bool for AV, A, V.
+        bool for AV, A, V; any other ids, such as ``text_ids``, with ``text_ids_mask``.
 
     Raises:
         ConfigError: If the pictures of the clips differ in shape.
@@ -89,15 +104,18 @@ def _stack_frames(clips: Sequence[Tensor | None], samples: Sequence[Any]) -> Ten
 def _stack_captions(
     packed: Mapping[str, Sequence], samples: Sequence[Any]
 ) -> dict[str, Tensor]:
-    lengths = torch.cat(list(packed['caption_lengths']))  # (P,)
-    ids = torch.cat(list(packed['input_ids'])).split(lengths.tolist())
     texts = [text for sample in samples for text in sample.texts]
     owners = [row for row, sample in enumerate(samples) for _ in sample.texts]
     streams = [describes(x) for sample in samples for x in sample.text_streams]
-    padded = pad_sequence(ids, True)  # (P, T)
+    ids: dict[str, Tensor] = {}
+    for key in filter(is_ids, packed):
+        lengths = torch.cat(list(packed[lengths_of(key)]))  # (P,)
+        rows = torch.cat(list(packed[key])).split(lengths.tolist())
+        ids[key] = pad_sequence(rows, True)  # (P, T)
+        inside = torch.arange(ids[key].shape[1]) < lengths[:, None]
+        ids[mask_of(key)] = inside.long()
     return dict(
-        input_ids=padded,
-        attention_mask=(torch.arange(padded.shape[1]) < lengths[:, None]).long(),
+        ids,
         caption_clip=torch.tensor(owners),
         caption_key=torch.tensor([caption_key(text) for text in texts]),
         caption_streams=torch.tensor(streams),

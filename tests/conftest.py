@@ -10,10 +10,21 @@ from shard_corpus import copied, corpus, made  # noqa: F401  fixtures
 from toy_runs import toy_cfg, toy_config  # noqa: F401  fixtures
 
 
-def pytest_collection_finish():
-    """What the imports made stays; mmengine collects garbage for each data set."""
+@pytest.fixture(scope='module', autouse=True)
+def no_garbage():
+    """What is there stays. Without, mmengine's collector, which each data set starts,
+    walks over all loaded modules."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def no_layout():
+    """The text of a run's config is laid out by yapf, which takes longer than a small
+    run; nobody reads it here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, 1))
+        yield
 
 
 @pytest.fixture(scope='session')

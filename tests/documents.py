@@ -1,6 +1,5 @@
 """Code blocks of the documentation, and the commands that bash makes of them."""
 
-import json
 import os
 import re
 import shutil
@@ -8,6 +7,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -26,16 +26,11 @@ INLINE = re.compile(r'`((?:python tools/|coavt )[^`]+ [^`]+)`')
 # Stands on PATH for the programs that blocks call: writes down how it was called. What
 # `python -c` prints may be part of the next command, so that is run; `make` runs, with
 # this as its python.
-STUB = """#!{python} -IS
-import json, os, sys
-name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
-if name == 'python' and arguments[:1] == ['-c']:
-    os.execv({python!r}, [{python!r}, *arguments])
-if name == 'make':
-    os.execv({make!r}, ['make', 'PYTHON=python', *arguments])
-with open(os.environ['RECORD'], 'a') as file:
-    file.write(json.dumps([name, *arguments]) + '\\n')
-    file.write(json.dumps(os.environ.get('PYTHONPATH', '')) + '\\n')
+STUB = r"""#!/bin/sh
+name=${{0##*/}}
+[ "$name $1" = 'python -c' ] && exec {python} "$@"
+[ "$name" = make ] && exec {make} PYTHON=python "$@"
+printf '%s\0' $# "$name" "${{PYTHONPATH-}}" "$@" >> "$RECORD"
 """
 PROGRAMS = ('coavt', 'python', 'torchrun', 'pip', 'make', 'srun', 'tar', 'lint-imports',
             'pre-commit', 'git')  # fmt: skip
@@ -106,6 +101,10 @@ def commands_of(block: Block, folder: Path) -> list[tuple[list[str], str]]:
         timeout=800,
     )
     assert done.returncode == 0, f'{block}: bash says {done.stderr}'
-    lines = [json.loads(line) for line in record.read_text().splitlines()]
-    assert lines, f'{block}: nothing was called'
-    return list(zip(lines[::2], lines[1::2], strict=True))
+    written = iter(record.read_text().split('\0')[:-1])
+    calls = []
+    for count in written:  # of arguments
+        name, path = next(written), next(written)
+        calls.append(([name, *islice(written, int(count))], path))
+    assert calls, f'{block}: nothing was called'
+    return calls

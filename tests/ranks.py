@@ -1,7 +1,8 @@
-"""What the ranks of the two-process tests run; spawned, so it must be importable."""
+"""What the ranks of the two-process tests run; imported there, so importable."""
 
 import tempfile
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -17,13 +18,24 @@ from torch.nn.parallel import DistributedDataParallel
 from coavt_mm.engine.running import build_runner
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
+# found without the path of the tests, which the server does not have on Python 3.11
+IMPORTED_ONCE = ['coavt_mm.engine.running', 'coavt_mm.evaluation']
 DEMO = Path(__file__).parents[1] / 'configs' / 'coavt' / 'pretrain_demo.py'
 
 
 def run_two_ranks(worker: Callable, *args) -> None:
-    """Run ``worker(rank, *args)`` in two gloo processes, which meet at a file."""
+    """Run ``worker(rank, *args)`` in two gloo processes, which meet at a file.
+
+    They are forked from a server, which has imported what takes long.
+    """
+    get_context('forkserver').set_forkserver_preload(IMPORTED_ONCE)
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_in_group, args=(f'{folder}/store', worker, args), nprocs=2)
+        mp.start_processes(
+            _in_group,
+            args=(f'{folder}/store', worker, args),
+            nprocs=2,
+            start_method='forkserver',
+        )
 
 
 def _in_group(rank: int, store: str, worker: Callable, args: tuple) -> None:
@@ -31,6 +43,7 @@ def _in_group(rank: int, store: str, worker: Callable, args: tuple) -> None:
         'gloo', init_method=f'file://{store}', rank=rank, world_size=2
     )
     torch.set_num_threads(1)
+    mp.set_start_method('fork', force=True)  # of a loader's workers, as in training
     worker(rank, *args)
     dist.destroy_process_group()
 

@@ -1,14 +1,13 @@
 """Every shipped config is a test case."""
 
-import gc
 import math
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.config import config as config_text
 from small_configs import part_name, parts, small
 
 from coavt_mm.apis import CoAVTInferencer, embed
@@ -47,9 +46,15 @@ def _arguments(options):
     return ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
 
 
+@cache
+def shipped(path):
+    """A config, to be looked at."""
+    return Config.fromfile(ROOT / path)
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=str)
 def test_model_and_metrics_build(path):
-    cfg = Config.fromfile(ROOT / path)
+    cfg = shipped(path)
     with torch.device('meta'):  # sizes and names, without gigabytes of weights
         model = MODELS.build(cfg.model)
     assert sum(p.numel() for p in model.parameters()) > 1e5
@@ -61,7 +66,7 @@ def test_model_and_metrics_build(path):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=str)
 def test_save_best_is_a_number_that_can_move(path):
-    cfg = Config.fromfile(ROOT / path)
+    cfg = shipped(path)
     key = cfg.default_hooks.checkpoint.get('save_best')
     if key is None or cfg.val_evaluator is None:
         return
@@ -88,19 +93,8 @@ def _possible_here(evaluator):
     return dict(evaluator, tokenizer='words')
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Two thirds of a small run's time are the layout of the config's text, which
-    nobody reads here, and the garbage collector's walks over all loaded modules."""
-    monkeypatch.setattr(config_text, 'FormatCode', lambda text, **_: (text, True))
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('path', CONFIGS, ids=str)
-@pytest.mark.usefixtures('quick')
 def test_one_training_and_one_test_step(path, shapes, tmp_path):
     cfg = small(ROOT / path, shapes, tmp_path)
     for part in parts([cfg.val_evaluator, cfg.test_evaluator]):
@@ -117,7 +111,6 @@ def test_one_training_and_one_test_step(path, shapes, tmp_path):
     assert metrics and all(math.isfinite(value) for value in metrics.values())
 
 
-@pytest.mark.usefixtures('quick')
 def test_batches_of_one_clip_end_a_run_with_one_line(demo_options, tmp_path, capsys):
     options = {**demo_options, 'train_dataloader.batch_size': 1}
     command = [DEMO, '--work-dir', str(tmp_path), *_arguments(options)]
@@ -132,7 +125,6 @@ def _weights(path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick')
 def test_a_resumed_demo_run_equals_an_unbroken_one(demo_options, tmp_path):
     """All losses, with drawn negatives, captions and frames; the modalities first."""
     stages = 'train_dataloader.sampler.curriculum'
@@ -168,7 +160,6 @@ def test_a_resumed_demo_run_equals_an_unbroken_one(demo_options, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick')
 def test_retrieval_demo_evaluates_a_checkpoint(demo_options, tmp_path):
     options = {**demo_options, 'train_cfg.max_iters': 1, 'train_cfg.val_begin': 2}
     launch.train([DEMO, '--work-dir', str(tmp_path), *_arguments(options)])
@@ -228,13 +219,12 @@ def test_a_recipe_that_adds_hooks_keeps_those_of_its_base(path, tmp_path):
         f"_base_ = '{ROOT / path}'\n"
         "custom_hooks = [dict(type='EMAHook', momentum=2e-4)]\n"
     )
-    whole, cfg = Config.fromfile(ROOT / path), Config.fromfile(child)
+    whole, cfg = shipped(path), Config.fromfile(child)
     assert {hook.type for hook in cfg.default_hooks.values()} >= KEPT
     assert cfg.default_hooks == whole.default_hooks
     assert not whole.get('custom_hooks')
 
 
-@pytest.mark.usefixtures('quick')
 def test_weights_that_do_not_fit_are_refused_beside_hooks_of_ones_own(
     demo_options, tmp_path, capsys
 ):

@@ -296,7 +296,13 @@ def run_block(block, inside, monkeypatch):
         )
 
 
-@pytest.mark.parametrize('block', BLOCKS, ids=str)
+def _marked(block):
+    """Those that load all models of another package take seconds."""
+    marks = [pytest.mark.slow] if block.page.parent.name in SCOPES else []
+    return pytest.param(block, marks=marks)
+
+
+@pytest.mark.parametrize('block', [_marked(block) for block in BLOCKS], ids=str)
 def test_block(block, inside, done, monkeypatch):
     """Behind the blocks above it on its page, in whatever order the tests run."""
     for upper in blocks_of(block.page):

@@ -4,7 +4,7 @@ Letters: F frames, Q queries, E projected width, N tokens, D width, P texts, T t
 tokens.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,25 +105,29 @@ class TextReader:
 
     Args:
         model: A CoAVT.
-        tokenize: Of the test pipeline.
+        tokenizers: Of the test pipeline, by the keys of their ids.
     """
 
-    def __init__(self, model: CoAVT, tokenize: TokenizeText | None):
-        self.model, self.tokenize = model, tokenize
+    def __init__(self, model: CoAVT, tokenizers: Mapping[str, TokenizeText]):
+        self.model, self.tokenizers = model, tokenizers
 
-    def tokens(self, texts: Sequence[str]) -> list[Tensor]:
+    def tokens(self, texts: Sequence[str], key: str = 'input_ids') -> list[Tensor]:
         """Turn P texts into ids (T,); what exceeds the pipeline's ``max_tokens`` goes.
+
+        Args:
+            texts: P texts.
+            key: Of the ids; the default is the query encoder's.
 
         Raises:
             InputError: One is no text, or empty, or there is none.
             ConfigError: The test pipeline has no TokenizeText.
         """
         texts = as_texts(texts)
-        if self.tokenize is None:
+        if key not in self.tokenizers:
             raise ConfigError(
                 'the test pipeline has no TokenizeText to read texts with'
             )
-        rows = self.tokenize(dict(texts=texts))['input_ids']
+        rows = self.tokenizers[key](dict(texts=texts))[key]
         return [torch.from_numpy(row) for row in rows]
 
     def features(self, texts: Sequence[str], batch_size: int = BATCH) -> Tensor:
@@ -143,7 +147,8 @@ class TextReader:
             name = type(self.model).__name__
             raise ConfigError(f'this {name} has no contrastive_head to embed with')
         padding = self.model.data_preprocessor.pad_token_id
-        return embed_rows(self.model, self.tokens(texts), padding, batch_size)
+        rows = self.tokens(texts, self.model.text_ids)
+        return embed_rows(self.model, rows, padding, batch_size)
 
     def embed(self, texts: Sequence[str], batch_size: int = BATCH) -> np.ndarray:
         """Return :meth:`features` as (P, E) float32."""

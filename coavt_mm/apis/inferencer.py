@@ -112,7 +112,7 @@ class CoAVTInferencer(BaseInferencer):
             device = checked_device(device)
             super().__init__(cfg, weights, device, 'coavt_mm', show_progress)
             del self._checkpoint
-        self.texts = TextReader(self.model, self.pipeline.tokenize)
+        self.texts = TextReader(self.model, self.pipeline.tokenizers)
 
     @staticmethod
     def list_models(scope: str | None = None, patterns: str = '.*') -> list[str]:

@@ -58,7 +58,7 @@ class ClipPipeline:
     Attributes:
         seconds: Length of a window of sound in s; None without sound.
         sample_rate: Of the sound in Hz.
-        tokenize: For texts.
+        tokenizers: For texts, by the keys of their ids.
         templates: Sentences for labels, such as 'the sound of {}'.
     """
 
@@ -72,7 +72,7 @@ class ClipPipeline:
         sound = _first(built, LoadAudio)
         self.seconds = sound.seconds if sound else None
         self.sample_rate = sound.sample_rate if sound else None
-        self.tokenize = _first(built, TokenizeText)
+        self.tokenizers = {t.key: t for t in built if isinstance(t, TokenizeText)}
         captions = _first(built, AllCaptions)
         self.templates = (captions.templates if captions else []) or ['{}']
         clip_transforms = [t for t in built if not isinstance(t, TEXT_TRANSFORMS)]

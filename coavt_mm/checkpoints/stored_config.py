@@ -89,8 +89,9 @@ def config_to_json(
     """
     stored = inference_config(cfg)
     own = stored['model'].get('tokenizer')
-    for node in dicts(stored['pipeline']):  # one model has one: the one it trains with
-        if own and node.get('tokenizer'):
+    for node in dicts(stored['pipeline']):  # the one that the model trains with
+        at_home = node.get('key', 'input_ids') == 'input_ids'
+        if own and at_home and node.get('tokenizer'):
             node['tokenizer'] = own
     stored['model'] = _without_sources(stored['model'], model)
     stored['classes'] = list(classes) if classes else stored['classes']

@@ -133,7 +133,7 @@ def _check_texts(model: CoAVT, transforms: Sequence[Callable], where: str) -> No
             min(places, config.max_position_embeddings),
         )
     for transform in transforms:
-        if isinstance(transform, TokenizeText):
+        if isinstance(transform, TokenizeText) and transform.key == 'input_ids':
             ids = transform.rules.get_vocab()
             ids.pop(DECODER_TOKEN)  # begins captions that are written, not those read
             highest = max(ids.values())

@@ -56,14 +56,15 @@ def text_features(model: 'CoAVT', texts: Sequence[str], max_tokens: int = 77) ->
         ConfigError: If the model has no tokenizer or no contrastive head, or
             ``max_tokens`` no room for [CLS] and [SEP].
     """
-    if model.tokenizer_path is None or model.contrastive_head is None:
+    name = model.text_tokenizer
+    if name is None or model.contrastive_head is None:
         raise ConfigError(
             'prompts need a model with `tokenizer` and `contrastive_head` in its config'
         )
-    rules = build_rules(model.tokenizer_path)
+    rules = build_rules(name)
     check_max_tokens(rules, max_tokens)
     rows = [torch.tensor(encode_text(rules, text, max_tokens)) for text in texts]
-    padding = build_tokenizer(model.tokenizer_path).pad_token_id
+    padding = build_tokenizer(name).pad_token_id
     return embed_rows(model, rows, padding)
 
 

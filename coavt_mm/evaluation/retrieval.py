@@ -90,6 +90,7 @@ class RetrievalMetric(ReportingMetric):
     name = default_prefix = 'retrieval'
     table = staticmethod(markdown_table)
     numbers = staticmethod(logged_numbers)
+    check = staticmethod(check_record)
 
     def __init__(
         self,
@@ -135,10 +136,6 @@ class RetrievalMetric(ReportingMetric):
         for feats in sample.get('clip_feats', {}).values():
             self._device = feats.device
         return keep_features(sample, self.feature_dtype, self.needs_tokens)
-
-    def check(self, record: dict) -> None:
-        """Refuse captions and features that don't fit, or are not finite."""
-        check_record(record)
 
     def score(self, records: list[dict]) -> Ranked:
         """Rank every stream by every score mode."""

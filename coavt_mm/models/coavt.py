@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from coavt_mm.batches import is_ids, mask_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.base import TrainedModel
 from coavt_mm.models.generation import check_decoding, generate
@@ -33,7 +34,9 @@ class CoAVT(TrainedModel):
         query_encoder: The queries and the text branch.
         av_encoder: Spectrogram and frames to tokens.
         text_encoder: Text encoder of the contrastive loss. None lets the query
-            encoder's text branch play it (BLIP-2's form).
+            encoder's text branch play it (BLIP-2's form). One with another tokenizer
+            has attributes ``tokenizer``, its name, and ``reads``, the key of its ids in
+            a batch, which a second TokenizeText makes.
         contrastive_head: Its loss; None switches it off, as of each head.
         matching_head: Likewise.
         lm_head: Likewise.
@@ -127,6 +130,30 @@ class CoAVT(TrainedModel):
         """(P, T) and (P, T) -> text states (P, T, D); [CLS] is the first."""
         encoder = self.text_encoder or self.query_encoder.encode_text
         return encoder(input_ids, attention_mask)
+
+    @property
+    def text_ids(self) -> str:
+        """The key of the ids that texts are encoded from; their mask goes with it."""
+        return getattr(self.text_encoder, 'reads', 'input_ids')
+
+    def text_of(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Ids and mask, both (P, T), that the text encoder reads of a batch.
+
+        Raises:
+            ConfigError: The batch has no such ids.
+        """
+        key = self.text_ids
+        if key not in inputs:
+            raise ConfigError(
+                f'the text_encoder reads {key}, which the batch lacks: add '
+                f'dict(type="TokenizeText", key="{key}", ...) to the pipeline'
+            )
+        return inputs[key], inputs[mask_of(key)]
+
+    @property
+    def text_tokenizer(self) -> str | None:
+        """Name of the tokenizer that makes these ids."""
+        return getattr(self.text_encoder, 'tokenizer', self.tokenizer_path)
 
     def embed_texts(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(P, T) and (P, T) -> the features (P, E) that texts are compared by.
@@ -236,14 +263,14 @@ class CoAVT(TrainedModel):
 
     def _in_steps(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Pad texts to a multiple of 8 tokens: few shapes, which devices like."""
-        length = inputs['input_ids'].shape[1]
         readers = [self.query_encoder, self.text_encoder or self.query_encoder]
-        longest = min(getattr(reader, 'max_tokens', length) for reader in readers)
-        extra = max(0, min(-length % 8, longest - length))
-        padded = {
-            name: F.pad(inputs[name], (0, extra))
-            for name in ('input_ids', 'attention_mask')
-        }
+        padded = {}
+        for key in filter(is_ids, inputs):
+            length = inputs[key].shape[1]
+            longest = min(getattr(reader, 'max_tokens', length) for reader in readers)
+            extra = max(0, min(-length % 8, longest - length))
+            for name in (key, mask_of(key)):
+                padded[name] = F.pad(inputs[name], (0, extra))
         return dict(inputs, **padded)
 
     @property
@@ -320,7 +347,7 @@ class CoAVT(TrainedModel):
         if self.contrastive_head is None or 'input_ids' not in inputs:
             return
         ids, mask = inputs['input_ids'], inputs['attention_mask']
-        feats = self.embed_texts(ids, mask)
+        feats = self.embed_texts(*self.text_of(inputs))
         for i, sample in enumerate(data_samples):
             own = (inputs['caption_clip'] == i).nonzero()[:, 0]
             sample.set_data(

@@ -75,6 +75,7 @@ class LossInputs:
         states: Stream -> what the queries make of the tokens.
         input_ids: (B, T) token ids.
         attention_mask: (B, T), 1 for text and 0 for padding.
+        text: The same two as the text encoder reads them.
         clip_key: (B,) int64, the same number for the same clip.
         caption_key: (B,) int64, the same number for the same caption.
         available: Stream -> (B,) bool, whether the clip has its modalities.
@@ -87,6 +88,7 @@ class LossInputs:
     states: dict[str, QueryState]
     input_ids: Tensor
     attention_mask: Tensor
+    text: tuple[Tensor, Tensor]
     clip_key: Tensor
     caption_key: Tensor
     available: dict[str, Tensor]
@@ -96,7 +98,7 @@ class LossInputs:
     @_once
     def text_states(self) -> Tensor:
         """Text states (B, T, D) of the text encoder; [CLS] is the first."""
-        return self.model.encode_text(self.input_ids, self.attention_mask)
+        return self.model.encode_text(*self.text)
 
     @_once
     def features(self) -> Features:
@@ -231,6 +233,7 @@ def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
         states=dict(zip(read, states, strict=True)),
         input_ids=inputs['input_ids'],
         attention_mask=inputs['attention_mask'],
+        text=model.text_of(inputs),
         clip_key=inputs['clip_key'],
         caption_key=inputs['caption_key'],
         available=there,

@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torchaudio.functional import mask_along_axis_iid
 
-from coavt_mm.batches import stack_inputs
+from coavt_mm.batches import is_ids, mask_of, stack_inputs
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.logmel import AudioFrontEnd, LogMel
 from coavt_mm.models.mixup import Mix, draw_mix
@@ -127,10 +127,9 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         if 'frames' in inputs:
             inputs['frames'] = self._frames(inputs, mix)
         inputs.update(self._spectrograms(inputs, training, mix))
-        if 'input_ids' in inputs:
-            inputs['input_ids'] = inputs['input_ids'].masked_fill(
-                inputs['attention_mask'] == 0, self.pad_token_id
-            )
+        for key in [*filter(is_ids, inputs)]:
+            padding = inputs[mask_of(key)] == 0
+            inputs[key] = inputs[key].masked_fill(padding, self.pad_token_id)
         kept = set(inputs) - {'waveform', 'audio_samples'}
         inputs = {name: x for name, x in inputs.items() if name in kept}
         return dict(inputs=inputs, data_samples=samples)

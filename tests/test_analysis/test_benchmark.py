@@ -34,6 +34,9 @@ TOOL = Path(__file__).parents[2] / 'tools' / 'analysis' / 'benchmark.py'
 HARD = dict(type='MatchingHead', embed_dims=20, hardness=1e6)  # one negative is sure
 
 
+pytestmark = pytest.mark.slow  # steps are timed
+
+
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
     """A tiny model with a recipe around it, as a file."""

@@ -5,16 +5,19 @@ import pytest
 import tiny_apis
 import torch
 
-from coavt_mm.apis import CoAVTInferencer, drawing, visualize
+from coavt_mm import visualization
+from coavt_mm.apis import CoAVTInferencer, visualize
 from coavt_mm.models.similarity import similarity
 
 
 def drawn(monkeypatch, coavt, tmp_path, clip, texts):
     """The page that a call draws."""
     pages = []
-    whole = drawing.clip_page_figure
+    whole = visualization.clip_page_figure
     monkeypatch.setattr(
-        drawing, 'clip_page_figure', lambda page: pages.append(page) or whole(page)
+        visualization,
+        'clip_page_figure',
+        lambda page: pages.append(page) or whole(page),
     )
     (path,) = visualize(clip, tmp_path, texts, model=coavt)
     assert path.is_file()
@@ -70,6 +73,6 @@ def test_the_time_axis_is_that_of_the_models_hop(
     other = CoAVTInferencer(weights=weights, device='cpu', show_progress=False)
     page = drawn(monkeypatch, other, tmp_path, short, None)
     assert len(page.spectrogram) == frames
-    for axes in (drawing.clip_page_figure(page).axes[i] for i in (1, 3)):
+    for axes in (visualization.clip_page_figure(page).axes[i] for i in (1, 3)):
         begin, end = axes.get_xlim()
         assert end - begin == pytest.approx(frames * shift / 1000)

@@ -215,6 +215,7 @@ def shapes(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_batch_size_and_processes_do_not_move_the_stages(shapes, tmp_path):
     """Ten clips an epoch, four stages; the same sample, text, losses and hardness."""
     seen = {}

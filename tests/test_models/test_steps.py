@@ -67,6 +67,7 @@ def test_a_wait_would_be_found(name):
     assert waits.found == [name]
 
 
+@pytest.mark.slow
 def test_one_graph_whoever_takes_part_and_however_long_the_texts():
     seen = []
 

@@ -5,6 +5,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.structures import BaseDataElement
 
+from coavt_mm.batches import is_ids, lengths_of
 from coavt_mm.errors import ClipError
 from coavt_mm.registry import TRANSFORMS
 
@@ -35,6 +36,9 @@ class PackAVTInputs(BaseTransform):
     - input_ids: the ids of all captions one behind the other, int64; None when the
       pipeline makes no text
     - caption_lengths: (C,) int64, how many of them belong to each caption, or None
+
+    Further ids, of tokenizers with another key, are packed likewise: ``text_ids`` and
+    ``text_ids_lengths``.
 
     ``data_samples`` is a BaseDataElement; its metainfo has the keys below but the
     tensors, and ``has_audio``, ``has_visual``; its field ``gt_label`` the class
@@ -79,10 +83,9 @@ class PackAVTInputs(BaseTransform):
             inputs['frames'] = torch.from_numpy(np.ascontiguousarray(imgs))
         if has_audio:
             inputs['waveform'] = torch.from_numpy(results['waveform'])
-        ids = results.get('input_ids')
-        if ids is not None:
-            inputs['input_ids'] = torch.from_numpy(np.concatenate(ids))
-            inputs['caption_lengths'] = torch.tensor([len(x) for x in ids])
+        for key in filter(is_ids, results):
+            inputs[key] = torch.from_numpy(np.concatenate(results[key]))
+            inputs[lengths_of(key)] = torch.tensor([len(x) for x in results[key]])
         return dict(inputs=inputs, data_samples=self._describe(results))
 
     def _describe(self, results: dict) -> BaseDataElement:

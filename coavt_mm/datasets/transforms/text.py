@@ -6,6 +6,7 @@ from warnings import warn
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from coavt_mm.batches import is_ids
 from coavt_mm.datasets.curriculum import (
     Curriculum,
     check_caption_fields,
@@ -197,12 +198,18 @@ class TokenizeText(BaseTransform):
             tokenizer.
         max_tokens: Longest text in tokens, [CLS] and [SEP] included; longer
             texts lose their end.
+        key: Where the ids go. A text encoder with a tokenizer of its own reads them
+            from another key that ends with ``_ids``, made by a second TokenizeText.
 
     Raises:
-        ConfigError: If ``max_tokens`` has no room for [CLS] and [SEP].
+        ConfigError: If ``max_tokens`` has no room for [CLS] and [SEP], or ``key`` ends
+            otherwise.
     """
 
-    def __init__(self, tokenizer: str, max_tokens: int = 77):
+    def __init__(self, tokenizer: str, max_tokens: int = 77, key: str = 'input_ids'):
+        if not is_ids(key):
+            raise ConfigError(f"TokenizeText: key={key!r} must end with '_ids'")
+        self.key = key
         self.rules = build_rules(tokenizer)
         check_max_tokens(self.rules, max_tokens)
         self.name = tokenizer
@@ -210,7 +217,7 @@ class TokenizeText(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Tokenise every text by itself."""
-        results['input_ids'] = [
+        results[self.key] = [
             np.array(encode_text(self.rules, text, self.max_tokens), dtype=np.int64)
             for text in results['texts']
         ]
@@ -219,5 +226,5 @@ class TokenizeText(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(tokenizer={self.name!r}, '
-            f'max_tokens={self.max_tokens})'
+            f'max_tokens={self.max_tokens}, key={self.key!r})'
         )
