@@ -36,7 +36,7 @@ def loaded(code):
         'made = [x for m in (analysis, data, inspecting) for x in vars(m).items()]\n'
         'for name, command in made:\n'
         '    if isinstance(command, main.Command):\n'
-        '        if name not in ("make_protocol", "rescore"):  # they list what there is\n'
+        '        if name not in ("make_protocol", "rescore"):  # list what there is\n'
         '            command.add(main.ArgumentParser(**command.page))',
     ],
 )
