@@ -4,7 +4,7 @@ Importing it imports neither MMEngine nor torch. It makes the scope ``coavt_mm``
 names ``coavt_mm::CONFIG`` known to MMEngine, now or when that is imported.
 """
 
-from coavt_mm.compat import watch_imports
+from coavt_mm.imports import watch_imports
 
 __version__ = '0.1.0'
 

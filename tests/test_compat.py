@@ -268,9 +268,9 @@ def test_models_of_mmaction2_and_mmpretrain_import():
     """`custom_imports=['coavt_mm']` is all that a config of theirs has."""
     code = (
         'import sys, coavt_mm\n'
-        'from coavt_mm import compat\n'
-        'compat.watch_imports()\n'
-        'watch = [f for f in sys.meta_path if isinstance(f, compat._Watch)]\n'
+        'from coavt_mm import compat, imports\n'
+        'imports.watch_imports()\n'
+        'watch = [f for f in sys.meta_path if isinstance(f, imports._Watch)]\n'
         'assert len(watch) == 1\n'
         'import mmaction.models, mmpretrain.models\n'
         'assert not set(watch) & set(sys.meta_path)\n'

@@ -19,8 +19,8 @@ from coavt_mm.engine.running import last_checkpoint
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.visualization.plots import dress, new_figure, save_figure
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / 'configs' / 'coavt' / 'ablations.py'
+SHIPPED = Path(__file__).parents[1] / '.mim'
+CONFIG = SHIPPED / 'configs' / 'coavt' / 'ablations.py'
 #: column -> part of the results and name of the number there
 RECALLS = {
     'text to clip, AV': ('text_to_clip/AV', 'R@1'),
@@ -89,7 +89,7 @@ def run_variant(variant: dict, folder: Path, seed: int, options: list[str]) -> N
 
 def _call(tool: str, *args: str | Path | None, options: list[str]) -> None:
     """Run a tool on the config; its output is the user's to see."""
-    script = ROOT / 'tools' / tool
+    script = SHIPPED / 'tools' / tool
     command = [*map(str, (sys.executable, script, CONFIG, *args))]
     command += ['--cfg-options', *options] if options else []
     if subprocess.run(command).returncode:

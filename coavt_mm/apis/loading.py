@@ -35,7 +35,7 @@ def shipped_models() -> dict[str, dict]:
 def shipped_config(name: str) -> str | None:
     """The config of a model that is listed by this name, None if none is."""
     entry = shipped_models().get(name)
-    return entry and str(SHIPPED / entry['Config'])
+    return None if entry is None else str(SHIPPED / entry['Config'])
 
 
 def shipped_weights(name: str) -> str:

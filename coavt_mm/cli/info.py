@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from coavt_mm.cli.commands import Command
+from coavt_mm.cli.launch import NEEDED
 from coavt_mm.compat import conflicts, version_of
 
 PACKAGES = (
@@ -47,15 +48,6 @@ OPTIONAL = {
     'shtab': 'no completion in the shell; pip install shtab',
     'tensorboard': 'no TensorBoard files; pip install tensorboard',
 }
-NEEDED = (
-    'torch',
-    'torchaudio',
-    'torchvision',
-    'mmengine',
-    'mmcv',
-    'transformers',
-    'av',
-)
 DECODERS = {'pyav': 'av', 'decord': 'decord', 'torchcodec': 'torchcodec.decoders'}
 
 

@@ -14,6 +14,15 @@ from coavt_mm.errors import CoAVTError, shown
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+# Modules without which nothing runs -> what brings them.
+NEEDED = dict.fromkeys(
+    ('av', 'mmengine', 'numpy', 'torch', 'torchaudio', 'torchvision', 'transformers'),
+    'it comes with `pip install coavt-mm`, and `coavt info` says what else is missing',
+)
+NEEDED['mmcv'] = (
+    'compiled ops are not needed: `pip install "mmcv-lite>=2.1,<2.2"`, or the full '
+    'mmcv, but never both'
+)
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 CONFIG_HELP = 'path of the config, or the name of one that is shipped (coavt_mm::...)'
 
@@ -174,13 +183,17 @@ def run_tool(main: Callable[[], Any]) -> None:
         main: The function.
 
     Raises:
-        SystemExit: With status 1, when a :class:`CoAVTError` was raised, or a file or
-            folder could not be opened or made.
+        SystemExit: With status 1, when a :class:`CoAVTError` was raised, a package that
+            is needed is missing, or a file or folder could not be opened or made.
     """
     try:
         main()
     except CoAVTError as error:
         _end(one_line(error))
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        _end(f'{error.name} is not installed; {NEEDED[error.name]}')
     except OSError as error:  # no right to write there, a file where a folder goes
         if error.filename is None or error.strerror is None:
             raise

@@ -98,6 +98,18 @@ def test_an_error_is_one_line(tmp_path, capsys):
     assert line.startswith('Error: ') and 'gone.pth' in line
 
 
+@pytest.mark.parametrize(('module', 'cure'), [('mmcv', 'mmcv-lite'), ('av', 'info')])
+def test_a_missing_package_is_one_line(module, cure, monkeypatch, capsys):
+    def run_without(args):
+        raise ModuleNotFoundError(f'No module named {module!r}', name=module)
+
+    command = Command('Do it.', lambda parser: None, run_without)
+    monkeypatch.setitem(door.COMMANDS, 'info', command)
+    assert run('info') == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'Error: {module} is not installed') and cure in line
+
+
 @pytest.mark.parametrize('shell', ['bash', 'zsh'])
 def test_completion_knows_commands_and_options(shell, capsys):
     assert run('--print-completion', shell) == 0

@@ -6,8 +6,17 @@ import time
 
 import pytest
 
+from coavt_mm.config import load_config
 from coavt_mm.demo import Settings
-from coavt_mm.demo.run import MemoryWatch, find_checkpoint, run_demo
+from coavt_mm.demo.run import (
+    TEST_CONFIG,
+    TRAIN_CONFIG,
+    MemoryWatch,
+    _parsed,
+    find_checkpoint,
+    run_demo,
+)
+from coavt_mm.demo.settings import SMALL, small_options
 from coavt_mm.errors import CoAVTError, ConfigError
 
 
@@ -45,6 +54,16 @@ def test_demo_writes_what_it_promises(tmp_path, capfd):
     written = {p.name for p in (tmp_path / 'out').iterdir()}
     assert {'results.md', 'training.png', 'retrieval.md'} < written
     assert 'switched off in training: A' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('config', [TRAIN_CONFIG, TEST_CONFIG])
+def test_the_small_demo_changes_all_paths_and_reaches_every_stage(config):
+    cfg = load_config(config, _parsed(small_options('small')))
+    for name in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert "'data/sounding_shapes" not in repr(cfg[name])
+    stages = cfg.train_dataloader.sampler.curriculum
+    steps = sum(stage.get('epochs', 0) for stage in stages) * SMALL.train_clips / 32
+    assert steps < cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end
 
 
 def test_a_mistyped_option_stops_before_anything_is_rendered(tmp_path):
