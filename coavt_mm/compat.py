@@ -238,6 +238,7 @@ class _Watch:
     def __init__(self) -> None:
         self.waits_for: dict[str, Callable[[], ModuleSpec | None]]
         self.waits_for = dict.fromkeys(self.names, self.before_models)
+        self.waits_for['mmaction'] = _mmaction_beside_the_fork
         if 'mmengine.registry' not in sys.modules:
             self.waits_for['mmengine'] = self.when_mmengine_is_there
 
@@ -316,6 +317,23 @@ def prepare_openmmlab_models() -> None:
     _switch_off_broken_multimodal()
     if digit_version(torch.__version__) >= digit_version('2.6'):
         register_checkpoint_loader()
+
+
+def _mmaction_beside_the_fork() -> ModuleSpec | None:
+    """mmaction2 1.2.0 refuses mmcv 2.2 and later, which onedl-mmcv is.
+
+    Its ``__init__`` asserts it, and has nothing else but a version, so it is not run
+    where the fork is installed. Unnecessary once an mmaction2 takes that mmcv.
+    """
+    spec = find_spec('mmaction')
+    if version_of('onedl-mmcv') is None or spec is None or spec.loader is None:
+        return None
+
+    def set_version(module: ModuleType) -> None:
+        vars(module)['__version__'] = version_of('mmaction2')
+
+    vars(spec.loader)['exec_module'] = set_version
+    return spec
 
 
 def _stub_missing_drn() -> None:
