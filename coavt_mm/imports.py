@@ -17,6 +17,7 @@ class _Watch:
     def __init__(self) -> None:
         self.waits_for: dict[str, Callable[[], ModuleSpec | None]]
         self.waits_for = dict.fromkeys(self.names, self.before_models)
+        self.waits_for['mmaction'] = self.before_mmaction
         if 'mmengine.registry' not in sys.modules:
             self.waits_for['mmengine'] = self.when_mmengine_is_there
 
@@ -37,6 +38,12 @@ class _Watch:
         from coavt_mm.compat import prepare_openmmlab_models
 
         prepare_openmmlab_models()
+
+    def before_mmaction(self) -> ModuleSpec | None:
+        """Let mmaction2 be imported beside the newer mmcv of the fork."""
+        from coavt_mm.compat import mmaction_beside_the_fork
+
+        return mmaction_beside_the_fork()
 
     def when_mmengine_is_there(self) -> ModuleSpec | None:
         """Make our scope known at the end of mmengine's own import."""
