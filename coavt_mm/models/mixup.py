@@ -47,5 +47,5 @@ def draw_mix(kind: Tensor, probability: float, alpha: float) -> Mix:
     weights = (others | ~others.any(1, keepdim=True)).float()
     partner = torch.where(mixed, torch.multinomial(weights, 1)[:, 0], own)
     alphas = torch.full((batch,), float(alpha), device=device)
-    share = torch.distributions.Beta(alphas, alphas).sample()
+    share = torch.distributions.Beta(alphas, alphas, validate_args=False).sample()
     return Mix(partner, torch.where(mixed, share, 1.0))
