@@ -230,6 +230,13 @@ def _guarded_getattr(owner: Any, name: str) -> Callable:
     raise pickle.UnpicklingError(f'refused: getattr({owner!r}, {name!r})')
 
 
+def _encoded(text: str, encoding: str) -> bytes:
+    """How numpy 1 writes bytes; torch >= 2.5 allows any encoding by itself."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'refused: encode(..., {encoding!r})')
+    return text.encode(encoding)
+
+
 def _named(path: str, function: Callable) -> Callable:
     """A stand-in that torch's unpickler finds under another import path.
 
@@ -262,7 +269,8 @@ def _history_types() -> list:
         _named(f'{builtins}.getattr', _guarded_getattr)
         for builtins in ('builtins', '__builtin__')
     ]
-    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *renamed, *getters]
+    encode = _named('_codecs.encode', _encoded)
+    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *renamed, *getters, encode]
 
 
 @contextmanager

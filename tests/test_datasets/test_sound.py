@@ -155,7 +155,7 @@ def test_a_file_shorter_than_it_says_breaks_off(
     content = path.read_bytes()
     source = content if as_bytes else path
     assert len(read_audio(source)) == pytest.approx(48000, abs=2400)
-    part = content[: len(content) // 2]
+    part = content[: len(content) // 4 * 2]  # of half a sample PyAV 17 complains
     path.write_bytes(part)
     source = part if as_bytes else path
     with pytest.raises(ClipError, match='breaks off'):

@@ -15,7 +15,7 @@ def row(path, start=0.0, end=None):
 def ramp(tmp_path_factory):
     """A sound of 4 s whose level says the time: sample / rate / 10."""
     path = tmp_path_factory.mktemp('sound') / 'ramp.flac'
-    ramp = np.arange(64000, dtype=np.float32) / 160000
+    ramp = np.arange(64000, dtype=np.float32) / np.float32(160000)
     return write_sound(path, ramp, 16000)
 
 
