@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -242,6 +243,26 @@ def prepare_openmmlab_models() -> None:
     _switch_off_broken_multimodal()
     if digit_version(torch.__version__) >= digit_version('2.6'):
         register_checkpoint_loader()
+
+
+def mmaction_beside_the_fork() -> ModuleSpec | None:
+    """mmaction2 1.2.0 refuses mmcv 2.2 and later, which onedl-mmcv is.
+
+    Its ``__init__`` asserts it, and has nothing else but a version, so it is not run
+    where the fork is installed. Unnecessary once an mmaction2 takes that mmcv.
+
+    Returns:
+        How to import it; None leaves that to Python.
+    """
+    spec = find_spec('mmaction')
+    if version_of('onedl-mmcv') is None or spec is None or spec.loader is None:
+        return None
+
+    def set_version(module: ModuleType) -> None:
+        vars(module)['__version__'] = version_of('mmaction2')
+
+    vars(spec.loader)['exec_module'] = set_version
+    return spec
 
 
 def _stub_missing_drn() -> None:

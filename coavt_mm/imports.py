@@ -17,6 +17,7 @@ class _Watch:
     def __init__(self) -> None:
         self.waits_for: dict[str, Callable[[], ModuleSpec | None]]
         self.waits_for = dict.fromkeys(self.names, self.before_models)
+        self.waits_for['mmaction'] = self.before_mmaction
         if 'mmengine.registry' not in sys.modules:
             self.waits_for['mmengine'] = self.when_mmengine_is_there
 
@@ -29,6 +30,12 @@ class _Watch:
         if not self.waits_for and self in sys.meta_path:
             sys.meta_path.remove(self)
         return spec
+
+    def before_mmaction(self) -> ModuleSpec | None:
+        """Apply the cure of mmaction2 beside the fork of mmcv."""
+        from coavt_mm.compat import mmaction_beside_the_fork
+
+        return mmaction_beside_the_fork()
 
     def before_models(self) -> None:
         """Apply the cures of mmaction2 and mmpretrain, whichever comes first."""

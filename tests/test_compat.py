@@ -2,6 +2,7 @@ import io
 import pickle
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -281,3 +282,16 @@ def test_models_of_mmaction2_and_mmpretrain_import():
         '    print(error)\n'
     )
     assert 'not part of the installed mmaction2 wheel' in run_python(code)
+
+
+def test_mmaction2_is_imported_beside_the_mmcv_of_the_fork(install):
+    install('onedl-mmcv')
+    spec = compat.mmaction_beside_the_fork()
+    module = ModuleType('mmaction')
+    spec.loader.exec_module(module)  # would assert
+    assert vars(module)['__version__'] == compat.version_of('mmaction2')
+
+
+def test_mmaction2_checks_its_mmcv_without_the_fork():
+    if compat.version_of('onedl-mmcv') is None:
+        assert compat.mmaction_beside_the_fork() is None

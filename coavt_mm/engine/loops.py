@@ -87,7 +87,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         if sampler.seed == self._seed_at_start:  # the Runner's, by now the resumed one
             sampler.seed = self.runner.seed
         self.dataloader_iterator = None  # ends its workers before new ones start
-        self.dataloader_iterator = _after_replay(self.dataloader, self._iter)
+        self.dataloader_iterator = _AfterReplay(self.dataloader, self._iter)
 
 
 def first_position(runner: Runner, batch_idx: int) -> int:
@@ -166,12 +166,28 @@ def _sampler(dataloader: DataLoader) -> Any:
     return sampler
 
 
-def _after_replay(dataloader: DataLoader, replayed: int) -> Iterator:
+class _AfterReplay:
     """Batches for ``IterBasedTrainLoop.run`` after a resume.
 
-    It first asks for one batch per iteration already trained and drops it; those
-    calls are answered with nothing.
+    It first drops the batches trained already, which the sampler has left out: mmengine
+    asks for one after the other and is given nothing, the fork calls ``skip_iter``.
     """
-    for _ in range(replayed):
-        yield None
-    yield from _InfiniteDataloaderIterator(dataloader)
+
+    def __init__(self, dataloader: DataLoader, replayed: int) -> None:
+        self._dataloader, self._replayed = dataloader, replayed
+        self._batches: Iterator | None = None
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Drop all at once."""
+        self._replayed = 0
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Sequence[dict] | None:
+        if self._replayed > 0:
+            self._replayed -= 1
+            return None
+        if self._batches is None:  # workers start with the first batch
+            self._batches = iter(_InfiniteDataloaderIterator(self._dataloader))
+        return next(self._batches)

@@ -220,3 +220,13 @@ def test_stages_that_nobody_would_carry_out_are_refused(toy_cfg):
     cfg = toy_cfg(train_dataloader__sampler__curriculum=stages)
     with pytest.raises(ConfigError, match='needs default_hooks.curriculum.type'):
         build_runner(cfg).train()
+
+
+def test_batches_after_a_resume_start_where_the_sampler_says():
+    """As mmengine drops what was trained, and as the fork does, at once."""
+    loader = DataLoader(torch.arange(3))
+    asked, told = (loops._AfterReplay(loader, 2) for _ in range(2))
+    assert [next(asked), next(asked)] == [None, None]
+    told.skip_iter(2)
+    for batches in (asked, told):
+        assert [int(next(batches)) for _ in range(3)] == [0, 1, 2]
