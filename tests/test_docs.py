@@ -208,9 +208,9 @@ def check_coavt(words):
 
 
 def check_pip(words):
-    """`pip install`: the extras and the files that it names exist; `pip download`
-    would ask the network."""
-    assert words[0] in ('install', 'download')
+    """`pip install`: the extras and the files that it names exist; `pip download` would
+    ask the network, `pip uninstall` would do it."""
+    assert words[0] in ('install', 'uninstall', 'download')
     for extra in re.findall(r'\[([\w,]+)\]', ' '.join(words)):
         for name in extra.split(','):
             assert name in PROJECT['optional-dependencies'], f'no extra {name}'
