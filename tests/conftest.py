@@ -25,7 +25,7 @@ def no_layout():
     """The text of a run's config is laid out by yapf, which takes longer than a small
     run; nobody reads it here."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (config, yapf_api):  # mmengine has it in one, its fork in the other
+        for module in (config, yapf_api):  # mmengine's place, its fork's
             name = 'FormatCode'
             patch.setattr(module, name, lambda text, **_: (text, 1), raising=False)
         yield
