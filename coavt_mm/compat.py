@@ -250,6 +250,9 @@ def mmaction_beside_the_fork() -> ModuleSpec | None:
 
     Its ``__init__`` asserts it, and has nothing else but a version, so it is not run
     where the fork is installed. Unnecessary once an mmaction2 takes that mmcv.
+
+    Returns:
+        How to import it; None leaves that to Python.
     """
     spec = find_spec('mmaction')
     if version_of('onedl-mmcv') is None or spec is None or spec.loader is None:

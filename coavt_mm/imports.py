@@ -31,6 +31,12 @@ class _Watch:
             sys.meta_path.remove(self)
         return spec
 
+    def before_mmaction(self) -> ModuleSpec | None:
+        """Apply the cure of mmaction2 beside the fork of mmcv."""
+        from coavt_mm.compat import mmaction_beside_the_fork
+
+        return mmaction_beside_the_fork()
+
     def before_models(self) -> None:
         """Apply the cures of mmaction2 and mmpretrain, whichever comes first."""
         for name in self.names:
@@ -38,12 +44,6 @@ class _Watch:
         from coavt_mm.compat import prepare_openmmlab_models
 
         prepare_openmmlab_models()
-
-    def before_mmaction(self) -> ModuleSpec | None:
-        """Let mmaction2 be imported beside the newer mmcv of the fork."""
-        from coavt_mm.compat import mmaction_beside_the_fork
-
-        return mmaction_beside_the_fork()
 
     def when_mmengine_is_there(self) -> ModuleSpec | None:
         """Make our scope known at the end of mmengine's own import."""

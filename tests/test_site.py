@@ -88,7 +88,7 @@ def test_the_reference_has_every_type_that_a_config_may_name():
             node.import_from_location()
             for name, made in node.module_dict.items():
                 if not made.__module__.startswith('coavt_mm.'):
-                    continue  # of a project, which another test has imported
+                    continue  # of other tests
                 shown = made.__name__ if inspect.isclass(made) else 'build_tokenizer'
                 assert shown in named, f'{node.name}: list {name} in docs/reference'
 

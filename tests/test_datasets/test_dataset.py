@@ -359,6 +359,8 @@ def test_a_subset_copies_its_own_objects(tmp_path, clip, monkeypatch):
     """mmengine keeps one memo of copies, by ids that go to other objects later."""
     dataset = AVTDataset(corpus(tmp_path, clip), pipeline=[fails_on('c1')])
     (memo,) = BaseDataset._copy_without_annotation.__defaults__
+    if memo is None:
+        pytest.skip('this mmengine has no such memo')
     known, another = dict(memo), object()
     for value in vars(dataset).values():
         monkeypatch.setitem(memo, id(value), another)
