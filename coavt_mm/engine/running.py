@@ -4,6 +4,7 @@ import errno
 import os
 import os.path as osp
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
@@ -124,7 +125,7 @@ def build_runner(cfg: Config) -> Runner:
 
 def _compile(runner: Runner, options: dict) -> None:
     """Compile the losses; mmengine would the whole step, with copies and optimiser."""
-    model = bare_model(runner)
+    model: Any = bare_model(runner)
     if not hasattr(model, 'compile_losses'):
         raise ConfigError(
             f'compile: {type(model).__name__} has no compile_losses; leave it out'

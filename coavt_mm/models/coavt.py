@@ -3,17 +3,17 @@
 from functools import cached_property
 from typing import Any
 
-import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from coavt_mm.batches import is_ids, mask_of
+from coavt_mm.batches import mask_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.base import TrainedModel
 from coavt_mm.models.generation import check_decoding, generate
 from coavt_mm.models.heads import pool_tokens
 from coavt_mm.models.layers import build_part, stated_size
-from coavt_mm.models.losses import LossHead, check_captions, loss_inputs
+from coavt_mm.models.losses import LossHead, check_captions, in_steps, loss_inputs
+from coavt_mm.models.prediction import add_captions, add_texts
 from coavt_mm.models.query_encoder import KeyValue, QueryState
 from coavt_mm.registry import MODELS, TOKENIZERS
 from coavt_mm.streams import available
@@ -244,7 +244,7 @@ class CoAVT(TrainedModel):
         check_captions(inputs)
         spectrogram, frames = self.av_encoder.training_inputs(inputs)
         inputs = dict(inputs, spectrogram=spectrogram, frames=frames[:, None])
-        return self.compute_losses(self._in_steps(inputs))
+        return self.compute_losses(in_steps(self, inputs))
 
     def compute_losses(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """What :meth:`loss` does on the device, without waiting for it: one graph.
@@ -260,18 +260,6 @@ class CoAVT(TrainedModel):
         if streams:
             losses['negatives'] = batch.share_with_negatives([*streams])
         return losses
-
-    def _in_steps(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Pad texts to a multiple of 8 tokens: few shapes, which devices like."""
-        readers = [self.query_encoder, self.text_encoder or self.query_encoder]
-        padded = {}
-        for key in filter(is_ids, inputs):
-            length = inputs[key].shape[1]
-            longest = min(getattr(reader, 'max_tokens', length) for reader in readers)
-            extra = max(0, min(-length % 8, longest - length))
-            for name in (key, mask_of(key)):
-                padded[name] = F.pad(inputs[name], (0, extra))
-        return dict(inputs, **padded)
 
     @property
     def heads(self) -> dict[str, LossHead]:
@@ -334,50 +322,16 @@ class CoAVT(TrainedModel):
             )
             if self.test_cfg['keep_tokens'] and has['AV'][i]:
                 sample.set_data({'tokens': extracted['tokens']['AV'][i]})
-        self._predict_text(inputs, data_samples)
-        if self.test_cfg['caption']:
-            self._predict_captions(
-                extracted['tokens'], has['AV'], inputs['clip_key'], data_samples
+        add_texts(self, inputs, data_samples)
+        if self.test_cfg['caption'] and 'AV' in extracted['tokens']:
+            add_captions(
+                self,
+                extracted['tokens']['AV'],
+                has['AV'],
+                inputs['clip_key'],
+                data_samples,
             )
         return data_samples
-
-    def _predict_text(
-        self, inputs: dict[str, Tensor], data_samples: list[BaseDataElement]
-    ) -> None:
-        if self.contrastive_head is None or 'input_ids' not in inputs:
-            return
-        ids, mask = inputs['input_ids'], inputs['attention_mask']
-        feats = self.embed_texts(*self.text_of(inputs))
-        for i, sample in enumerate(data_samples):
-            own = (inputs['caption_clip'] == i).nonzero()[:, 0]
-            sample.set_data(
-                {
-                    'caption_feats': feats[own],
-                    'caption_ids': [ids[k][mask[k].bool()] for k in own],
-                }
-            )
-
-    def _predict_captions(
-        self,
-        tokens: dict[str, Tensor],
-        has_av: Tensor,
-        clip_keys: Tensor,
-        data_samples: list[BaseDataElement],
-    ) -> None:
-        """Captions of the clips that have both modalities, from their middle frame."""
-        rows = has_av.nonzero()[:, 0]
-        if not len(rows):
-            return
-        keys = clip_keys[rows].tolist()
-        av_tokens = tokens['AV'][rows, tokens['AV'].shape[1] // 2]
-        texts = {
-            name: self.generate(av_tokens, keys, **options)
-            for name, options in self.test_cfg['caption'].items()
-        }
-        for k, row in enumerate(rows.tolist()):
-            data_samples[row].set_data(
-                {'pred_caption': {name: text[k] for name, text in texts.items()}}
-            )
 
     def generate(
         self, tokens: Tensor, clip_keys: list[int] | None = None, **options

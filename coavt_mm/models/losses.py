@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from coavt_mm.batches import is_ids, mask_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.layers import gather_with_grad
 from coavt_mm.models.query_encoder import QueryState
@@ -260,3 +262,24 @@ def check_captions(inputs: dict[str, Tensor]) -> None:
             f'training takes one caption per clip, got {captions} captions for '
             f'{clips} clips; use PickCaption and TokenizeText in the pipeline'
         )
+
+
+def in_steps(model: 'CoAVT', inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Pad texts to a multiple of 8 tokens: few shapes, which devices like.
+
+    Args:
+        model: Its encoders say how long a text may be.
+        inputs: The preprocessor's output.
+
+    Returns:
+        The inputs, with longer ids and masks.
+    """
+    readers = [model.query_encoder, model.text_encoder or model.query_encoder]
+    padded = {}
+    for key in filter(is_ids, inputs):
+        length = inputs[key].shape[1]
+        longest = min(getattr(reader, 'max_tokens', length) for reader in readers)
+        extra = max(0, min(-length % 8, longest - length))
+        for name in (key, mask_of(key)):
+            padded[name] = F.pad(inputs[name], (0, extra))
+    return dict(inputs, **padded)
