@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
@@ -13,9 +14,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from small_configs import small
 from tiny_coavt import tiny_batch, tiny_coavt
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from coavt_mm.engine import ranks as engine_ranks
 from coavt_mm.engine.running import build_runner
+from coavt_mm.errors import CheckpointError
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
 # found without the path of the tests, which the server does not have on Python 3.11
@@ -180,3 +184,29 @@ def curriculum_worker(rank: int, shapes: str, batch: int, out: str) -> None:
         runner.train()
         (spy,) = (hook for hook in runner.hooks if isinstance(hook, SpyHook))
         torch.save(spy.seen, f'{out}.{rank}')
+
+
+def start_worker(rank, folders, out):
+    """Rank 0 finds a checkpoint in its work dir; the other looks into its own."""
+    path = f'{folders[0]}/iter_3.pth'
+    runner = SimpleNamespace(_load_from=[path, None][rank], _resume=[True, False][rank])
+    if folders[1] == 'unreadable' and rank == 1:
+        engine_ranks.osp = SimpleNamespace(isfile=lambda path: False)
+    try:
+        engine_ranks.agree_on_start(runner)
+        said = (runner._load_from, runner._resume)
+    except CheckpointError as error:
+        said = str(error)
+    torch.save(said, f'{out}.{rank}')
+
+
+def begin_worker(rank, case, out):
+    torch.manual_seed(rank if case == 'weights' else 0)
+    step = rank if case == 'iteration' else 5
+    runner = SimpleNamespace(model=nn.Linear(3, 2), iter=step)
+    try:
+        engine_ranks.compare_ranks(runner)
+        said = 'fine'
+    except CheckpointError as error:
+        said = str(error)
+    torch.save(said, f'{out}.{rank}')

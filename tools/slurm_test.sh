@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Evaluate a checkpoint on a Slurm cluster.
-#   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=8] [SRUN_ARGS=...] \
+#   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=14] [SRUN_ARGS=...] \
 #       bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of tools/test.py]
 set -euo pipefail
 
@@ -13,7 +13,7 @@ JOB_NAME=$2
 CONFIG=$3
 CHECKPOINT=$4
 GPUS=${GPUS:-8}
-GPUS_PER_NODE=${GPUS_PER_NODE:-8}
+GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 
 # SRUN_ARGS holds several options and is split on purpose
@@ -24,7 +24,7 @@ PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" exec srun \
     --gres="gpu:$GPUS_PER_NODE" \
     --ntasks="$GPUS" \
     --ntasks-per-node="$GPUS_PER_NODE" \
-    --cpus-per-task="${CPUS_PER_TASK:-8}" \
+    --cpus-per-task="${CPUS_PER_TASK:-14}" \
     --kill-on-bad-exit=1 \
     ${SRUN_ARGS:-} \
     "${PYTHON:-python}" -u "$ROOT/tools/test.py" "$CONFIG" "$CHECKPOINT" --launcher slurm "${@:5}"

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from coavt_mm.cli.commands import Command, SettingsAction
@@ -104,8 +104,23 @@ def _prepare(args: Namespace) -> 'Config':
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    _set_environment(args, os.environ)
     return cfg
+
+
+def _set_environment(args: Namespace, environ: MutableMapping[str, str]) -> None:
+    """Say what mmengine's launchers leave out.
+
+    Its mpi launcher picks the GPU, but does not set LOCAL_RANK, by which DDP picks it.
+    Two jobs of Slurm on one node would meet at the same port.
+    """
+    local_rank = str(args.local_rank)
+    if args.launcher == 'mpi':
+        local_rank = environ.get('OMPI_COMM_WORLD_LOCAL_RANK', local_rank)
+    environ.setdefault('LOCAL_RANK', local_rank)
+    if args.launcher == 'slurm' and environ.get('SLURM_JOB_ID', '').isdigit():
+        port = 20000 + int(environ['SLURM_JOB_ID']) % 20000
+        environ.setdefault('MASTER_PORT', str(port))
 
 
 def _train(args: Namespace) -> None:

@@ -11,6 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from coavt_mm import compat
+from coavt_mm.engine.ranks import agree_on_start
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import CheckpointError, ConfigError
 
@@ -120,6 +121,7 @@ def build_runner(cfg: Config) -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if compiled:
         _compile(runner, compiled if isinstance(compiled, dict) else {})
+    agree_on_start(runner)
     return runner
 
 

@@ -13,6 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
 from coavt_mm.engine.loops import BATCHES, SEEN, compare_batches
+from coavt_mm.engine.ranks import compare_ranks
 from coavt_mm.errors import CheckpointError, ConfigError
 from coavt_mm.registry import HOOKS
 
@@ -93,11 +94,17 @@ class ResumeHook(Hook):
     priority = 'VERY_HIGH'  # before a hook that takes its part of the checkpoint
 
     def before_train(self, runner: Runner) -> None:
-        """Compare batch size and processes, see :func:`.loops.compare_batches`.
+        """Compare batches with those before, and the processes with each other.
+
+        See :func:`.loops.compare_batches` and :func:`.ranks.compare_ranks`.
 
         Args:
             runner: The runner.
+
+        Raises:
+            CheckpointError: The processes differ in weights or iteration.
         """
+        compare_ranks(runner)
         compare_batches(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

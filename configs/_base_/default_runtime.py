@@ -26,7 +26,8 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # s; the first process ranks and re-ranks alone, the others wait for it
+    dist_cfg=dict(backend='nccl', timeout=7200),
 )
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='mmengine.Visualizer', vis_backends=vis_backends)

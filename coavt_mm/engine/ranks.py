@@ -1,0 +1,76 @@
+"""Several processes: all of them begin with the same weights, at the same iteration.
+
+A checkpoint in a folder of one machine is none for the others, and file systems show a
+new file late. DDP makes weights equal before they are loaded, never again: a process
+that found no checkpoint would train other weights than the rest, in silence.
+"""
+
+import os.path as osp
+
+import torch
+from mmengine.dist import (
+    all_gather,
+    all_gather_object,
+    broadcast_object_list,
+    get_world_size,
+)
+from mmengine.runner import Runner
+
+from coavt_mm.engine.weights import bare_model
+from coavt_mm.errors import CheckpointError
+
+
+def agree_on_start(runner: Runner) -> None:
+    """Let all processes begin from what the first one found.
+
+    Args:
+        runner: Before it trains or tests.
+
+    Raises:
+        CheckpointError: On every process, if one of them can't read the file.
+    """
+    if get_world_size() == 1:
+        return
+    found = [(runner._load_from, runner._resume)]
+    broadcast_object_list(found)
+    runner._load_from, runner._resume = found[0]
+    path = str(runner._load_from or '')
+    readable = not path or '://' in path or osp.isfile(path)
+    blind = [rank for rank, sees in enumerate(all_gather_object(readable)) if not sees]
+    if blind:
+        raise CheckpointError(
+            f'{path}: process 0 goes on from it, processes '
+            f'{", ".join(map(str, blind))} cannot read it; all machines need the same '
+            'folder: name a shared one with --work-dir, or copy the file there'
+        )
+
+
+def compare_ranks(runner: Runner) -> None:
+    """Compare iterations and weights of all processes before they train.
+
+    Args:
+        runner: The runner, its checkpoint loaded.
+
+    Raises:
+        CheckpointError: On every process, if they differ.
+    """
+    if get_world_size() == 1:
+        return
+    weights = [
+        p.detach().sum(dtype=torch.float64) for p in bare_model(runner).parameters()
+    ]
+    total = (
+        torch.stack([w.cpu() for w in weights]).sum() if weights else torch.zeros(())
+    )
+    device = weights[0].device if weights else torch.device('cpu')
+    own = torch.stack([total.double(), torch.tensor(float(runner.iter)).double()])
+    every = torch.stack(all_gather(own.to(device))).cpu()
+    if (every != every[0]).any():
+        said = '; '.join(
+            f'process {rank}: iteration {int(iteration)}, sum of weights {weight:.9g}'
+            for rank, (weight, iteration) in enumerate(every.tolist())
+        )
+        raise CheckpointError(
+            f'the processes begin with different weights or iterations ({said}); is '
+            'the checkpoint the same file on all machines?'
+        )

@@ -1,0 +1,74 @@
+"""Processes begin alike, or say on every one why not."""
+
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ranks
+import torch
+
+from coavt_mm.cli.launch import _set_environment
+from coavt_mm.config import load_config
+from coavt_mm.engine.ranks import agree_on_start, compare_ranks
+
+CONFIG = Path(__file__).parents[2] / 'configs/coavt/pretrain_vggsound.py'
+
+
+@pytest.mark.parametrize('second', ['shared', 'unreadable'])
+def test_all_go_on_from_what_the_first_found(tmp_path, second):
+    (tmp_path / 'iter_3.pth').touch()
+    ranks.run_two_ranks(ranks.start_worker, (str(tmp_path), second), f'{tmp_path}/out')
+    said = [torch.load(f'{tmp_path}/out.{rank}') for rank in range(2)]
+    if second == 'shared':
+        assert said == [(f'{tmp_path}/iter_3.pth', True)] * 2
+    else:
+        assert said[0] == said[1]
+        assert 'processes 1 cannot read it' in said[0] and '--work-dir' in said[0]
+
+
+@pytest.mark.parametrize('case', ['same', 'weights', 'iteration'])
+def test_different_weights_or_iterations_are_refused_everywhere(tmp_path, case):
+    ranks.run_two_ranks(ranks.begin_worker, case, f'{tmp_path}/out')
+    said = [torch.load(f'{tmp_path}/out.{rank}') for rank in range(2)]
+    assert said[0] == said[1]
+    assert (said[0] == 'fine') is (case == 'same')
+    if case == 'iteration':
+        assert 'process 1: iteration 1' in said[0]
+
+
+def test_one_process_has_nobody_to_agree_with():
+    agree_on_start(SimpleNamespace(_load_from='nowhere.pth', _resume=True))
+    compare_ranks(SimpleNamespace())
+
+
+@pytest.mark.parametrize(
+    'launcher, given, expected',
+    [
+        ('none', {}, dict(LOCAL_RANK='0')),
+        ('pytorch', dict(LOCAL_RANK='3'), dict(LOCAL_RANK='3')),
+        (
+            'mpi',
+            dict(OMPI_COMM_WORLD_LOCAL_RANK='2'),
+            dict(OMPI_COMM_WORLD_LOCAL_RANK='2', LOCAL_RANK='2'),
+        ),
+        (
+            'slurm',
+            dict(SLURM_JOB_ID='45678'),
+            dict(SLURM_JOB_ID='45678', LOCAL_RANK='0', MASTER_PORT='25678'),
+        ),
+        (
+            'slurm',
+            dict(SLURM_JOB_ID='1', MASTER_PORT='7'),
+            dict(SLURM_JOB_ID='1', LOCAL_RANK='0', MASTER_PORT='7'),
+        ),
+    ],
+)
+def test_what_launchers_leave_out_is_set(launcher, given, expected):
+    _set_environment(Namespace(launcher=launcher, local_rank=0), given)
+    assert given == expected
+
+
+def test_evaluation_may_be_longer_than_ten_minutes():
+    cfg = load_config(str(CONFIG))
+    assert cfg.env_cfg.dist_cfg.timeout >= 3600
