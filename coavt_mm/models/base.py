@@ -9,7 +9,13 @@ from torch import Tensor
 
 
 class TrainedModel(BaseModel):
-    """A model whose ``loss`` leaves what runs on the device to ``compute_losses``."""
+    """A model whose ``loss`` leaves what runs on the device to ``compute_losses``.
+
+    Attributes:
+        compiled: Whether ``compute_losses`` is.
+    """
+
+    compiled = False
 
     def compute_losses(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute the losses, without waiting for the device: one graph.
@@ -28,6 +34,7 @@ class TrainedModel(BaseModel):
         Args:
             options: Of ``torch.compile``, such as ``backend`` and ``mode``.
         """
+        self.compiled = True
         self.compute_losses = torch.compile(  # type: ignore[method-assign]
             self.compute_losses, **options
         )

@@ -244,6 +244,8 @@ class CoAVT(TrainedModel):
         check_captions(inputs)
         spectrogram, frames = self.av_encoder.training_inputs(inputs)
         inputs = dict(inputs, spectrogram=spectrogram, frames=frames[:, None])
+        if self.compiled:  # all batches have one shape
+            inputs = {k: v for k, v in inputs.items() if not k.startswith('rows_')}
         return self.compute_losses(in_steps(self, inputs))
 
     def compute_losses(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

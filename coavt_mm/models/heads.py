@@ -334,14 +334,14 @@ class LanguageModelingHead(LossHead):
         encoder, losses = batch.model.query_encoder, {}
         for stream, weight in self.streams.items():
             # the queries' keys and values are reused
-            hidden, _ = encoder.decode_text(
-                self.start(batch.input_ids),
-                batch.attention_mask,
-                batch.states[stream].self_kv,
+            ids, mask, valid = (
+                batch.take(stream, x)
+                for x in (batch.input_ids, batch.attention_mask, batch.valid[stream])
             )
+            past = batch.states[stream].self_kv
+            hidden, _ = encoder.decode_text(self.start(ids), mask, past)
             logits = self(hidden, encoder.word_embeddings.weight)
-            counted = batch.attention_mask * batch.valid[stream][:, None]
-            loss = self.loss(logits, batch.input_ids, counted)
+            loss = self.loss(logits, ids, mask * valid[:, None])
             losses[f'loss_lm_{stream}'] = weight * loss
         return losses
 

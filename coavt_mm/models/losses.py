@@ -74,7 +74,7 @@ class LossInputs:
         model: Whose parts the losses may use.
         tokens: Stream -> (B, N, D), of the streams that a head asks for. Clips that
             lack a modality, or have no caption about it, may have any.
-        states: Stream -> what the queries make of the tokens.
+        states: Stream -> what the queries make of the tokens of its ``rows``.
         input_ids: (B, T) token ids.
         attention_mask: (B, T), 1 for text and 0 for padding.
         text: The same two as the text encoder reads them.
@@ -82,6 +82,8 @@ class LossInputs:
         caption_key: (B,) int64, the same number for the same caption.
         available: Stream -> (B,) bool, whether the clip has its modalities.
         valid: Stream -> (B,) bool, whether the caption is about it, too.
+        rows: Stream -> indices (R,) of the clips that the queries read, where those are
+            not all B: clips that don't count are left out.
         computed: What heads asked for so far, by name.
     """
 
@@ -95,6 +97,7 @@ class LossInputs:
     caption_key: Tensor
     available: dict[str, Tensor]
     valid: dict[str, Tensor]
+    rows: dict[str, Tensor] = field(default_factory=dict)
     computed: dict = field(default_factory=dict, repr=False)
 
     @_once
@@ -116,7 +119,10 @@ class LossInputs:
                 'contrastive_head, which this CoAVT lacks; give it one, with weights '
                 'of 0 if its own loss is not wanted'
             )
-        clips = {s: head.project_queries(x.hidden) for s, x in self.states.items()}
+        clips = {
+            s: self.spread(s, head.project_queries(x.hidden))
+            for s, x in self.states.items()
+        }
         return Features(clips, head.project_text(self.text_states))
 
     @_once
@@ -146,6 +152,18 @@ class LossInputs:
         """``valid`` of all ranks: stream -> (G,) bool."""
         rows = gather_with_grad(torch.stack([self.valid[s] for s in STREAMS], 1))
         return dict(zip(STREAMS, rows.unbind(1), strict=True))
+
+    def take(self, stream: str, x: Tensor) -> Tensor:
+        """(B, ...) -> (R, ...), the ``rows`` of a stream."""
+        rows = self.rows.get(stream)
+        return x if rows is None else x.index_select(0, rows)
+
+    def spread(self, stream: str, x: Tensor) -> Tensor:
+        """(R, ...) -> (B, ...), zeros for the clips that are left out."""
+        rows = self.rows.get(stream)
+        if rows is None:
+            return x
+        return x.new_zeros(len(self.clip_key), *x.shape[1:]).index_copy(0, rows, x)
 
     def share_with_negatives(self, streams: Sequence[str]) -> Tensor:
         """Share of all ranks' clips that have a clip to be told from, in one stream."""
@@ -222,17 +240,10 @@ def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
     heads = [head for head in model.heads.values() if head.streams]
     wanted = {s for head in heads for s in head.streams}
     queried = {s for head in heads if head.takes_queries for s in head.streams}
-    tokens = model.av_encoder(
-        inputs['spectrogram'],
-        inputs['frames'][:, 0],
-        [s for s in STREAMS if s in wanted],
-    )
-    read = [s for s in STREAMS if s in queried]
-    states = model.query_encoder.encode_each([tokens[s] for s in read]) if read else []
-    return LossInputs(
+    batch = LossInputs(
         model=model,
-        tokens=tokens,
-        states=dict(zip(read, states, strict=True)),
+        tokens={},
+        states={},
         input_ids=inputs['input_ids'],
         attention_mask=inputs['attention_mask'],
         text=model.text_of(inputs),
@@ -240,7 +251,41 @@ def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
         caption_key=inputs['caption_key'],
         available=there,
         valid=valid,
+        rows=_rows(model, inputs),
     )
+    # a modality that no other stream needs is encoded where a caption is about it
+    by_text = all(head.takes_queries for head in heads) and 'AV' not in wanted
+    read = _encode(batch, inputs, wanted, by_text and not model.av_encoder.one_pass)
+    names = [s for s in STREAMS if s in queried]
+    states = model.query_encoder.encode_each([read[s] for s in names]) if names else []
+    batch.states.update(zip(names, states, strict=True))
+    return batch
+
+
+def _rows(model: 'CoAVT', inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The clips of each stream that are read; a loss of others may want them all."""
+    if any(head.takes_queries for head in model.extra_heads.values()):
+        return {}
+    return {s: inputs[f'rows_{s}'] for s in STREAMS if f'rows_{s}' in inputs}
+
+
+def _encode(
+    batch: LossInputs, inputs: dict[str, Tensor], wanted: set[str], by_text: bool
+) -> dict[str, Tensor]:
+    """Fill in the tokens; stream -> those (R, N, D) that the queries read."""
+    encoder = batch.model.av_encoder
+    streams = [s for s in STREAMS if s in wanted]
+    spectrogram, frames = inputs['spectrogram'], inputs['frames'][:, 0]
+    if not by_text:
+        batch.tokens.update(encoder(spectrogram, frames, streams))
+        return {s: batch.take(s, x) for s, x in batch.tokens.items()}
+    encode = {
+        'A': lambda: encoder.encode_audio(batch.take('A', spectrogram)),
+        'V': lambda: encoder.encode_visual(batch.take('V', frames)),
+    }
+    read = {s: encode[s]() for s in streams}
+    batch.tokens.update({s: batch.spread(s, x) for s, x in read.items()})
+    return read
 
 
 def check_captions(inputs: dict[str, Tensor]) -> None:

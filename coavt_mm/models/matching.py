@@ -28,7 +28,7 @@ from coavt_mm.streams import STREAMS
 
 
 class MatchingPairs(NamedTuple):
-    """Right pairs, then wrong clips, then wrong texts: P = 3 B.
+    """Right pairs, then wrong clips, then wrong texts: P = 3 R of the stream's rows.
 
     Attributes:
         contexts: Keys and values of the clips of each third, one pair per layer.
@@ -154,36 +154,45 @@ class MatchingHead(LossHead):
 
     def pairs(self, batch: LossInputs, stream: str) -> MatchingPairs:
         """One positive and two hard negatives per clip, drawn from all ranks."""
-        text, valid = (batch.input_ids, batch.attention_mask), batch.valid[stream]
         logits = self.negative_logits(stream, batch.similarity)
         to_text, to_clip = logits or (None, None)
         allowed = ~batch.same & batch.all_valid[stream]
         clip_index, found = draw_negatives(to_clip, allowed)
         text_index, _ = draw_negatives(to_text, allowed)
+        clip_index, text_index, valid, usable = (
+            batch.take(stream, x)
+            for x in (clip_index, text_index, batch.valid[stream], found)
+        )
+        text = batch.input_ids, batch.attention_mask
         wrong_text = [gather_padded(part)[text_index] for part in text]
         right = batch.states[stream].context
         wrong = self._wrong_context(batch, stream, clip_index)
         ids, mask = (
-            torch.cat([_widen(part, other), _widen(part, other), other])
+            torch.cat([own, own, other])
             for part, other in zip(text, wrong_text, strict=True)
+            for own in [_widen(batch.take(stream, part), other)]
         )
         labels = valid.new_zeros(len(ids), dtype=torch.long)
         labels[: len(valid)] = 1
-        counted = torch.cat([valid, valid & found, valid & found])
+        counted = torch.cat([valid, valid & usable, valid & usable])
         return MatchingPairs([right, wrong, right], ids, mask, labels, counted)
 
     @staticmethod
     def _wrong_context(
         batch: LossInputs, stream: str, index: Tensor
     ) -> list[KeyValue | None]:
-        """Keys and values of the drawn clips (B,) of all ranks."""
-        if get_world_size() == 1:  # they were computed for the queries
-            return [
-                kv and (kv[0].index_select(0, index), kv[1].index_select(0, index))
-                for kv in batch.states[stream].context
-            ]
-        tokens = gather_with_grad(batch.tokens[stream]).index_select(0, index)
-        return batch.model.query_encoder.project_context(tokens)
+        """Keys and values of the drawn clips (R,) of all ranks."""
+        if get_world_size() > 1:
+            tokens = gather_with_grad(batch.tokens[stream]).index_select(0, index)
+            return batch.model.query_encoder.project_context(tokens)
+        rows = batch.rows.get(stream)
+        if rows is not None:  # where among the rows that were read
+            place = torch.arange(len(rows), device=index.device)
+            index = batch.spread(stream, place).index_select(0, index)
+        return [  # they were computed for the queries
+            kv and (kv[0].index_select(0, index), kv[1].index_select(0, index))
+            for kv in batch.states[stream].context
+        ]
 
 
 def _widen(short: Tensor, like: Tensor) -> Tensor:

@@ -136,3 +136,53 @@ def test_few_tensors_cross_from_the_worker():
     batch = stack_clips(CLIPS[0] * 8)
     assert len(batch['inputs']) <= 10  # not four a clip
     assert batch['inputs']['frames'].shape == (32, 1, 3, 6, 5)
+
+
+def of_one_sense(about):
+    """A batch whose captions are about one modality each, 'A' or 'V'; one is silent."""
+    batch = tiny_batch(len(about))
+    tables = dict(A=[False, True, False], V=[False, False, True], AV=[True] * 3)
+    batch['caption_streams'] = torch.tensor([tables[stream] for stream in about])
+    batch['has_audio'][0] = False
+    return batch
+
+
+def with_rows(batch):
+    """What the preprocessor adds on the host."""
+    packed = dict(
+        audio_samples=torch.where(batch['has_audio'], 16000, 0),
+        has_visual=batch['has_visual'],
+        caption_streams=batch['caption_streams'],
+    )
+    return dict(batch, **AVTDataPreprocessor()._rows(packed))
+
+
+@pytest.mark.parametrize('about', [['V'] * 5, ['A', 'V', 'A', 'V', 'A'], ['A'] * 2,
+                                   ['V', 'A', 'AV', 'V', 'V', 'V']])  # fmt: skip
+@pytest.mark.parametrize('streams', [dict(A=1.0, V=2.0), dict(AV=1.0, A=1.0, V=2.0)])
+def test_leaving_out_clips_that_do_not_count_changes_no_loss(about, streams):
+    heads = dict(
+        matching_head=dict(type='MatchingHead', streams=streams),
+        contrastive_head=dict(
+            type='ContrastiveHead', embed_dims=20, text_dims=12, proj_dims=8,
+            streams=streams,
+        ),
+    )  # fmt: skip
+    results, every = [], of_one_sense(about)
+    few = with_rows(every)
+    assert any(name.startswith('rows_') for name in few)
+    for batch in (every, few):
+        model = tiny_coavt(**heads)
+        model.lm_head.streams = dict(streams)
+        torch.manual_seed(0)
+        with Rows() as rows, Waits() as waits:
+            losses = model(dict(batch), samples(len(about)), mode='loss')
+            sum(x for name, x in losses.items() if 'loss' in name).backward()
+        assert waits.found == [] and min(rows.seen) > 0
+        grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        results.append(({k: v.detach() for k, v in losses.items()}, grads, rows.seen))
+    assert sum(results[1][2]) < sum(results[0][2])
+    torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-5, atol=1e-6)
+    assert results[1][1].keys() == results[0][1].keys()
+    for name, grad in results[0][1].items():
+        torch.testing.assert_close(results[1][1][name], grad, rtol=1e-4, atol=1e-6)
