@@ -275,15 +275,10 @@ def _encode(
     """Fill in the tokens; stream -> those (R, N, D) that the queries read."""
     encoder = batch.model.av_encoder
     streams = [s for s in STREAMS if s in wanted]
-    spectrogram, frames = inputs['spectrogram'], inputs['frames'][:, 0]
     if not by_text:
-        batch.tokens.update(encoder(spectrogram, frames, streams))
+        batch.tokens.update(encoder.encode_training(inputs, streams))
         return {s: batch.take(s, x) for s, x in batch.tokens.items()}
-    encode = {
-        'A': lambda: encoder.encode_audio(batch.take('A', spectrogram)),
-        'V': lambda: encoder.encode_visual(batch.take('V', frames)),
-    }
-    read = {s: encode[s]() for s in streams}
+    read = encoder.encode_training(inputs, streams, batch.take)
     batch.tokens.update({s: batch.spread(s, x) for s, x in read.items()})
     return read
 
