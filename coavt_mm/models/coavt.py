@@ -9,11 +9,17 @@ from torch import Tensor, nn
 from coavt_mm.batches import mask_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.base import TrainedModel
-from coavt_mm.models.generation import check_decoding, generate
+from coavt_mm.models.generation import generate
 from coavt_mm.models.heads import pool_tokens
 from coavt_mm.models.layers import build_part, stated_size
-from coavt_mm.models.losses import LossHead, check_captions, in_steps, loss_inputs
-from coavt_mm.models.prediction import add_captions, add_texts
+from coavt_mm.models.losses import (
+    LossHead,
+    check_captions,
+    counted_rows,
+    in_steps,
+    loss_inputs,
+)
+from coavt_mm.models.prediction import add_captions, add_texts, checked_test_cfg
 from coavt_mm.models.query_encoder import KeyValue, QueryState
 from coavt_mm.registry import MODELS, TOKENIZERS
 from coavt_mm.streams import available
@@ -88,7 +94,7 @@ class CoAVT(TrainedModel):
             if head is not None:
                 self.extra_heads[name] = self._build_head(f'extra_heads.{name}', head)
         self.tokenizer_path = tokenizer
-        self.test_cfg = _checked_test_cfg(test_cfg)
+        self.test_cfg = checked_test_cfg(test_cfg)
         if self.av_head is not None and getattr(self.av_encoder, 'one_pass', False):
             raise ConfigError(
                 'CoAVT: with one_pass in the av_encoder the tokens of the sound have '
@@ -230,7 +236,7 @@ class CoAVT(TrainedModel):
                 (B, 1, 3, H, W), ``has_audio``, ``has_visual`` (B,), ``input_ids``,
                 ``attention_mask`` (B, T), ``clip_key``, ``caption_key`` (B,),
                 ``caption_streams`` (B, 3).
-            data_samples: Not used by the losses.
+            data_samples: Say which clips may be left out, where many don't count.
 
         Returns:
             ``loss_contrastive_*``, ``loss_matching_*``, ``loss_lm_*`` for each stream
@@ -244,17 +250,21 @@ class CoAVT(TrainedModel):
         check_captions(inputs)
         spectrogram, frames = self.av_encoder.training_inputs(inputs)
         inputs = dict(inputs, spectrogram=spectrogram, frames=frames[:, None])
-        if self.compiled:  # all batches have one shape
-            inputs = {k: v for k, v in inputs.items() if not k.startswith('rows_')}
-        return self.compute_losses(in_steps(self, inputs))
+        rows = {}
+        if not self.compiled:  # a graph takes all clips, so that batches are alike
+            rows = counted_rows(self, data_samples, inputs['clip_key'].device)
+        return self.compute_losses(in_steps(self, inputs), rows)
 
-    def compute_losses(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def compute_losses(
+        self, inputs: dict[str, Tensor], rows: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """What :meth:`loss` does on the device, without waiting for it: one graph.
 
         Args:
             inputs: As :meth:`loss` takes them, with ``spectrogram`` and ``frames``.
+            rows: Stream -> the clips that are read; all where it is left out.
         """
-        batch, losses = loss_inputs(self, inputs), {}
+        batch, losses = loss_inputs(self, inputs, rows), {}
         for head in self.heads.values():
             losses.update(head.losses(batch))
         telling = [head for head in self.heads.values() if head.needs_negatives]
@@ -380,18 +390,3 @@ def _checked_names(heads: dict) -> dict:
         if name in HEADS or '.' in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(f'CoAVT: extra_heads.{name}: take another name')
     return heads
-
-
-def _checked_test_cfg(test_cfg: dict | None) -> dict:
-    cfg = {'keep_tokens': False, 'caption': {}, **(test_cfg or {})}
-    unknown = set(cfg) - {'keep_tokens', 'caption'}
-    if unknown:
-        raise ConfigError(
-            f"CoAVT.test_cfg: unknown {sorted(unknown)}, expected 'keep_tokens', "
-            "'caption'"
-        )
-    cfg['caption'] = {
-        name: check_decoding(name, options)
-        for name, options in (cfg['caption'] or {}).items()
-    }
-    return cfg

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from coavt_mm.batches import is_ids, mask_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.layers import gather_with_grad
 from coavt_mm.models.query_encoder import QueryState
-from coavt_mm.streams import STREAMS, available
+from coavt_mm.streams import STREAMS, available, describes
 
 if TYPE_CHECKING:
     from coavt_mm.models.coavt import CoAVT
@@ -227,12 +228,17 @@ def checked_streams(head: str, streams: dict[str, float]) -> dict[str, float]:
     return {s: float(w) for s, w in streams.items() if w > 0}
 
 
-def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
+def loss_inputs(
+    model: 'CoAVT',
+    inputs: dict[str, Tensor],
+    rows: dict[str, Tensor] | None = None,
+) -> LossInputs:
     """Encode what the heads of a model ask for, in the order of the streams.
 
     Args:
         model: The model.
         inputs: The preprocessor's output, see ``CoAVT.loss``.
+        rows: Stream -> the clips that are read, see :func:`counted_rows`; else all.
     """
     there = available(inputs['has_audio'], inputs['has_visual'])
     about = inputs['caption_streams']
@@ -251,7 +257,7 @@ def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
         caption_key=inputs['caption_key'],
         available=there,
         valid=valid,
-        rows=_rows(model, inputs),
+        rows=rows or {},
     )
     # a modality that no other stream needs is encoded where a caption is about it
     by_text = all(head.takes_queries for head in heads) and 'AV' not in wanted
@@ -262,11 +268,38 @@ def loss_inputs(model: 'CoAVT', inputs: dict[str, Tensor]) -> LossInputs:
     return batch
 
 
-def _rows(model: 'CoAVT', inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The clips of each stream that are read; a loss of others may want them all."""
+def counted_rows(
+    model: 'CoAVT', samples: Sequence[BaseDataElement] | None, device: torch.device
+) -> dict[str, Tensor]:
+    """The clips of each stream that count, as the host knows from their descriptions.
+
+    Args:
+        model: A loss of its ``extra_heads`` may want all clips.
+        samples: The batch's, one caption each, see ``PackAVTInputs``.
+        device: Where the indices are wanted.
+
+    Returns:
+        Stream -> indices (R,), where at least a quarter of the clips do not
+        count; one that doesn't count where none does. Empty if samples don't say it.
+    """
+    needed = ('has_audio', 'has_visual', 'audio_samples', 'text_streams')
     if any(head.takes_queries for head in model.extra_heads.values()):
         return {}
-    return {s: inputs[f'rows_{s}'] for s in STREAMS if f'rows_{s}' in inputs}
+    if not samples or not all(key in s for s in samples for key in needed):
+        return {}
+    lengths = torch.tensor([s.audio_samples if s.has_audio else 0 for s in samples])
+    heard = (model.data_preprocessor.front_end.num_frames(lengths) > 0).tolist()
+    rows = {}
+    for column, stream in enumerate(STREAMS):
+        counted = [
+            available(hears, s.has_visual)[stream]
+            and describes(s.text_streams[0])[column]
+            for s, hears in zip(samples, heard, strict=True)
+        ]
+        if 4 * sum(counted) <= 3 * len(counted):
+            found = [row for row, counts in enumerate(counted) if counts]
+            rows[stream] = torch.tensor(found or [0]).to(device, non_blocking=True)
+    return rows
 
 
 def _encode(

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from coavt_mm.errors import ConfigError
+from coavt_mm.models.generation import check_decoding
+
 if TYPE_CHECKING:
     from coavt_mm.models.coavt import CoAVT
 
@@ -62,3 +65,23 @@ def add_captions(
         samples[row].set_data(
             {'pred_caption': {name: text[k] for name, text in texts.items()}}
         )
+
+
+def checked_test_cfg(test_cfg: dict | None) -> dict:
+    """Fill in what ``test_cfg`` of CoAVT leaves out.
+
+    Raises:
+        ConfigError: A key, or an option of a decoding, is unknown.
+    """
+    cfg = {'keep_tokens': False, 'caption': {}, **(test_cfg or {})}
+    unknown = set(cfg) - {'keep_tokens', 'caption'}
+    if unknown:
+        raise ConfigError(
+            f"CoAVT.test_cfg: unknown {sorted(unknown)}, expected 'keep_tokens', "
+            "'caption'"
+        )
+    cfg['caption'] = {
+        name: check_decoding(name, options)
+        for name, options in (cfg['caption'] or {}).items()
+    }
+    return cfg

@@ -17,7 +17,6 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.models.logmel import AudioFrontEnd, LogMel
 from coavt_mm.models.mixup import Mix, draw_mix
 from coavt_mm.registry import MODELS
-from coavt_mm.streams import STREAMS, available
 
 
 def _filled(augment: dict) -> dict:
@@ -112,9 +111,7 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
             also input_ids and attention_mask (P, T) int64, caption_clip and caption_key
             (P,) int64, caption_streams (P, 3) bool for AV, A, V; after mixup
             mix_partner (B,) int64 and mix_share (B,), for the targets. Rows without a
-            modality are filled with zeros and flagged. In training, where a caption per
-            clip is about a part of the batch only, ``rows_AV`` and so on: the indices
-            (R,) int64 of the clips that count.
+            modality are filled with zeros and flagged.
         """
         packed, samples = data['inputs'], data['data_samples']
         if 'clip_key' not in packed:
@@ -124,8 +121,6 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
         if training and self.augment['mixup']:
             mix = self._mix(packed)
             packed = dict(packed, mix_partner=mix.partner, mix_share=mix.share)
-        if training and len(packed.get('caption_key', ())) == len(samples):
-            packed = dict(packed, **self._rows(packed))
         inputs = self.cast_data(packed)
         if mix is not None:
             mix = Mix(inputs['mix_partner'], inputs['mix_share'])
@@ -150,19 +145,6 @@ class AVTDataPreprocessor(BaseDataPreprocessor):
                     f"model's front end takes {wanted:g} Hz: set LoadAudio's "
                     f'sample_rate={wanted:g}'
                 )
-
-    def _rows(self, packed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """``rows_*``: the clips of each stream that count, where at least a quarter of
-        the batch does not; one that doesn't count where none does."""
-        heard = self.front_end.num_frames(packed['audio_samples']) > 0
-        there = available(heard, packed['has_visual'])
-        rows, about = {}, packed['caption_streams']
-        for column, stream in enumerate(STREAMS):
-            counted = (there[stream] & about[:, column]).tolist()
-            if 4 * sum(counted) <= 3 * len(counted):
-                found = [row for row, counts in enumerate(counted) if counts]
-                rows[f'rows_{stream}'] = torch.tensor(found or [0])
-        return rows
 
     def _mix(self, packed: dict[str, Tensor]) -> Mix:
         heard = self.front_end.num_frames(packed['audio_samples'].cpu()) > 0
