@@ -1,5 +1,6 @@
 """What a run does besides training: seeds, the model for metrics, the stored config."""
 
+import math
 import random
 from collections import deque
 from typing import Any
@@ -237,7 +238,7 @@ class RuntimeInfoHook(_RuntimeInfoHook):
         """
         super().before_train(runner)
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self._interval = min((hook.interval for hook in loggers), default=1)
+        self._interval = math.gcd(*(hook.interval for hook in loggers)) or 1
 
     def after_train_iter(
         self,
@@ -256,11 +257,25 @@ class RuntimeInfoHook(_RuntimeInfoHook):
         """
         norm = getattr(runner.optim_wrapper, 'last_grad_norm', None)
         norms = {} if norm is None else dict(grad_norm=norm)
+        if norms:  # an iteration that only accumulates has none
+            runner.optim_wrapper.last_grad_norm = None
         self._steps.append({**norms, **(outputs or {})})
         last = self.end_of_epoch(runner.train_dataloader, batch_idx)
         last = last or runner.iter + 1 >= runner.max_iters
         if last or self.every_n_inner_iters(batch_idx, self._interval):
             self._read(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Let the checkpoint's history have all values, for a resumed run's log.
+
+        Args:
+            runner: The runner.
+            checkpoint: What is about to be saved; its ``message_hub`` is changed.
+        """
+        if self._steps and 'message_hub' in checkpoint:
+            self._read(runner)
+            scalars = runner.message_hub.state_dict()['log_scalars']
+            checkpoint['message_hub']['log_scalars'] = scalars
 
     def _read(self, runner: Runner) -> None:
         named = [item for step in self._steps for item in step.items()]

@@ -59,13 +59,12 @@ def compare_ranks(runner: Runner) -> None:
     weights = [
         p.detach().sum(dtype=torch.float64) for p in bare_model(runner).parameters()
     ]
-    total = (
-        torch.stack([w.cpu() for w in weights]).sum() if weights else torch.zeros(())
-    )
-    device = weights[0].device if weights else torch.device('cpu')
-    own = torch.stack([total.double(), torch.tensor(float(runner.iter)).double()])
-    every = torch.stack(all_gather(own.to(device))).cpu()
-    if (every != every[0]).any():
+    total = torch.stack(weights).sum()
+    own = torch.stack([total, torch.full_like(total, runner.iter)])
+    every = torch.stack(all_gather(own)).cpu()
+    # GPUs of different kinds add up in different orders
+    first = every[:1].expand_as(every)
+    if not torch.allclose(every, first, rtol=1e-9, atol=1e-9, equal_nan=True):
         said = '; '.join(
             f'process {rank}: iteration {int(iteration)}, sum of weights {weight:.9g}'
             for rank, (weight, iteration) in enumerate(every.tolist())

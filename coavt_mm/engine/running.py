@@ -133,6 +133,7 @@ def _compile(runner: Runner, options: dict) -> None:
             f'compile: {type(model).__name__} has no compile_losses; leave it out'
         )
     model.compile_losses(**options)
+    runner.logger.info('the first step compiles the losses, which takes minutes')
 
 
 def _check_source(load_from: str | None) -> None:

@@ -287,6 +287,8 @@ def counted_rows(
         return {}
     if not samples or not all(key in s for s in samples for key in needed):
         return {}
+    if any(len(s.text_streams) != 1 for s in samples):
+        return {}
     lengths = torch.tensor([s.audio_samples if s.has_audio else 0 for s in samples])
     heard = (model.data_preprocessor.front_end.num_frames(lengths) > 0).tolist()
     rows = {}

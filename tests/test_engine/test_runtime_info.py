@@ -41,3 +41,17 @@ def test_nothing_is_read_between(toy_cfg):
             hook.after_train_iter(runner, step, outputs=outputs)
         assert waits.found == []
     assert runner.message_hub.get_scalar('train/other').current() == 2.0
+
+
+def test_a_checkpoint_between_two_lines_of_the_log_has_all_values(toy_cfg):
+    cfg = toy_cfg(train_cfg__max_iters=7)
+    cfg.default_hooks.runtime_info = dict(type='coavt_mm.RuntimeInfoHook')
+    cfg.default_hooks.logger = dict(type='LoggerHook', interval=50)
+    cfg.default_hooks.checkpoint = dict(
+        type='CheckpointHook', by_epoch=False, interval=4
+    )
+    runner = build_runner(cfg)
+    runner.train()
+    saved = torch.load(f'{cfg.work_dir}/iter_4.pth', weights_only=False)
+    values, _ = saved['message_hub']['log_scalars']['train/loss'].data
+    assert len(values) == 4
