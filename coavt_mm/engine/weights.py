@@ -74,12 +74,20 @@ class FitCheckpointHook(Hook):
             a CoAVT. Of such a checkpoint, parts that this model doesn't have at all are
             left out, and not counted. One that has none of the parts to rename (the
             model's own, on resume) is taken as it is.
+        new_words: The tokenizer has word pieces behind those of the checkpoint, whose
+            vectors begin anew.
     """
 
     priority = 'NORMAL'
 
-    def __init__(self, min_share: float = 0.5, rename: dict[str, str] | None = None):
+    def __init__(
+        self,
+        min_share: float = 0.5,
+        rename: dict[str, str] | None = None,
+        new_words: bool = False,
+    ):
         self.min_share, self.rename = min_share, dict(rename or {})
+        self.new_words = new_words
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare with the model, and put a fitting state dict in its place.
@@ -93,9 +101,13 @@ class FitCheckpointHook(Hook):
         """
         from coavt_mm.checkpoints.conversion import read_state_dict
         from coavt_mm.checkpoints.own import fit
+        from coavt_mm.checkpoints.words import grow_words
 
         model = bare_model(runner)
         state, lines = self._renamed(read_state_dict(checkpoint), model)
+        if self.new_words:
+            state, grown = grow_words(state, model)
+            lines += [f'{name}: {how}' for name, how in grown.items()]
         checkpoint['state_dict'], more = fit(state, model, False, self.min_share)
         for line in lines + more:
             runner.logger.info(line)

@@ -1,11 +1,17 @@
 """What training asks of every model: losses that compile, values of all ranks."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
+
+from coavt_mm.errors import ConfigError
+
+Model = TypeVar('Model', bound='TrainedModel')
 
 
 class TrainedModel(BaseModel):
@@ -16,6 +22,33 @@ class TrainedModel(BaseModel):
     """
 
     compiled = False
+    _frozen: tuple[nn.Module, ...] = ()
+
+    def freeze(self, names: Iterable[str]) -> None:
+        """Let parts stay as they are loaded: no gradient, and always in eval mode.
+
+        Args:
+            names: Of parts of this model.
+
+        Raises:
+            ConfigError: It has no such part.
+        """
+        parts = dict(self.named_children())
+        for name in names:
+            if name not in parts:
+                raise ConfigError(
+                    f'{type(self).__name__}: frozen={name!r} is none of its parts: '
+                    f'{", ".join(parts)}'
+                )
+            parts[name].requires_grad_(False)
+            self._frozen = (*self._frozen, parts[name])
+
+    def train(self: Model, mode: bool = True) -> Model:
+        """Set the mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def compute_losses(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute the losses, without waiting for the device: one graph.

@@ -160,18 +160,8 @@ class CoAVTClassifier(TrainedModel):
         self.test_cfg.update(test_cfg or {})
         self.test_cfg['stream'] = self.test_cfg['stream'] or stream
         self._check(unknown)
-        for part in self._below_head() if frozen else ():
-            part.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> 'CoAVTClassifier':
-        """Set the mode; what is frozen stays in eval mode."""
-        super().train(mode)
-        for part in self._below_head() if self.frozen else ():
-            part.eval()
-        return self
-
-    def _below_head(self) -> list[nn.Module]:
-        return [p for p in (self.backbone, self.query_encoder) if p is not None]
+        if frozen:
+            self.freeze(['backbone', *(['query_encoder'] if query_encoder else [])])
 
     def pool(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, D): the mean token, or the mean output of the queries."""

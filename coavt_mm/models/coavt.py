@@ -1,5 +1,6 @@
 """CoAVT: correlated audio-visual-text pre-training (arXiv 2401.12264)."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -55,6 +56,8 @@ class CoAVT(TrainedModel):
             E_AV for matching; ``caption`` (dict of name -> arguments of
             :class:`~.generation.Decoding`) writes captions, e.g.
             ``dict(greedy=dict(), beam=dict(num_beams=3), drawn=dict(top_p=0.9))``.
+        frozen: Parts that stay as they are loaded, such as 'av_encoder': no gradient,
+            no dropout, no masking of tokens.
         data_preprocessor: Its config.
         init_cfg: mmengine's initialisation config.
 
@@ -74,6 +77,7 @@ class CoAVT(TrainedModel):
         extra_heads: dict[str, dict | nn.Module | None] | None = None,
         tokenizer: str | None = None,
         test_cfg: dict | None = None,
+        frozen: Sequence[str] = (),
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ):
@@ -101,6 +105,7 @@ class CoAVT(TrainedModel):
                 'seen the picture, so that av_head would have nothing to learn; leave '
                 'one out'
             )
+        self.freeze(frozen)
 
     def _build_head(self, name: str, head: dict | nn.Module | None) -> Any:
         """Build a head, whose widths are those of the encoders unless it says them."""
