@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from coavt_mm import compat
+from coavt_mm.config_variables import follow_variables, set_variables, walk
 from coavt_mm.errors import ConfigError
 
 # Top-level keys that Runner reads from the config besides its own arguments.
@@ -58,7 +59,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Args:
         path: Path of the config, or its name, see :func:`config_file`.
-        options: Dotted key -> value, see :func:`check_cfg_options`.
+        options: Dotted key -> value, see :func:`check_cfg_options`; ``tokenizer`` and
+            ``data_root`` are set wherever the config uses them.
 
     Returns:
         The config.
@@ -72,8 +74,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     except Exception as error:  # a config is code and may raise anything
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ConfigError(f'{path}: cannot be read ({reason}).') from error
+    follow_variables(cfg, _TOP_LEVEL)
     if options:
-        options = number_steps(cfg, options)
+        options = set_variables(cfg, _TOP_LEVEL, number_steps(cfg, options))
         check_cfg_options(cfg, options)
         cfg.merge_from_dict(options)
     return cfg
@@ -262,7 +265,7 @@ def _where_it_went(cfg: Config, variable: str, key: str) -> str:
         return ''
     places = [
         path
-        for path, held in _walk(cfg)
+        for path, held in walk(cfg)
         if held == value and path.split('.')[0] in _TOP_LEVEL
     ]
     return 'set ' + ' or '.join(repr(path + rest) for path in places) if places else ''
@@ -275,23 +278,13 @@ def _nearest(cfg: Config, path: list[str], part: str, valid: set[str]) -> str:
     if close:
         return f'the nearest valid key is {prefix + close[0]!r}'
     everywhere: dict[str, str] = {}
-    for name, _ in _walk(cfg):
+    for name, _ in walk(cfg):
         if name.split('.')[0] in _TOP_LEVEL:
             everywhere.setdefault(name.rpartition('.')[2], name)
     close = get_close_matches(part, sorted(everywhere), n=1, cutoff=0.6)
     if close:
         return f'the nearest valid key is {everywhere[close[0]]!r}'
     return f'valid here: {", ".join(sorted(valid)) or "nothing"}'
-
-
-def _walk(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """All dotted keys below a node, with what they hold."""
-    pairs = enumerate(node) if isinstance(node, list | tuple) else node.items()
-    for name, value in pairs:
-        path = f'{prefix}{name}'
-        yield path, value
-        if isinstance(value, dict | list | tuple):
-            yield from _walk(value, f'{path}.')
 
 
 # --------------------------------------------------------------------------------------

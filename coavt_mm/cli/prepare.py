@@ -99,6 +99,7 @@ def run(
     dataset: str,
     classes: Sequence[str] | None = None,
     index: 'ClipIndex | FolderIndex | None' = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Prepare as the options say, and print what became of the list.
 
@@ -109,6 +110,7 @@ def run(
         classes: Class names, for the sidecars.
         index: Where the files are. Default: they are looked for by the ids of the
             recordings.
+        notes: Lines for the report.
     """
     from coavt_mm.preparation import ClipIndex, prepare
     from coavt_mm.preparation.report import one_line_per_split
@@ -122,6 +124,7 @@ def run(
         args.out,
         dataset=dataset,
         classes=classes,
+        notes=notes,
         drop=args.drop,
         workers=args.workers,
         min_seconds=args.min_seconds,
@@ -212,14 +215,33 @@ def _valor(args: Namespace) -> None:
 def _add_vggsound(parser: ArgumentParser) -> None:
     _add_arguments(parser, 'data/vggsound')
     parser.add_argument('csv', help='vggsound.csv: id, start (s), label, split')
+    parser.add_argument(
+        '--val-clips',
+        type=int,
+        metavar='N',
+        help='clips to cut from the training list for val.jsonl, by recording; 0 cuts '
+        'none; default: 2000, and at most a tenth of the list',
+    )
 
 
 def _vggsound(args: Namespace) -> None:
     from coavt_mm.datasets.labels import class_names
     from coavt_mm.preparation import read_vggsound
+    from coavt_mm.preparation.validation import cut_validation
 
-    splits = {name: clips for name, clips in read_vggsound(args.csv).items() if clips}
-    run(args, splits, 'vggsound', class_names('vggsound'))
+    listed = read_vggsound(args.csv)
+    number = args.val_clips
+    if number is None:
+        number = min(2000, len(listed['train']) // 10)
+    notes = []
+    if number > 0:
+        listed['train'], listed['val'] = cut_validation(listed['train'], number)
+        notes.append(
+            f'val: {len(listed["val"])} clips were cut from the training list by '
+            'recording, in the order of a hash: the same ones each time'
+        )
+    splits = {name: clips for name, clips in listed.items() if clips}
+    run(args, splits, 'vggsound', class_names('vggsound'), notes=notes)
 
 
 def _add_shapes(parser: ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints of a run."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -23,6 +24,18 @@ MALFORMED = (
 )  # fmt: skip
 
 
+class _MetricName(str):
+    """A metric's name, which mmengine's f-strings write as a file's name has it.
+
+    'retrieval/text_to_clip/AV/R@1' gives best_text_to_clip_AV_R1_iter_2.pth.
+    """
+
+    def __format__(self, spec: str) -> str:
+        parts = self.split('/')
+        parts = parts[1:] if len(parts) > 2 else parts
+        return format(re.sub(r'[^\w.-]', '', '_'.join(parts)), spec)
+
+
 @HOOKS.register_module()
 class CheckpointHook(_CheckpointHook):
     """mmengine's, for which a metric that isn't there is no end of the run.
@@ -42,6 +55,19 @@ class CheckpointHook(_CheckpointHook):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._missed: set[str] = set()
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the best of a resumed run, under names of an earlier release, too.
+
+        Args:
+            runner: The runner of the training process.
+        """
+        known = runner.message_hub.runtime_info
+        for name in self.key_indicators or () if self.save_best else ():
+            for key in ('best_score_', 'best_ckpt_'):
+                if key + name in known:
+                    known.setdefault(f'{key}{name}', known[key + name])
+        super().before_train(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Keep the checkpoint if it is the best so far.
@@ -67,6 +93,7 @@ class CheckpointHook(_CheckpointHook):
     ) -> None:
         try:
             super()._init_rule(rules, key_indicators)
+            self.key_indicators = [_MetricName(name) for name in key_indicators]
         except (KeyError, ValueError) as error:
             raise ConfigError(
                 f'CheckpointHook: save_best={key_indicators}, rule={rules}: '

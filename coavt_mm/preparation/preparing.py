@@ -150,6 +150,7 @@ def prepare(
     *,
     dataset: str,
     classes: Sequence[str] | None = None,
+    notes: Sequence[str] = (),
     drop: Sequence[str] = (),
     workers: int = 0,
     **settings,
@@ -166,6 +167,7 @@ def prepare(
         out_dir: Folder to write to, ``data_root`` in the config.
         dataset: Name for the report and the protocols.
         classes: Class names, for the sidecars.
+        notes: What else the report says, a line each.
         drop: More of ``PROBLEMS`` that leave a clip out.
         workers: Processes, see ``check_all``.
         **settings: Those of ``Task``: min_seconds, silence_dbfs, decode, timeout.
@@ -183,7 +185,7 @@ def prepare(
     there = [task for group in tasks.values() for task in group if task]
     results = check_all(there, out_dir / JOURNAL, workers)
     unwanted = {*UNUSABLE, *drop}
-    report: dict[str, Any] = dict(dataset=dataset, splits={})
+    report: dict[str, Any] = dict(dataset=dataset, notes=[*notes], splits={})
     for split, group in splits.items():
         found = _merge(group, tasks[split], results)
         rows = [

@@ -18,6 +18,7 @@ def _markdown(report: dict) -> str:
         counts = [len(part['problems'].get(name, ())) for name in PROBLEMS]
         cells = [split, part['listed'], part['found'], part['written'], *counts]
         lines.append(f'| {" | ".join(map(str, cells))} | {part["hash"]} |')
+    lines += [line for note in report['notes'] for line in ('', f'{note}.')]
     lines += ['', f'Left out for want of a usable file: {", ".join(UNUSABLE)}.']
     for split, part in report['splits'].items():
         if part['shared_captions']:
@@ -49,6 +50,7 @@ def one_line_per_split(report: dict) -> str:
         found += f' ({counts})' if counts else ''
         found += f'; {_shared(part)}' if part['shared_captions'] else ''
         lines.append(f'{split}: {found}')
+    lines += report['notes']
     return '\n'.join(lines)
 
 
@@ -56,7 +58,7 @@ def write_report(report: dict, folder: Path) -> None:
     """Write report.json and report.md.
 
     Args:
-        report: dataset, and for each of ``splits`` listed, found, written, hash,
+        report: dataset, notes (lines), and for each of ``splits`` listed, found, written, hash,
             shared_captions, clips_with_shared_captions (see ``shared_captions``) and
             problems (name -> {id: reason}).
         folder: Where to.

@@ -11,8 +11,9 @@ clips, if you have it: make_protocol.py --ids. All else as av_retrieval_vggsound
 
 _base_ = './av_retrieval_vggsound.py'
 
+data_root = 'data/audioset'
 audioset = dict(
-    data_root='data/audioset',
+    data_root=data_root,
     how_to_get='see docs/data.md: coavt prepare audioset',
 )
 train_dataloader = dict(dataset=dict(ann_file='unbalanced_train.jsonl', **audioset))

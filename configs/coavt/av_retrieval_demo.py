@@ -29,8 +29,9 @@ model = dict(
     matching_head=dict(streams=dict(AV=0.0)),
     lm_head=dict(streams=dict(AV=0.0)),
 )
+data_root = 'data/sounding_shapes_bound'
 bound = dict(
-    data_root='data/sounding_shapes_bound',
+    data_root=data_root,
     how_to_get='coavt prepare sounding-shapes data/sounding_shapes_bound --bound',
 )
 train_dataloader = dict(

@@ -4,8 +4,9 @@
     python tools/test.py configs/coavt/cls_vggsound.py \
         work_dirs/cls_vggsound/epoch_10.pth
 
-Data: data/vggsound/{train,test}.jsonl and the clips, as written by
-tools/data/prepare_vggsound.py.
+Data: data/vggsound/{train,val,test}.jsonl and the clips, as written by
+tools/data/prepare_vggsound.py. Published numbers are of training on the whole list:
+prepare with --val-clips 0, and train with --no-validate.
 `load_from`: a CoAVT checkpoint, or one that tools/converters/own.py put together with
 av_encoder=FILE from converted weights. Assumes one GPU with 80 GB; on N GPUs set
 train_dataloader.batch_size to 48 / N.

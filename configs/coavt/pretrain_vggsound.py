@@ -3,16 +3,16 @@
     python tools/train.py configs/coavt/pretrain_vggsound.py
     bash tools/dist_train.sh configs/coavt/pretrain_vggsound.py 8
 
-Data: data/vggsound/{train,test}.jsonl and the clips, as written by
+Data: data/vggsound/{train,val,test}.jsonl and the clips, as written by
 tools/data/prepare_vggsound.py from the official csv and a folder of clips.
 Assumes 8 GPUs with 80 GB, 32 clips each (256 in all). Training starts from random
 weights unless `load_from` or an `init_cfg` names converted ones.
 Text: a label through one of several templates; captions where the manifest has them.
-Validation counts every clip of the class as right (docs/retrieval.md#equal-texts).
-Without access to a model hub, give the tokenizer as a local directory:
-    --cfg-options model.tokenizer=DIR
-        train_dataloader.dataset.pipeline.TokenizeText.tokenizer=DIR
-        val_dataloader.dataset.pipeline.TokenizeText.tokenizer=DIR
+Validation is on clips cut from the training list, and counts every clip of the class as
+right (docs/retrieval.md#equal-texts): from clip to text it is the share of clips whose
+class is named, and the best checkpoint is the best by it.
+Elsewhere, or without access to a model hub, the folder and the tokenizer are said once:
+    --cfg-options data_root=/data/vggsound tokenizer=/models/bert-base-uncased
 """
 
 _base_ = [
@@ -22,7 +22,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-clips = 183_000  # training clips; some of the list are gone from the web
+clips = 183_000  # about those of the training list; fewer are left on the web
 batch = 8 * 32  # GPUs * clips a GPU
 epochs = 25
 max_iters = epochs * clips // batch
@@ -45,5 +45,5 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=2 * clips // batch)
-# 309 texts ask for clips, but 15,000 clips for texts: the finer number
+# 309 texts ask for clips, but 2,000 clips for texts: the finer number
 default_hooks = dict(checkpoint=dict(save_best='retrieval/clip_to_text/AV/R@1'))

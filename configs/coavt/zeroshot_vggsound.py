@@ -7,7 +7,7 @@ tools/data/prepare_vggsound.py. CHECKPOINT: a CoAVT pre-trained on captions. One
 by pretrain_vggsound.py has seen these sentences with their clips' labels: with it, this
 is no zero-shot number. Any GPU will do.
 Without access to a model hub, give the tokenizer as a local directory:
-    --cfg-options model.tokenizer=DIR
+    --cfg-options tokenizer=DIR
 """
 
 _base_ = './pretrain_vggsound.py'

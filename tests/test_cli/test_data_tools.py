@@ -41,7 +41,6 @@ model = dict(
     matching_head=dict(embed_dims=width),
     lm_head=dict(embed_dims=width, vocab_size=pieces + 1, dec_token_id=pieces,
                  end_token_id=3),
-    tokenizer={vocabulary!r},
 )
 train_dataloader = dict(
     batch_size=3, num_workers=0, persistent_workers=False, pin_memory=False)
@@ -73,15 +72,10 @@ def train(tmp_path, vocabulary):
         text = TINY.replace('{vocabulary!r}', repr(str(vocabulary)))
         config.write_text(text.replace('{base!r}', repr(str(base))))
         work = tmp_path / 'work'
-        tokens = [
-            f'{loader}_dataloader.dataset.pipeline.4.tokenizer={vocabulary}'
-            for loader in ('train', 'val')
-        ]
         launch.train([
-            str(config), '--work-dir', str(work), '--cfg-options', *tokens,
-            f'train_dataloader.dataset.data_root={data_root}',
-            f'train_dataloader.dataset.ann_file={ann_file}',
-            f'val_dataloader.dataset.data_root={data_root}', *more,
+            str(config), '--work-dir', str(work), '--cfg-options',
+            f'tokenizer={vocabulary}', f'data_root={data_root}',
+            f'train_dataloader.dataset.ann_file={ann_file}', *more,
         ])  # fmt: skip
         return torch.load(work / 'iter_1.pth', weights_only=False)
 
@@ -120,22 +114,24 @@ def test_vggsound(tool, train, tmp_path, make_clip, capsys):
         f'{IDS[3]},8,ambulance siren,test\n'
     )
     options = ('--clips', clips, '--min-seconds', 0.5, '--out', out, '--workers', 1)
-    tool('prepare_vggsound', tmp_path / 'vggsound.csv', *options)
+    tool('prepare_vggsound', tmp_path / 'vggsound.csv', *options, '--val-clips', 1)
     printed = capsys.readouterr().out
-    assert 'train: 3 of 3 clips written' in printed
+    assert 'train: 2 of 2 clips written' in printed
+    assert 'val: 1 of 1 clips written' in printed
+    assert 'val: 1 clips were cut from the training list' in printed
+    assert 'val: 1 clips were cut' in (out / 'report.md').read_text()
     assert 'test: 1 of 2 clips written (1 missing)' in printed
-    assert [row['id'] for row in rows(out / 'train.jsonl')] == [
-        f'{name}_000030' for name in IDS[:3]
-    ]
+    written = {row['id'] for x in ('train', 'val') for row in rows(out / f'{x}.jsonl')}
+    assert written == {f'{name}_000030' for name in IDS[:3]}
     tool('check_leak', out / 'train.jsonl', out / 'test.jsonl')
     assert '0 clips of' in capsys.readouterr().out
     tool('make_protocol', 'vggsound-av-5', out / 'test.jsonl')
     assert train(out)['message_hub'] is not None
     text = log(tmp_path)
-    for word in ('vggsound-test', content_hash(out / 'test.jsonl'), 'loss_matching_AV'):
+    for word in ('vggsound-val', content_hash(out / 'val.jsonl'), 'loss_matching_AV'):
         assert word in text
 
-    for split in ('train', 'test'):
+    for split in ('train', 'val'):
         folder = tmp_path / 'shards' / split
         options = ('--data-root', out, '--workers', 1, '--short-side', 224)
         tool('make_shards', out / f'{split}.jsonl', folder, *options)

@@ -29,12 +29,12 @@ class Hub(dict):
 def validate(tmp_path):
     """Runs the hook over validations: names of checkpoints, warnings."""
 
-    def run(validations, **options):
+    def run(validations, known=(), **options):
         hook, saved, said = CheckpointHook(by_epoch=False, **options), [], []
         runner = SimpleNamespace(
             work_dir=str(tmp_path),
             epoch=0,
-            message_hub=Hub(),
+            message_hub=Hub(known),
             logger=SimpleNamespace(info=lambda line: None, warning=said.append),
             save_checkpoint=lambda folder, filename, *a, **k: saved.append(filename),
         )
@@ -65,17 +65,35 @@ def test_a_metric_that_appears_later_counts_from_then_on(validate):
     saved, said = validate(
         [PART, FULL, PART, FULL, better], save_best='retrieval/AV/R@1', rule='greater'
     )
-    assert saved == [
-        'best_retrieval_AV_R@1_iter_2.pth',
-        'best_retrieval_AV_R@1_iter_5.pth',
-    ]
+    assert saved == ['best_AV_R1_iter_2.pth', 'best_AV_R1_iter_5.pth']
     assert len(said) == 1
 
 
 def test_of_several_metrics_the_others_are_kept(validate):
     both = ['retrieval/AV/R@1', 'retrieval/A/R@1']
     saved, said = validate([PART], save_best=both, rule='greater')
-    assert saved == ['best_retrieval_A_R@1_iter_1.pth'] and len(said) == 1
+    assert saved == ['best_A_R1_iter_1.pth'] and len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ('metric', 'name'),
+    [
+        ('retrieval/text_to_clip/AV/R@1', 'best_text_to_clip_AV_R1_iter_1.pth'),
+        ('caption/beam/CIDEr-D', 'best_beam_CIDEr-D_iter_1.pth'),
+        ('acc/top1', 'best_acc_top1_iter_1.pth'),
+        ("classification/AV/d'", 'best_AV_d_iter_1.pth'),
+    ],
+)
+def test_names_are_those_of_files(validate, metric, name):
+    saved, said = validate([{metric: 1.0}], save_best=metric, rule='greater')
+    assert saved == [name] and not said
+
+
+def test_a_run_of_an_earlier_release_keeps_its_best(validate):
+    both = ['retrieval/AV/R@1', 'retrieval/A/R@1']
+    known = {'best_score_retrieval/AV/R@1': 10.5, 'best_score_retrieval/A/R@1': 4.0}
+    saved, _ = validate([FULL], known=known, save_best=both, rule='greater')
+    assert saved == ['best_A_R1_iter_1.pth']
 
 
 def test_the_first_metric_by_itself(validate):
@@ -84,7 +102,7 @@ def test_the_first_metric_by_itself(validate):
     saved, said = validate([PART, PART], save_best='auto')
     assert saved == [] and len(said) == 1 and "Set rule='greater'" in said[0]
     saved, said = validate([PART], save_best='auto', rule='less')
-    assert saved == ['best_retrieval_A_R@1_iter_1.pth'] and not said
+    assert saved == ['best_A_R1_iter_1.pth'] and not said
 
 
 @pytest.mark.parametrize('metrics', [{}, PART])

@@ -62,11 +62,10 @@ train_dataloader = dict(
         how_to_get=how_to_get,
     ),
 )
-val_dataloader = dict(
+held_out = dict(
     batch_size=64,
     collate_fn=dict(type='coavt_mm.stack_clips'),
     num_workers=8,
-    persistent_workers=True,
     pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
@@ -79,7 +78,13 @@ val_dataloader = dict(
         how_to_get=how_to_get,
     ),
 )
-test_dataloader = val_dataloader
+# cut from the training list: a checkpoint must not be chosen by the test clips
+val_dataloader = dict(
+    held_out,
+    persistent_workers=True,
+    dataset=dict(held_out['dataset'], ann_file='val.jsonl'),
+)
+test_dataloader = held_out
 # all clips of a class carry one text: it is right for each of them
 val_evaluator = dict(type='RetrievalMetric', equal_texts=True)
 test_evaluator = val_evaluator

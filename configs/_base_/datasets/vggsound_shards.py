@@ -11,5 +11,5 @@ train_dataloader = dict(
     sampler=dict(type='ShardSampler', buffer=16),
     dataset=dict(ann_file='train/index.jsonl', **shards),
 )
-val_dataloader = dict(dataset=dict(ann_file='test/index.jsonl', **shards))
-test_dataloader = val_dataloader
+val_dataloader = dict(dataset=dict(ann_file='val/index.jsonl', **shards))
+test_dataloader = dict(dataset=dict(ann_file='test/index.jsonl', **shards))
