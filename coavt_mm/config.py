@@ -15,7 +15,14 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from coavt_mm import compat
-from coavt_mm.config_variables import follow_variables, set_variables, walk
+from coavt_mm.config_variables import (
+    SHARED,
+    follow_variables,
+    read_with,
+    set_variables,
+    variables_of,
+    walk,
+)
 from coavt_mm.errors import ConfigError
 
 # Top-level keys that Runner reads from the config besides its own arguments.
@@ -59,8 +66,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Args:
         path: Path of the config, or its name, see :func:`config_file`.
-        options: Dotted key -> value, see :func:`check_cfg_options`; ``tokenizer`` and
-            ``data_root`` are set wherever the config uses them.
+        options: Dotted key -> value, see :func:`check_cfg_options`. A variable of the
+            config's files is set before they make their settings of it.
 
     Returns:
         The config.
@@ -69,17 +76,53 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ConfigError: If the file is missing or broken, or an option is not valid.
     """
     file = config_file(path)
+    cfg = _read(path, file)
+    if options:
+        options = number_steps(cfg, options)
+        before = cfg
+        if values := _variables(path, file, cfg, options):
+            cfg = _read(path, file, values)
+        rest = {k: v for k, v in options.items() if k in SHARED or k not in values}
+        options = set_variables(cfg, before, _TOP_LEVEL, rest)
+        options = {k: v for k, v in options.items() if k not in values}
+        check_cfg_options(cfg, options)
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+def _read(path: str, file: str, values: dict[str, Any] | None = None) -> Config:
     try:
-        cfg = Config.fromfile(file)
+        cfg = read_with(file, values) if values else Config.fromfile(file)
+    except ConfigError:  # of a config that looks at what its variables name
+        raise
     except Exception as error:  # a config is code and may raise anything
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ConfigError(f'{path}: cannot be read ({reason}).') from error
     follow_variables(cfg, _TOP_LEVEL)
-    if options:
-        options = set_variables(cfg, _TOP_LEVEL, number_steps(cfg, options))
-        check_cfg_options(cfg, options)
-        cfg.merge_from_dict(options)
     return cfg
+
+
+def _variables(
+    path: str, file: str, cfg: Config, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Those options that are variables, from which the files make a setting."""
+    asked = {key for key in options if '.' not in key and key in cfg}
+    asked = {key for key in asked if not isinstance(cfg[key], dict)}
+    values = {key: options[key] for key in asked and asked & variables_of(file)}
+    for key, value in values.items():
+        _check_kind(key, cfg[key], value)
+    parts = _settings(_read(path, file, values)) if values else {}
+    return {
+        key: value
+        for key, value in values.items()
+        if value == cfg[key]
+        or parts != _settings(_read(path, file, {**values, key: cfg[key]}))
+    }
+
+
+def _settings(cfg: Config) -> dict[str, Any]:
+    """What the Runner reads."""
+    return {key: cfg[key] for key in _TOP_LEVEL if key in cfg}
 
 
 def config_file(name: str) -> str:

@@ -1,14 +1,16 @@
 """Variables of a config file that are settings of several of its parts.
 
-A config says its tokenizer and the folder of its data once, in a variable, which the
-pipelines and the model take. mmengine reads the files of a config one after the other,
-so that a later value of the variable, in a config that inherits this one or on the
-command line, would reach none of them.
+A config says its tokenizer, the folder of its data and its sizes once, in variables,
+which the pipelines and the model take. mmengine reads the files of a config one after
+the other, so that a later value of a variable, in a config that inherits this one or on
+the command line, would reach none of them.
 """
 
 import ast
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmengine.config import Config
@@ -43,16 +45,101 @@ def follow_variables(cfg: Config, parts: Collection[str]) -> None:
         cfg.merge_from_dict(dict.fromkeys(places, cfg.get(name)))
 
 
+def variables_of(file: str) -> set[str]:
+    """Names that a config file, or one that it inherits, sets, and makes something of.
+
+    Args:
+        file: Its path.
+    """
+    chain = [*_chain(Path(file))]
+    used = set().union(*map(_used, chain))
+    return used & set().union(*map(_assignments, chain))
+
+
+def _chain(file: Path) -> Iterator[str]:
+    """The text of a config, and of all that it inherits."""
+    yield file.read_text('utf-8')
+    for base in _bases(file).values():
+        yield from _chain(base)
+
+
+def _used(text: str) -> set[str]:
+    """Names that a config file reads, its own and ``_base_.name``."""
+    nodes = [*ast.walk(ast.parse(text))]
+    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return names | {*re.findall(r'_base_\.(\w+)', text)}
+
+
+def read_with(file: str, values: Mapping[str, Any]) -> Config:
+    """Read a config whose variables have other values, in all its files.
+
+    Args:
+        file: Its path.
+        values: Variable -> value. Lists and dictionaries that a file makes of them
+            follow.
+
+    Returns:
+        The config.
+    """
+    with TemporaryDirectory() as folder:
+        cfg = Config.fromfile(_copy(Path(file), values, Path(folder)))
+        return Config(cfg._cfg_dict, cfg_text=cfg.text, filename=file)
+
+
+def _copy(file: Path, values: Mapping[str, Any], folder: Path) -> Path:
+    """A config file and those that it inherits, with other values of variables."""
+    copy = folder / f'{len([*folder.iterdir()])}_{file.name}'
+    Config._substitute_predefined_vars(str(file), str(copy))
+    text = copy.read_text('utf-8')
+    bases = {b: str(_copy(p, values, folder)) for b, p in _bases(file).items()}
+    lines = text.splitlines(keepends=True)
+    for name, node in reversed([*_assignments(text).items()]):
+        if name == '_base_':
+            named = Config._get_base_files(str(file))
+            new: Any = [bases.get(base, base) for base in named]
+        elif name in values:
+            new = values[name]
+        else:
+            continue
+        lines[node.lineno - 1 : node.end_lineno] = [f'{name} = {new!r}\n']
+    copy.write_text(''.join(lines), 'utf-8')
+    return copy
+
+
+def _assignments(text: str) -> dict[str, ast.Assign]:
+    """Variable -> the last line that sets it, in the order of the file."""
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            found.pop(name, None)
+            found[name] = node
+    return found
+
+
+def _bases(file: Path) -> dict[str, Path]:
+    """How a config names those that it inherits -> their files.
+
+    Those of other packages are left out: what their variables mean is theirs.
+    """
+    return {
+        base: Path(Config._get_cfg_path(base, str(file))[0])
+        for base in Config._get_base_files(str(file))
+        if '::' not in base or base.startswith('coavt_mm::')
+    }
+
+
 def set_variables(
-    cfg: Config, parts: Collection[str], options: dict[str, Any]
+    cfg: Config, before: Config, parts: Collection[str], options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Replace options that set a variable by those that set what holds its value.
+    """Replace options that set a shared variable by those that set what holds its value.
 
     ``data_root`` is also the beginning of what lies in the folder, such as the demo's
     ``data_root/vocab.txt``.
 
     Args:
-        cfg: The config; the variables themselves are set.
+        cfg: The config, with the variables set.
+        before: The config before they were.
         parts: Top-level keys that are read, no variables.
         options: Dotted key -> value.
 
@@ -60,24 +147,23 @@ def set_variables(
         The options with the keys of the settings in the place of the variables';
         options for one of these settings come behind, and so count.
     """
+    there = {path for path, _ in walk(cfg)}
     spread: dict[str, Any] = {}
-    rest = dict(options)
     for name in reversed(SHARED):
-        old, new = cfg.get(name), options.get(name)
+        old, new = before.get(name), options.get(name)
         if not isinstance(old, str) or not isinstance(new, str):
             continue
-        places = _places(cfg, parts, name, {old})
         if name == 'data_root':
-            inside = ((p, v) for p, v in walk(cfg) if p.split('.')[0] in parts)
+            inside = ((p, v) for p, v in walk(before) if p.split('.')[0] in parts)
             spread |= {
                 path: new + value[len(old) :]
                 for path, value in inside
                 if isinstance(value, str) and value.startswith(f'{old}/')
             }
+        places = _places(before, parts, name, {old})
         spread |= dict.fromkeys(places, new)
-        if places:
-            cfg.merge_from_dict({name: rest.pop(name)})
-    return spread | rest
+        options = {k: v for k, v in options.items() if k != name or not places}
+    return {path: value for path, value in spread.items() if path in there} | options
 
 
 def _places(
