@@ -76,30 +76,31 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ConfigError: If the file is missing or broken, or an option is not valid.
     """
     file = config_file(path)
-    cfg = _read(path, file)
+    cfg = read = _read(path, file)
+    values = _variables(path, file, cfg, options) if options else {}
+    if values:
+        cfg = _read(path, file, values)
+    before = follow_variables(read, _TOP_LEVEL)
+    after = follow_variables(cfg, _TOP_LEVEL)
     if options:
-        options = number_steps(cfg, options)
-        before = cfg
-        if values := _variables(path, file, cfg, options):
-            cfg = _read(path, file, values)
-        rest = {k: v for k, v in options.items() if k in SHARED or k not in values}
-        options = set_variables(cfg, before, _TOP_LEVEL, rest)
+        options = number_steps(after, options)
+        was = dict(walk(read))
+        made = {key for key, held in walk(cfg) if was.get(key) != held}
+        options = set_variables(before, _TOP_LEVEL, options, made)
         options = {k: v for k, v in options.items() if k not in values}
-        check_cfg_options(cfg, options)
-        cfg.merge_from_dict(options)
-    return cfg
+        check_cfg_options(after, options)
+        after.merge_from_dict(options)
+    return after
 
 
 def _read(path: str, file: str, values: dict[str, Any] | None = None) -> Config:
     try:
-        cfg = read_with(file, values) if values else Config.fromfile(file)
+        return read_with(file, values) if values else Config.fromfile(file)
     except ConfigError:  # of a config that looks at what its variables name
         raise
     except Exception as error:  # a config is code and may raise anything
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ConfigError(f'{path}: cannot be read ({reason}).') from error
-    follow_variables(cfg, _TOP_LEVEL)
-    return cfg
 
 
 def _variables(

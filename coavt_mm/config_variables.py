@@ -7,6 +7,7 @@ the command line, would reach none of them.
 """
 
 import ast
+import copy
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -29,20 +30,25 @@ def walk(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
             yield from walk(value, f'{path}.')
 
 
-def follow_variables(cfg: Config, parts: Collection[str]) -> None:
+def follow_variables(cfg: Config, parts: Collection[str]) -> Config:
     """Give the parts what a config sets anew of the variables that it inherits.
 
     Settings that a config takes from somewhere else, a second data set or a tokenizer
     of the text encoder's own, hold another value and stay.
 
     Args:
-        cfg: As read from its files; changed in place.
+        cfg: As read from its files.
         parts: Top-level keys that are read, no variables.
+
+    Returns:
+        A copy in which they have them.
     """
+    cfg = copy.deepcopy(cfg)
     for name in SHARED:
         earlier = {*_values(cfg.text, name)} - {cfg.get(name)}
         places = _places(cfg, parts, name, earlier) if earlier else []
         cfg.merge_from_dict(dict.fromkeys(places, cfg.get(name)))
+    return cfg
 
 
 def variables_of(file: str) -> set[str]:
@@ -130,7 +136,7 @@ def _bases(file: Path) -> dict[str, Path]:
 
 
 def set_variables(
-    cfg: Config, before: Config, parts: Collection[str], options: dict[str, Any]
+    cfg: Config, parts: Collection[str], options: dict[str, Any], made: Collection[str]
 ) -> dict[str, Any]:
     """Replace options that set a shared variable by those that set what holds its value.
 
@@ -138,32 +144,31 @@ def set_variables(
     ``data_root/vocab.txt``.
 
     Args:
-        cfg: The config, with the variables set.
-        before: The config before they were.
+        cfg: The config, before the variables are set.
         parts: Top-level keys that are read, no variables.
         options: Dotted key -> value.
+        made: Keys that the files have made of the variables themselves.
 
     Returns:
         The options with the keys of the settings in the place of the variables';
         options for one of these settings come behind, and so count.
     """
-    there = {path for path, _ in walk(cfg)}
     spread: dict[str, Any] = {}
     for name in reversed(SHARED):
-        old, new = before.get(name), options.get(name)
+        old, new = cfg.get(name), options.get(name)
         if not isinstance(old, str) or not isinstance(new, str):
             continue
         if name == 'data_root':
-            inside = ((p, v) for p, v in walk(before) if p.split('.')[0] in parts)
+            inside = ((p, v) for p, v in walk(cfg) if p.split('.')[0] in parts)
             spread |= {
                 path: new + value[len(old) :]
                 for path, value in inside
                 if isinstance(value, str) and value.startswith(f'{old}/')
             }
-        places = _places(before, parts, name, {old})
+        places = _places(cfg, parts, name, {old})
         spread |= dict.fromkeys(places, new)
         options = {k: v for k, v in options.items() if k != name or not places}
-    return {path: value for path, value in spread.items() if path in there} | options
+    return {path: value for path, value in spread.items() if path not in made} | options
 
 
 def _places(

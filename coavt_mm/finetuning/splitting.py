@@ -1,0 +1,181 @@
+"""Which clips train, which are watched, which judge: nothing on two sides.
+
+A recording, the bytes of a file and, where captions are learnt, a caption belong to one
+split alone.
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from coavt_mm.datasets.manifest import content_hash
+from coavt_mm.errors import ConfigError, ManifestError
+from coavt_mm.preparation.protocols import recording
+from coavt_mm.streams import CAPTION_FIELDS
+
+SPLITS = ('train', 'val', 'test')
+#: Other names that lists give the splits.
+NAMES = dict(training='train', valid='val', validation='val', dev='val', testing='test')
+#: Share of all clips, fewest and most clips of the splits that don't train.
+SHARES = {'test': (0.2, 5, 1000), 'val': (0.1, 3, 500)}
+
+Row = Mapping
+Keys = Callable[[Row], Iterable[str]]
+
+
+def keys_of(rows: Sequence[Row], data_root: Path, captions: bool) -> list[set[str]]:
+    """What no two splits may have in common, for each row.
+
+    Args:
+        rows: Of a manifest, as in the file.
+        data_root: Folder that their paths start from.
+        captions: Whether captions count, as they do unless labels are learnt.
+    """
+    same = _same_bytes(rows, data_root)
+    return [
+        {f'file {same[path]}' for path in _paths(row, data_root)}
+        | {f'recording {recording(row["id"])}'}
+        | ({f'caption "{text}"' for text in _texts(row)} if captions else set())
+        for row in rows
+    ]
+
+
+def _paths(row: Row, data_root: Path) -> list[str]:
+    named = (row.get('clip'), row.get('audio'))
+    return [os.path.realpath(data_root / path) for path in named if path]
+
+
+def _texts(row: Row) -> set[str]:
+    """Captions without what nobody hears: case, spaces, the stop at the end."""
+    texts = (text for field in CAPTION_FIELDS for text in row.get(field) or ())
+    return {' '.join(text.casefold().split()).rstrip(' .!') for text in texts}
+
+
+def _same_bytes(rows: Sequence[Row], data_root: Path) -> dict[str, str]:
+    """Path -> the first path whose file has the same bytes; unequal sizes aren't read."""
+    of_size = defaultdict(list)
+    for path in dict.fromkeys(p for row in rows for p in _paths(row, data_root)):
+        of_size[os.path.getsize(path)].append(path)
+    first: dict[str, str] = {}
+    for paths in of_size.values():
+        by_hash: dict[str, str] = {}
+        for path in paths:
+            digest = content_hash(Path(path)) if len(paths) > 1 else path
+            first[path] = by_hash.setdefault(digest, path)
+    return first
+
+
+def groups_of(keys: Sequence[set[str]]) -> list[list[int]]:
+    """Rows that must stay together, since a chain of common keys connects them."""
+    parent = [*range(len(keys))]
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = index = parent[parent[index]]
+        return index
+
+    owner: dict[str, int] = {}
+    for index, own in enumerate(keys):
+        for key in own:
+            parent[root(index)] = root(owner.setdefault(key, index))
+    groups = defaultdict(list)
+    for index in range(len(keys)):
+        groups[root(index)].append(index)
+    return [*groups.values()]
+
+
+def split_rows(
+    rows: Sequence[Row],
+    keys: Sequence[set[str]],
+    wanted: Sequence[str] = ('test', 'val'),
+    labels: bool = False,
+) -> dict[str, list[Row]]:
+    """Draw splits; the same rows are always split alike, in any order.
+
+    Args:
+        rows: Of a manifest.
+        keys: From :func:`keys_of`.
+        wanted: Splits to draw; the rest trains.
+        labels: Whether every split is to have all labels, as far as there are clips.
+
+    Returns:
+        Name -> rows, in their order.
+
+    Raises:
+        ConfigError: There are too few clips, or too many belong together.
+    """
+    groups = sorted(groups_of(keys), key=lambda group: _draw(rows, group))
+    of_kind = defaultdict(list)
+    for group in groups:
+        of_kind[(rows[group[0]].get('labels') or ('',))[0] if labels else ''].append(group)
+    chosen: dict[int, str] = {}
+    for kind, own in of_kind.items():
+        _choose(own, wanted, chosen, 1 if labels else None, kind)
+    splits: dict[str, list[Row]] = {name: [] for name in SPLITS if name in ('train', *wanted)}
+    for index, row in enumerate(rows):
+        splits[chosen.get(index, 'train')].append(row)
+    return splits
+
+
+def _draw(rows: Sequence[Row], group: Sequence[int]) -> str:
+    name = min(rows[index]['id'] for index in group)
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _choose(
+    groups: Sequence[Sequence[int]],
+    wanted: Sequence[str],
+    chosen: dict[int, str],
+    least: int | None,
+    kind: str,
+) -> None:
+    """Give groups to the splits until these have their share; the rest is left."""
+    total = sum(map(len, groups))
+    left = [*groups]
+    for name in wanted:
+        share, few, most = SHARES[name]
+        size = min(max(round(share * total), few if least is None else least), most)
+        taken = 0
+        for group in [*left]:
+            if taken < size and len(group) <= max(size - taken, 1) and len(left) > 1:
+                chosen.update(dict.fromkeys(group, name))
+                left.remove(group)
+                taken += len(group)
+        if taken < min(size, 2 if least is None else 1):
+            what = f'of {kind!r} ' if kind else ''
+            raise ConfigError(
+                f'{total} clips {what}make {len(groups)} groups without a recording or '
+                f'a caption in common, which are too few to split; give the csv a column '
+                f'"split" (train, val, test), or more clips'
+                + ('' if kind else '. Captions that many clips share are labels: --labels')
+            )
+
+
+def check_splits(splits: Mapping[str, Sequence[Row]], data_root: Path, captions: bool) -> None:
+    """Refuse splits of a list that have something in common.
+
+    Args:
+        splits: Name -> rows.
+        data_root: Folder that their paths start from.
+        captions: Whether captions count.
+
+    Raises:
+        ManifestError: The message names what is on two sides.
+    """
+    rows = [row for own in splits.values() for row in own]
+    names = [name for name, own in splits.items() for _ in own]
+    sides: dict[str, dict[str, str]] = defaultdict(dict)
+    for row, name, keys in zip(rows, names, keys_of(rows, data_root, captions), strict=True):
+        for key in keys:
+            sides[key].setdefault(name, row['id'])
+    leaks = {key: found for key, found in sides.items() if len(found) > 1}
+    if leaks:
+        key, found = next(iter(leaks.items()))
+        where = ' and '.join(f'{name} ({clip})' for name, clip in found.items())
+        raise ManifestError(
+            f'{len(leaks)} recordings or captions are in more than one split, so that '
+            f'the test would ask what was learnt; the first is {key}: {where}. Put each '
+            'into one split, or leave the column out and let them be split'
+        )
