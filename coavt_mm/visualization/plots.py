@@ -5,6 +5,8 @@ are touched. Colours are those of Okabe and Ito, told apart by the colour-blind,
 each stream has its own marker too.
 """
 
+import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,27 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure and make its folder; a $ in a name is a $ and no formula."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
+    _take_literally(figure)
     figure.savefig(path)
     return path
+
+
+def figure_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file's content."""
+    _take_literally(figure)
+    file = io.BytesIO()
+    figure.savefig(file, format='png')
+    return file.getvalue()
+
+
+def _take_literally(figure: Figure) -> None:
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+
+
+def tidy(sentence: str) -> str:
+    """A sentence as people write it: a comma stands at its word."""
+    return re.sub(r'\s+([,.])(?=\s|$)', r'\1', sentence)
 
 
 def dress(axes: Axes) -> None:
