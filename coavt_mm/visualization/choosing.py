@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def evenly_spaced(length: int, number: int) -> list[int]:
+def _spread(length: int, number: int) -> list[int]:
     """At most ``number`` positions, evenly spaced over range(length), with both ends.
 
     Args:
@@ -27,7 +27,7 @@ def over_all_ranks(ranks: Sequence[int], number: int) -> list[int]:
         Positions in ``ranks``, best first.
     """
     order = sorted(range(len(ranks)), key=ranks.__getitem__)
-    return [order[i] for i in evenly_spaced(len(order), number)]
+    return [order[i] for i in _spread(len(order), number)]
 
 
 def best_and_worst(ranks: Sequence[int], number: int) -> tuple[list[int], list[int]]:
@@ -57,4 +57,4 @@ def _first(order: list[int], ranks: Sequence[int], number: int) -> list[int]:
     last = ranks[order[number - 1]]
     sure = [i for i in order[:number] if ranks[i] != last]
     tied = [i for i in order if ranks[i] == last]
-    return sure + [tied[i] for i in evenly_spaced(len(tied), number - len(sure))]
+    return sure + [tied[i] for i in _spread(len(tied), number - len(sure))]
