@@ -24,6 +24,7 @@ from coavt_mm.visualization.report_page import (
     Report,
     report_page,
 )
+from coavt_mm.visualization.training import Stage, training_figure
 
 __all__ = [
     'DIRECTION_TITLES',
@@ -36,6 +37,7 @@ __all__ = [
     'Found',
     'Hit',
     'Report',
+    'Stage',
     'best_and_worst',
     'caption_table_figure',
     'class_bars_figure',
@@ -48,4 +50,5 @@ __all__ = [
     'report_page',
     'save_figure',
     'similarity_figure',
+    'training_figure',
 ]

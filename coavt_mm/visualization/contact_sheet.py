@@ -79,7 +79,7 @@ def contact_sheet_figure(
     height = HEAD + PICTURE + STRIP + text
     size = (QUERY + COLUMN * columns, 0.4 + height * len(queries))
     figure = new_figure(*size, title)
-    figure.get_layout_engine().set(h_pad=0.02, hspace=0)  # type: ignore[union-attr]
+    figure.set_layout_engine('constrained', h_pad=0.02, hspace=0)
     grid = figure.add_gridspec(
         3 * len(queries),  # a query has a picture, a strip and an empty line
         columns + 1,
