@@ -17,7 +17,9 @@ from coavt_mm.analysis.results import read_rows
 from coavt_mm.config import load_config
 from coavt_mm.engine.running import last_checkpoint
 from coavt_mm.errors import CoAVTError, ConfigError
-from coavt_mm.visualization.plots import dress, new_figure, save_figure
+from coavt_mm.streams import LOOKS
+from coavt_mm.visualization import save_figure
+from coavt_mm.visualization.variants import Measured, variants_figure
 
 SHIPPED = Path(__file__).parents[1] / '.mim'
 CONFIG = SHIPPED / 'configs' / 'coavt' / 'ablations.py'
@@ -28,7 +30,10 @@ RECALLS = {
     'text to V': ('text_to_clip/V', 'R@1'),
     'clip to text, AV': ('clip_to_text/AV', 'R@1'),
 }
+#: column -> stream whose colour it has
+STREAM_OF = {column: part.split('/')[1] for column, (part, _) in RECALLS.items()}
 MATCHING = 'matching accuracy'
+BASE = 'full'  # the variant that all others are compared with
 BEGIN, END = '<!-- table: begin -->', '<!-- table: end -->'
 
 
@@ -127,7 +132,7 @@ def write_page(work_dir: Path, seeds: Sequence[int], page: Path) -> None:
     text = page.read_text('utf-8') if page.is_file() else ''
     if BEGIN not in text:
         text = f'# Ablations on the demo data\n\n{BEGIN}\n{END}\n'
-    picture = save_figure(bars(found), page.with_suffix('.png'))
+    picture = save_figure(bars(found, variants), page.with_suffix('.png'))
     made = (
         'Made by `tools/analysis/ablate.py`: R@1 and matching accuracy on held-out '
         'clips, in per cent; mean ± standard deviation (number of seeds).\n\n'
@@ -159,21 +164,26 @@ def _cell(values: list[float]) -> str:
     return f'{statistics.mean(values):.1f} ± {_spread(values):.1f} ({len(values)})'
 
 
-def bars(found: dict[str, dict[str, list[float]]]) -> Figure:
+def bars(found: dict[str, dict[str, list[float]]], variants: dict[str, dict]) -> Figure:
     """R@1 of the variants, one panel per column.
 
     Args:
         found: Name -> column -> values, as of :func:`measured`.
+        variants: The table, as of :func:`read_variants`.
     """
-    done = {name: values for name, values in found.items() if values}
-    figure = new_figure(12, 0.4 * len(done) + 1.5)
-    panels = figure.subplots(1, len(RECALLS))
-    for axes, column in zip(panels, RECALLS, strict=True):
-        rows = [values.get(column, [0.0]) for values in done.values()]
-        means, spread = [*map(statistics.mean, rows)], [*map(_spread, rows)]
-        dress(axes)
-        axes.barh(list(done), means, xerr=spread)
-        axes.invert_yaxis()
-        axes.set(title=column, xlabel='R@1 (%)')
-        axes.tick_params(labelleft=axes is panels[0])
-    return figure
+    summaries = {
+        variant_title(name, variants): {
+            column: Measured(statistics.mean(x), _spread(x), len(x))
+            for column, x in values.items()
+        }
+        for name, values in found.items()
+        if values
+    }
+    colors = {column: LOOKS[stream]['color'] for column, stream in STREAM_OF.items()}
+    return variants_figure(summaries, BASE, 'R@1 (%)', colors)
+
+
+def variant_title(name: str, variants: dict[str, dict]) -> str:
+    """Name and, in words, what is changed; the full model has nothing to add."""
+    what = variants[name]['what'].rstrip('.')
+    return name if name == BASE else f'{name}: {what}'

@@ -18,14 +18,15 @@ from pathlib import Path
 import psutil
 from mmengine.config import ConfigDict
 
+from coavt_mm.analysis.logs import read_run
 from coavt_mm.analysis.results import find_results, markdown_tables, read_rows
-from coavt_mm.analysis.training_curves import read_scalars, training_figure
+from coavt_mm.analysis.training_curves import planned_stages
 from coavt_mm.config import load_config
 from coavt_mm.demo.making import make_sounding_shapes
 from coavt_mm.demo.settings import RECIPES, Settings
 from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.retrieval_report import markdown_table
-from coavt_mm.visualization import save_figure
+from coavt_mm.visualization import save_figure, training_figure
 
 TRAIN_CONFIG = 'coavt_mm::coavt/pretrain_demo.py'
 TEST_CONFIG = 'coavt_mm::coavt/retrieval_demo.py'
@@ -230,8 +231,8 @@ def _write_results(
     (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n', 'utf-8')
     table = markdown_table(retrieval) + _summary(results)
     (out / 'results.md').write_text(table, 'utf-8')
-    scalars = sorted((out / 'train').glob('*/vis_data/scalars.json'))[-1]
-    save_figure(training_figure(read_scalars(scalars)), out / 'training.png')
+    curves = training_figure(read_run(out / 'train'), stages=planned_stages(cfg))
+    save_figure(curves, out / 'training.png')
     print(f'\n{table}\nResults, tables and plots: {out}')
     return results
 

@@ -101,6 +101,16 @@ class StreamFeatures:
         right[row[known], clip[known] - clips.start] = True
         return right[place].to(self.device)
 
+    def right_counts(self) -> tuple[Tensor, Tensor]:
+        """How many answers are right: clips for each caption (N,), and captions for
+        each of the clips that ask; int64."""
+        clip, text = self.carried.unbind(1)
+        clips = torch.bincount(text, minlength=int(self.texts.max()) + 1)
+        captions = torch.bincount(self.texts)[text]
+        found = torch.zeros(len(self.gallery), dtype=torch.int64)
+        found.index_add_(0, clip, captions)
+        return clips[self.texts], found[self.answered]
+
     def is_right(self, captions: Tensor, clips: Tensor) -> Tensor:
         """Whether each of some clips is right for its caption; both int64 (...)."""
         step = int(self.texts.max()) + 1

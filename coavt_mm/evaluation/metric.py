@@ -12,12 +12,14 @@ from mmengine.fileio import dump
 from mmengine.logging import print_log
 from torch import Tensor
 
-from coavt_mm.datasets.decoding import read_frames
+from coavt_mm.datasets.decoding import read_audio, read_frames
 from coavt_mm.errors import ClipError, CoAVTError, ConfigError
 from coavt_mm.visualization import DIRECTION_TITLES, save_figure
+from coavt_mm.visualization.sound_view import log_mel
 
 #: What a record keeps of every clip: who it is, and where its frames are.
 KEPT = ('sample_idx', 'sample_id', 'clip_path', 'start', 'end', 'frame_times', 'error')
+RATE = 16000  # Hz, of sound that is drawn
 #: Direction of retrieval -> how tables call it.
 ARROWS = {name: title.replace('→', '->') for name, title in DIRECTION_TITLES.items()}
 
@@ -287,3 +289,24 @@ def middle_frame(sample: dict) -> np.ndarray | None:
         print_log(message, logger='current', level=logging.WARNING)
         return None
     return frames[0]
+
+
+def spectrogram(sample: dict) -> np.ndarray | None:
+    """Decode the sound of a clip, for a picture of it.
+
+    Args:
+        sample: ``clip_path``, ``start`` and ``end``, in s.
+
+    Returns:
+        (L, M) log-mel energies, or None where the clip has no sound.
+    """
+    path = sample.get('clip_path')
+    if path is None:
+        return None
+    try:
+        sound = read_audio(path, sample.get('start') or 0.0, sample.get('end'), RATE)
+    except ClipError as error:
+        message = f'the contact sheet shows no sound of {path}: {error}'
+        print_log(message, logger='current', level=logging.WARNING)
+        return None
+    return None if sound is None else log_mel(sound, RATE)

@@ -7,7 +7,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from coavt_mm.evaluation.features import StreamFeatures, stream_texts
-from coavt_mm.evaluation.metric import ARROWS, cells, draw_table, heading, middle_frame
+from coavt_mm.evaluation.metric import (
+    ARROWS,
+    cells,
+    draw_table,
+    heading,
+    middle_frame,
+    spectrogram,
+)
 from coavt_mm.evaluation.ranking import (
     CURVE_DEPTH,
     RENAMED,
@@ -23,16 +30,18 @@ from coavt_mm.evaluation.text_ceilings import (
     shared_texts,
     text_ceilings,
 )
+from coavt_mm.streams import MODALITIES
 from coavt_mm.visualization import (
     Hit,
     contact_sheet_figure,
+    over_all_ranks,
     recall_figure,
     similarity_figure,
 )
 
 DIRECTIONS = ('text_to_clip', 'clip_to_text')
 MATRIX_SIZE = 100  # clips
-SHEET_QUERIES, SHEET_CLIPS = 6, 5
+SHEET_QUERIES, SHEET_CLIPS = 6, 4
 
 
 @dataclass
@@ -155,12 +164,16 @@ def retrieval_figures(report: dict, scored: Ranked) -> dict[str, Figure]:
     title = f'{report["protocol"] or "retrieval"}: {report["clips"]} clips, '
     title += f'{report["captions"]} captions, {report["missing"] or 0} missing'
     stream = 'AV' if 'AV' in scored.features else next(iter(scored.features))
-    features, note = scored.features[stream], f'{title}, stream {stream}'
     right = 'right' if report['right_answers'] == RULES['equal_texts'] else 'own'
+    matrix = _matrix(scored.features[stream]).numpy()
     return {
         'recall_curves': _recalls(scored, report['ceilings'], title),
-        'similarity_matrix': similarity_figure(_matrix(features).numpy(), note),
-        'contact_sheet': _sheet(scored, stream, note, right),
+        'similarity_matrix': similarity_figure(
+            matrix,
+            f'{title}\nstream {stream}; drawn: {len(matrix)} clips, evenly spaced, '
+            'with the first caption of each',
+        ),
+        'contact_sheet': _sheet(scored, stream, f'{title}\nstream {stream}', right),
     }
 
 
@@ -168,15 +181,16 @@ def _recalls(scored: Ranked, ceilings: dict | None, title: str) -> Figure:
     asked = scored.asked('cosine')
     sizes = {s: (len(f.gallery), len(f.target)) for s, f in scored.features.items()}
     depth = min(CURVE_DEPTH, max(size[0] for size in sizes.values()))
-    curves, galleries, marks = {}, {}, {}
+    counts = {s: f.right_counts() for s, f in scored.features.items()}
+    curves, galleries, marks, right = {}, {}, {}, {}
     for i, name in enumerate(DIRECTIONS):
         curves[name] = {s: recall_curve(ranks[i], depth) for s, ranks in asked.items()}
         galleries[name] = {s: size[i] for s, size in sizes.items()}
+        right[name] = {s: numbers[i].tolist() for s, numbers in counts.items()}
         best = {s: ceiling_of(ceilings, name, s) for s in asked}
         marks[name] = {s: found for s, found in best.items() if found}
-    return recall_figure(
-        curves, galleries, marks if any(marks.values()) else None, title
-    )
+    best_of_all = marks if any(marks.values()) else None
+    return recall_figure(curves, galleries, best_of_all, title, right=right)
 
 
 def evenly_spaced(length: int, number: int) -> list[int]:
@@ -197,18 +211,42 @@ def _matrix(features: StreamFeatures) -> Tensor:
 
 def _sheet(scored: Ranked, stream: str, title: str, right: str) -> Figure:
     features, ranks = scored.features[stream], scored.ranks[stream]['cosine'][0]
-    chosen = evenly_spaced(len(features.target), SHEET_QUERIES)
+    chosen = over_all_ranks(ranks.tolist(), SHEET_QUERIES)
     asked = torch.tensor(chosen)
-    scores, clips = top_clips(features, min(SHEET_CLIPS, len(features.gallery)), asked)
-    is_right = features.is_right(asked[:, None].expand_as(clips), clips)
-    samples = [scored.records[row] for row in features.rows]
-    hits = [
-        [
-            Hit(middle_frame(samples[clip]), score, own)
-            for score, clip, own in zip(*row, strict=True)
-        ]
-        for row in zip(scores.tolist(), clips.tolist(), is_right.tolist(), strict=True)
-    ]
     texts = stream_texts(scored.records, features)
+    top = top_clips(features, min(SHEET_CLIPS, len(features.gallery)), asked)
+    hits = [
+        _row(scored, stream, *found)
+        for found in zip(chosen, *(x.tolist() for x in top), strict=True)
+    ]
+    title += f'; {len(chosen)} queries, evenly spaced from the best rank to the worst'
     queries = [texts[i] for i in chosen]
     return contact_sheet_figure(queries, hits, ranks[chosen].tolist(), title, right)
+
+
+def _row(
+    scored: Ranked, stream: str, caption: int, scores: list[float], clips: list[int]
+) -> list[Hit]:
+    """The top clips of a caption and, if no right one is among them, its own."""
+    features = scored.features[stream]
+    asked = torch.full((len(clips),), caption)
+    is_right = features.is_right(asked, torch.tensor(clips)).tolist()
+    places = [0] * len(clips)
+    if not any(is_right):
+        own = int(features.target[caption])
+        own_clip = features.gallery_chunk(torch.tensor([own]))
+        score = similarity(features.query_chunk([caption]), own_clip)
+        rank = int(scored.ranks[stream]['cosine'][0][caption])
+        clips, scores = [*clips, own], [*scores, score.item()]
+        is_right, places = [*is_right, True], [*places, rank]
+    samples = [scored.records[features.rows[i]] for i in clips]
+    numbers = zip(samples, scores, is_right, places, strict=True)
+    return [_hit(sample, stream, *rest) for sample, *rest in numbers]
+
+
+def _hit(record: dict, stream: str, score: float, is_right: bool, rank: int) -> Hit:
+    """A clip with what the stream looks at."""
+    image = middle_frame(record) if 'visual' in MODALITIES[stream] else None
+    sound = spectrogram(record) if 'audio' in MODALITIES[stream] else None
+    caption = next(iter(record['texts']), '')
+    return Hit(image, score, is_right, '', caption, sound, rank)

@@ -1,6 +1,7 @@
 """Plots that evaluations and tools leave for people."""
 
 from coavt_mm.visualization.caption_table import CaptionRow, caption_table_figure
+from coavt_mm.visualization.choosing import best_and_worst, over_all_ranks
 from coavt_mm.visualization.classes import (
     class_bars_figure,
     confusion_figure,
@@ -15,20 +16,39 @@ from coavt_mm.visualization.plots import (
     save_figure,
     similarity_figure,
 )
+from coavt_mm.visualization.report_page import (
+    Answer,
+    ClipCard,
+    Example,
+    Found,
+    Report,
+    report_page,
+)
+from coavt_mm.visualization.training import Stage, training_figure
 
 __all__ = [
     'DIRECTION_TITLES',
     'SPACE_STYLE',
+    'Answer',
     'CaptionRow',
+    'ClipCard',
     'ClipPage',
+    'Example',
+    'Found',
     'Hit',
+    'Report',
+    'Stage',
+    'best_and_worst',
     'caption_table_figure',
     'class_bars_figure',
-    'confusion_figure',
     'clip_page_figure',
+    'confusion_figure',
     'contact_sheet_figure',
     'label_sets_figure',
+    'over_all_ranks',
     'recall_figure',
+    'report_page',
     'save_figure',
     'similarity_figure',
+    'training_figure',
 ]

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from coavt_mm.streams import LOOKS
-from coavt_mm.visualization.plots import INK, LINE_COLORS, dress, new_figure
+from coavt_mm.visualization.plots import (
+    INK,
+    LINE_COLORS,
+    dress,
+    new_figure,
+    write_values,
+)
 
 MOST_BARS = 60  # more classes than this: the best and the worst of them
 MOST_NAMES = 40  # more classes than this: a matrix without names
@@ -31,7 +36,7 @@ def class_bars_figure(
     left_out = max(0, len(order) - MOST_BARS)
     if left_out:
         order = order[: MOST_BARS // 2] + order[-(MOST_BARS // 2) :]
-    figure = new_figure(6.4, 1.2 + 0.19 * len(order))
+    figure = new_figure(6.4, 1.2 + 0.19 * len(order), title)
     axes = figure.subplots()
     rows = range(len(order))
     axes.barh(rows, [100 * known[n] for n in order], color=LINE_COLORS[0], height=0.72)
@@ -47,7 +52,6 @@ def class_bars_figure(
         axes.axhline(
             MOST_BARS // 2 - 0.5, color=INK, linewidth=1, linestyle=(0, (4, 3))
         )
-    axes.set_title(title, fontsize=10, color=INK)
     return figure
 
 
@@ -66,7 +70,7 @@ def label_sets_figure(
         title: Above the bars.
     """
     sets = list(dict.fromkeys(name for found in values.values() for name in found))
-    figure = new_figure(2.2 + 0.9 * len(sets), 3.9)
+    figure = new_figure(2.2 + 0.9 * len(sets), 3.9, title)
     axes = figure.subplots()
     width = 0.8 / len(values)
     for i, (stream, found) in enumerate(values.items()):
@@ -86,7 +90,6 @@ def label_sets_figure(
     note = ' (lines: ceiling)' if ceilings else ''
     axes.set_ylabel(f'{value_name} (%){note}', fontsize=10)
     figure.legend(loc='outside lower center', ncols=3, frameon=False, fontsize=9)
-    axes.set_title(title, fontsize=10, color=INK)
     return figure
 
 
@@ -104,33 +107,17 @@ def confusion_figure(
     shares = np.divide(100 * counts, clips, out=np.zeros(counts.shape), where=clips > 0)
     few = len(names) <= MOST_NAMES
     side = 2.6 + (0.28 * len(names) if few else 4.4)
-    figure = new_figure(side + 0.8, side)
+    figure = new_figure(side + 0.8, side, title)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap='cividis', vmin=0, vmax=100)
     if few:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
         axes.set_yticks(range(len(names)), names, fontsize=8)
     if len(names) <= 12:
-        _write_shares(axes, shares)
+        write_values(axes, shares, '.0f', 50)
     axes.set_xlabel('best-scored class', fontsize=10)
     axes.set_ylabel('true class', fontsize=10)
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
     bar.set_label('share of the true class (%)', fontsize=9)
     bar.outline.set_visible(False)
-    axes.set_title(title, fontsize=10, color=INK)
     return figure
-
-
-def _write_shares(axes: Axes, shares: np.ndarray) -> None:
-    for (row, column), share in np.ndenumerate(shares):
-        if share:
-            ink = 'black' if share > 50 else 'white'
-            axes.text(
-                column,
-                row,
-                f'{share:.0f}',
-                ha='center',
-                va='center',
-                color=ink,
-                fontsize=8,
-            )

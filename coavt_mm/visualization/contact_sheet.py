@@ -1,17 +1,33 @@
-"""Queries with the clips that a model puts first, as pictures."""
+"""Queries with the clips that a model puts first, to look at sound and picture.
+
+Letters: H, W pixels, L spectrogram frames, M mel bins.
+"""
 
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 
-from coavt_mm.visualization.plots import FAINT, INK, new_figure, write_in_middle
+from coavt_mm.visualization.plots import (
+    FAINT,
+    INK,
+    cut_lines,
+    new_figure,
+    tidy,
+    write_in_middle,
+)
+from coavt_mm.visualization.sound_view import brightness
 
-RIGHT, WRONG, WRONG_TEXT = '#0072B2', '#E69F00', '#B45309'
+RIGHT, WRONG = '#0072B2', '#B0B0B0'
+QUERY, COLUMN = 2.2, 1.7  # widths in inches
+PICTURE, STRIP, LINE = 1.25, 0.4, 0.125  # heights in inches
+HEAD, GAP = 0.45, 0.1  # inches: what else a row needs, and between two of them
+QUERY_LINES, QUERY_WIDTH = 9, 31  # characters
+CAPTION_LINES, CAPTION_WIDTH = 5, 29
 
 
 @dataclass
@@ -22,13 +38,19 @@ class Hit:
         image: (H, W, 3) uint8 RGB, or None where there is no picture.
         score: Similarity.
         is_own: Whether the query was written for this clip, or it is right otherwise.
-        name: Shown below the image.
+        name: Shown below the caption.
+        caption: What the clip's own caption says.
+        sound: (L, M) log-mel energies, or None where there is no sound.
+        rank: Among all clips, from 1; 0 where the place in the row says it.
     """
 
     image: np.ndarray | None
     score: float
     is_own: bool
     name: str = ''
+    caption: str = ''
+    sound: np.ndarray | None = None
+    rank: int = 0
 
 
 def contact_sheet_figure(
@@ -40,60 +62,85 @@ def contact_sheet_figure(
 ) -> Figure:
     """One row per query: its text, the rank of its own clip and the top clips.
 
-    The own clip has a thick blue frame and says so; the others a thin orange one.
+    A clip is a frame, its spectrogram and its caption. The own one has a thick blue
+    frame and says so; the others a thin grey one.
 
     Args:
         queries: Captions.
-        hits: For each query its top clips, best first.
+        hits: For each query its top clips, best first; perhaps the own one behind
+            them.
         ranks: For each query the rank of its own clip, from 1.
         title: Above the sheet.
         right: What the right clips are called.
     """
     columns = max(len(row) for row in hits)
-    figure = new_figure(2.6 + 1.25 * columns, 0.4 + 1.5 * len(queries), title)
+    captions = [_caption(hit) for row in hits for hit in row]
+    text = LINE * max(caption.count('\n') + 1 for caption in captions)
+    height = HEAD + PICTURE + STRIP + text
+    size = (QUERY + COLUMN * columns, 0.4 + height * len(queries))
+    figure = new_figure(*size, title)
+    figure.set_layout_engine('constrained', h_pad=0.02, hspace=0)
     grid = figure.add_gridspec(
-        len(queries), columns + 1, width_ratios=[2.1] + [1] * columns
+        3 * len(queries),  # a query has a picture, a strip and an empty line
+        columns + 1,
+        width_ratios=[QUERY / COLUMN] + [1] * columns,
+        height_ratios=[PICTURE, STRIP, GAP] * len(queries),
     )
     for i, (query, row, rank) in enumerate(zip(queries, hits, ranks, strict=True)):
         note = f'{right} clip at rank {rank}'
-        _write_query(figure.add_subplot(grid[i, 0]), query, note, rank == 1)
+        beside = figure.add_subplot(grid[3 * i : 3 * i + 2, 0])
+        _write_query(beside, query, note, rank == 1)
         for j, hit in enumerate(row):
-            label = f'{j + 1}. {hit.score:.2f}' + (f' {right}' if hit.is_own else '')
-            _show_hit(figure.add_subplot(grid[i, j + 1]), hit, label)
+            label = f'{hit.rank or j + 1}. {hit.score:.2f}'
+            label += f' {right}' if hit.is_own else ''
+            _show_hit(figure, grid, (3 * i, j + 1), hit, label)
     return figure
+
+
+def _caption(hit: Hit) -> str:
+    caption = cut_lines(tidy(hit.caption), CAPTION_WIDTH, CAPTION_LINES)
+    name = textwrap.shorten(hit.name, CAPTION_WIDTH, placeholder='…')
+    return '\n'.join(filter(None, (caption, name)))
 
 
 def _write_query(axes: Axes, query: str, note: str, is_first: bool) -> None:
     axes.set_axis_off()
-    lines = textwrap.wrap(query, 34)
-    if len(lines) > 6:
-        lines = [*lines[:5], lines[5][:32] + ' …']
-    place: dict[str, Any] = dict(
-        ha='left', fontsize=8.5, linespacing=1.3, annotation_clip=False
-    )
-    text = axes.annotate(
-        '\n'.join(lines), (0, 1), xycoords='axes fraction', va='top', color=INK, **place
-    )
-    color = RIGHT if is_first else WRONG_TEXT
-    axes.annotate(
-        note, (0, 0), (0, -5), text, 'offset points', va='top', color=color, **place
-    )
+    lines = cut_lines(tidy(query), QUERY_WIDTH, QUERY_LINES)
+    place = dict(ha='left', fontsize=9, linespacing=1.3, annotation_clip=False)
+    corner = dict(xycoords='axes fraction', va='top', color=INK)
+    text = axes.annotate(lines, (0, 1), **corner, **place)  # type: ignore[arg-type]
+    below = dict(textcoords='offset points', va='top', fontweight='bold')
+    below['color'] = RIGHT if is_first else INK
+    axes.annotate(note, (0, 0), (0, -5), text, **below, **place)  # type: ignore[arg-type]
 
 
-def _show_hit(axes: Axes, hit: Hit, label: str) -> None:
+def _show_hit(
+    figure: Figure, grid: GridSpec, place: tuple[int, int], hit: Hit, label: str
+) -> None:
+    row, column = place
+    picture = figure.add_subplot(grid[row, column])
+    strip = figure.add_subplot(grid[row + 1, column])
+    if hit.image is None:
+        picture.set_facecolor('#EFEFEF')
+        write_in_middle(picture, 'no picture', FAINT, 8)
+    else:
+        picture.imshow(hit.image)
+    if hit.sound is None:
+        strip.set_facecolor('#EFEFEF')
+        write_in_middle(strip, 'no sound', FAINT, 8)
+    else:
+        shade = brightness(hit.sound).T
+        strip.imshow(shade, cmap='magma', vmin=0, vmax=1, origin='lower', aspect='auto')
+    for axes in (picture, strip):
+        _frame(axes, hit.is_own)
+    style = dict(fontweight='bold', color=RIGHT) if hit.is_own else dict(color=INK)
+    picture.set_title(label, fontsize=9, pad=4, **style)  # type: ignore[arg-type]
+    strip.set_xlabel(_caption(hit), fontsize=7, color=INK, linespacing=1.2)
+
+
+def _frame(axes: Axes, is_right: bool) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
-    if hit.image is None:
-        axes.set_facecolor('#EFEFEF')
-        axes.set_box_aspect(1)
-        write_in_middle(axes, 'no picture', FAINT, 8)
-    else:
-        axes.imshow(hit.image)
     for spine in axes.spines.values():
-        spine.set_color(RIGHT if hit.is_own else WRONG)
-        spine.set_linewidth(4 if hit.is_own else 1.5)
-    weight = 'bold' if hit.is_own else 'normal'
-    color = RIGHT if hit.is_own else INK
-    axes.set_title(label, fontsize=8, color=color, fontweight=weight, pad=4)
-    if hit.name:
-        axes.set_xlabel(textwrap.shorten(hit.name, 20), fontsize=6, color=FAINT)
+        spine.set_color(RIGHT if is_right else WRONG)
+        spine.set_linewidth(3 if is_right else 1)

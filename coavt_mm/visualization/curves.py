@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from coavt_mm.visualization.plots import INK, LINE_COLORS, dress, new_figure
+from coavt_mm.visualization.plots import FAINT, INK, dress, new_figure
 
+_COLORS = (INK, '#E69F00', '#56B4E9', FAINT)  # none of a stream
 _DASHES = ('-', '--', ':', '-.')
 
 
@@ -41,12 +42,14 @@ def curves_figure(
                 places,
                 values,
                 label=label,
-                color=LINE_COLORS[i % len(LINE_COLORS)],
-                linestyle=_DASHES[i // len(LINE_COLORS) % len(_DASHES)],
+                color=_COLORS[i % len(_COLORS)],
+                linestyle=_DASHES[i // len(_COLORS) % len(_DASHES)],
                 marker='o' if len(places) == 1 else '',
             )
         dress(axes)
         axes.set_ylabel(panel.name, fontsize=9, color=INK)
-        axes.legend(fontsize=7, frameon=False)
+        # beside the curves, never on them
+        place = dict(loc='upper left', bbox_to_anchor=(1.0, 1.0))
+        axes.legend(fontsize=7, frameon=False, **place)  # type: ignore[arg-type]
     rows[-1].set_xlabel(along, fontsize=10, color=INK)
     return figure

@@ -1,34 +1,40 @@
-import json
+import pytest
+from mmengine.config import Config
 
-from coavt_mm.analysis.training_curves import read_scalars, training_figure
-from coavt_mm.visualization import save_figure
+from coavt_mm.analysis.training_curves import planned_stages
 
 
-def write_scalars(path, recalls=True):
-    rows = [
-        {'lr': 1e-4, 'loss': 3 / i, 'loss_lm_AV': 1 / i, 'iter': i, 'step': i}
-        for i in (1, 2, 3)
+def config(curriculum, batch_size=32):
+    sampler = dict(type='ResumableSampler', curriculum=curriculum)
+    return Config(dict(train_dataloader=dict(batch_size=batch_size, sampler=sampler)))
+
+
+def test_stages_begin_at_their_samples_and_have_names():
+    curriculum = [
+        dict(epochs=4, captions=dict(visual_captions=1.0), streams=('A', 'V')),
+        dict(
+            epochs=5, captions=dict(audio_captions=0.6, captions=0, visual_captions=1)
+        ),
+        dict(epochs=2, hardness=1.0),
+        dict(group_size=8),
     ]
-    if recalls:
-        rows.append({'retrieval/text_to_clip/AV/R@1': 40.0, 'step': 2})
-        rows.append({'retrieval/clip_to_text/AV/R@1': 50.0, 'step': 2, 'x': 'text'})
-    path.write_text('\n'.join(map(json.dumps, rows)))
-    return path
+    stages = planned_stages(config(curriculum), 3000)
+    assert [stage.begin for stage in stages] == [0, 375, 843.75, 1031.25]
+    assert [stage.name for stage in stages] == [
+        'V captions',
+        'A, V captions',
+        'all captions',
+        'all captions in groups of 8 similar clips',
+    ]
 
 
-def test_training_figure_from_mmengine_scalars(tmp_path):
-    series = read_scalars(write_scalars(tmp_path / 'scalars.json'))
-    assert series['loss'] == ([1, 2, 3], [3, 1.5, 1])
-    assert 'x' not in series
-    figure = training_figure(series, title='toy')
-    save_figure(figure, tmp_path / 'a.png')
-    losses, recalls = figure.axes
-    assert [line.get_label() for line in losses.lines] == ['lm AV', 'sum']
-    labels = [line.get_label() for line in recalls.lines]
-    assert labels == ['AV, text → clip', 'AV, clip → text']
-    assert list(recalls.lines[1].get_ydata()) == [50.0]
+def test_what_follows_the_last_stage_is_one_too():
+    stages = planned_stages(config([dict(epochs=0.5, group_size=2)], 10), 100, 2)
+    assert [stage.begin for stage in stages] == [0, 2.5]
+    assert stages[1].name == 'all captions'
 
 
-def test_training_figure_without_evaluations_has_one_panel(tmp_path):
-    series = read_scalars(write_scalars(tmp_path / 'scalars.json', recalls=False))
-    assert len(training_figure(series).axes) == 1
+@pytest.mark.parametrize('sampler', [{}, dict(type='DefaultSampler')])
+def test_no_curriculum_no_stages(sampler):
+    cfg = Config(dict(train_dataloader=dict(batch_size=1, sampler=sampler)))
+    assert planned_stages(cfg) == []

@@ -249,7 +249,31 @@ def test_plots_mark_every_right_clip(tmp_path, monkeypatch):
         retrieval_report, 'Hit', lambda *args: (seen.append(args), hit(*args))[1]
     )
     score(class_samples(3, 4), equal_texts=True, out_dir=str(tmp_path), plots=True)
-    assert sum(is_right for _, _, is_right in seen) == 6 * 4  # 4 of 5 clips a query
+    assert len(seen) == 6 * 4  # the first four clips of six queries
+    assert all(hit[2] for hit in seen)
+
+
+def test_right_answers_are_counted():
+    texts = [['a', 'A '], ['a', 'b'], [], ['c']]
+    clips = [torch.zeros(1, 1, 1)] * 4
+    flat = [text for own in texts for text in own]
+    target = torch.tensor([i for i, own in enumerate(texts) for _ in own])
+    features = StreamFeatures(
+        clips,
+        torch.zeros(5, 1),
+        torch.arange(5),
+        target,
+        [],
+        [],
+        texts=text_groups(flat),
+    )
+    captions, clips = features.right_counts()
+    assert captions.tolist() == [2, 2, 2, 1, 1]
+    assert clips.tolist() == [3, 4, 1]
+    own_only = replace(features, texts=torch.arange(5))
+    captions, clips = own_only.right_counts()
+    assert captions.tolist() == [1] * 5
+    assert clips.tolist() == [2, 2, 1]
 
 
 @pytest.mark.parametrize(

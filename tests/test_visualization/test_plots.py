@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
+from scipy.stats import hypergeom
 
 from coavt_mm.streams import LOOKS
 from coavt_mm.visualization.plots import (
+    chance_recall,
     recall_figure,
     save_figure,
     similarity_figure,
@@ -41,6 +43,52 @@ def test_recall_figure_draws_curves_ceilings_and_chance(tmp_path):
     assert save_figure(figure, tmp_path / 'new' / 'a.png').stat().st_size > 5000
 
 
+@pytest.mark.parametrize(
+    ('candidates', 'right'),
+    [(200, [1]), (1000, [5] * 3), (20, [1, 1, 3, 20]), (7, [2, 7]), (1, [1])],
+)
+def test_chance_is_exact(candidates, right):
+    depth = 50
+    expected = [
+        np.mean([hypergeom.sf(0, candidates, c, min(k, candidates)) for c in right])
+        for k in range(1, depth + 1)
+    ]
+    found = chance_recall(candidates, right, depth)
+    assert found == pytest.approx(100 * np.array(expected))
+
+
+def test_chance_counts_all_captions_of_a_clip():
+    curves = {'clip_to_text': {'AV': [60.0, 80], 'A': [50.0, 70]}}
+    galleries = {'clip_to_text': {'AV': 10, 'A': 4}}
+    right = {'clip_to_text': {'AV': [5, 5], 'A': [2, 2]}}
+    figure = recall_figure(curves, galleries, right=right)
+    line = figure.axes[0].lines[-1]
+    assert list(line.get_xdata()) == [1, 2]
+    assert list(line.get_ydata()) == pytest.approx([50, 100 * (1 - 20 / 90)])
+
+
+def test_ceilings_that_coincide_take_turns():
+    curves = {'text_to_clip': {stream: [100.0] for stream in ('AV', 'A', 'V')}}
+    ceilings = {'text_to_clip': {s: {'R@1': 100.0} for s in ('AV', 'A', 'V')}}
+    (axes,) = recall_figure(curves, ceilings=ceilings).axes
+    patterns = {
+        lines_of(axes, s)[1]._unscaled_dash_pattern[0] for s in ('AV', 'A', 'V')
+    }
+    assert len(patterns) == 3
+    curve, dashes = lines_of(axes, 'AV')
+    assert dashes.get_zorder() > curve.get_zorder()
+
+
+@pytest.mark.parametrize('title', ['v\u00f6gel-' * 90, 'two words ' * 60, 'a\nb', '$x'])
+def test_titles_stay_within_the_figure(tmp_path, title):
+    figure = similarity_figure(np.eye(3), title)
+    save_figure(figure, tmp_path / 'a.png')
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert box.y1 <= figure.bbox.height
+
+
 @pytest.mark.parametrize('depth', [1, 2])
 def test_recall_figure_of_a_tiny_gallery(tmp_path, depth):
     figure = recall_figure({'text_to_clip': {'V': [100.0] * depth}})
@@ -56,7 +104,7 @@ def test_similarity_figure(tmp_path, matrix):
     image = figure.axes[0].images[0]
     assert np.array_equal(image.get_array(), matrix)
     low, high = image.get_clim()
-    assert low < high
+    assert high - low >= 0.1
     assert 'similarity' in figure.axes[1].get_ylabel()
 
 
