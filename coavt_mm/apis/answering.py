@@ -4,16 +4,20 @@ Letters: F frames, Q queries, E projected width, N tokens, D width, P texts, T t
 tokens.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from coavt_mm.apis.inputs import as_texts
+from coavt_mm.apis.windows import SILENCE_DBFS
 from coavt_mm.datasets.transforms import TokenizeText
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import ConfigError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
 from coavt_mm.models.similarity import BATCH, embed_rows, padded
 from coavt_mm.streams import STREAMS, available, has_modality_of
@@ -30,6 +34,7 @@ class Window:
         answer: ``start``, ``end`` (s), ``streams``, and what the model says.
         drawing: What a page shows beside the answer.
         error: Why there is no answer, one line; empty where there is one.
+        rest: Whether that is because it is silent, as parts of a song may be.
     """
 
     index: int
@@ -38,6 +43,7 @@ class Window:
     answer: dict = field(default_factory=dict)
     drawing: dict = field(default_factory=dict)
     error: str = ''
+    rest: bool = False
 
     @property
     def stream(self) -> str:
@@ -56,7 +62,7 @@ def described(model: CoAVT | CoAVTClassifier, data: dict) -> list[Window]:
     Args:
         model: Has to take one of the streams.
         data: From the preprocessor; its samples have ``sample_idx``, ``sample_id``,
-            ``shown`` (start, end in s) and ``share``.
+            ``shown`` (start, end in s), ``share`` and where it is so ``silent``.
 
     Returns:
         The windows, with ``error`` where there is nothing to answer from.
@@ -69,18 +75,51 @@ def described(model: CoAVT | CoAVTClassifier, data: dict) -> list[Window]:
         streams = [stream for stream in STREAMS if there[stream]]
         answer = dict(start=start, end=end, streams=streams)
         window = Window(sample.sample_idx, sample.sample_id, sample.share, answer)
-        if not streams:
-            window.error = (
-                f'{window.clip}: too little sound for a spectrogram, and no picture, '
-                f'from {start:g} s on'
-            )
-        elif not has_modality_of(wanted, streams):
-            window.error = (
-                f'{window.clip}: this model classifies by stream {wanted}, the clip '
-                f'has {", ".join(streams)} from {start:g} s on'
-            )
+        if sample.get('silent'):
+            answer['silent'] = True
+        window.error = _lack(window, wanted)
+        window.rest = bool(window.error and sample.get('silent'))
         windows.append(window)
     return windows
+
+
+def _lack(window: Window, wanted: str) -> str:
+    """Why a window can't be answered from what it has, or nothing."""
+    streams, start = window.answer['streams'], window.answer['start']
+    if not streams:
+        silent = f'silent, below {SILENCE_DBFS:g} dB of full scale'
+        why = silent if window.answer.get('silent') else 'for a spectrogram'
+        return (
+            f'{window.clip}: too little sound ({why}), and no picture, from {start:g} '
+            's on'
+        )
+    if not has_modality_of(wanted, streams):
+        return (
+            f'{window.clip}: this model classifies by stream {wanted}, the clip has '
+            f'{", ".join(streams)} from {start:g} s on'
+        )
+    return ''
+
+
+def without_rests(windows: Sequence[Window]) -> list[Window]:
+    """A clip's windows but the silent ones that nothing can be said of; all, where
+    there are no others."""
+    found = [window for window in windows if not window.rest] or list(windows)
+    left = len(windows) - len(found)
+    if left:
+        say_once(f'{windows[0].clip}: left out {left} silent of {len(windows)} windows')
+    return found
+
+
+@lru_cache(maxsize=10_000)
+def say_once(message: str) -> None:
+    """Log a warning, the same one once."""
+    print_log(shown(message), logger='current', level=logging.WARNING)
+
+
+def place_of(window: dict) -> dict:
+    """``start``, ``end`` (s) of an answer's window, and ``silent`` where it is so."""
+    return {key: window[key] for key in ('start', 'end', 'silent') if key in window}
 
 
 def joined(windows: Sequence[Window]) -> dict:

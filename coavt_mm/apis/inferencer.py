@@ -28,6 +28,7 @@ from coavt_mm.apis.answering import (
     add_scores,
     described,
     joined,
+    without_rests,
 )
 from coavt_mm.apis.drawing import input_drawing, save_page
 from coavt_mm.apis.inputs import Clip, as_clips, check_number
@@ -40,7 +41,7 @@ from coavt_mm.apis.loading import (
     shipped_weights,
 )
 from coavt_mm.apis.pipeline import ClipPipeline
-from coavt_mm.apis.windows import spans
+from coavt_mm.apis.windows import without_silence, spans
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.datasets.opening import source_name
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
@@ -176,7 +177,7 @@ class CoAVTInferencer(BaseInferencer):
             on_error: What becomes of a clip that can't be read: 'raise' ends the call,
                 'keep' gives it an entry with ``error`` in place of an answer. Default:
                 'raise' for a single clip, 'keep' for a list, a folder and a manifest.
-            **kwargs: ``windows`` (bool): cut longer clips into windows, default True;
+            **kwargs: ``windows`` (bool): see :func:`~coavt_mm.apis.tasks.embed`;
                 ``keep_tokens`` (bool): add each stream's tokens (F, N, D);
                 ``caption`` (dict): arguments of ``Decoding``, writes captions;
                 ``match`` (list of tensors): P texts' tokens, adds ``matches``, the
@@ -242,7 +243,7 @@ class CoAVTInferencer(BaseInferencer):
                 self.preprocess(clips, batch_size, **pre), forward, bar
             )
             for _, group in groupby(found, lambda window: window.index):
-                windows = list(group)
+                windows = without_rests(list(group))
                 answer = joined(windows)
                 if 'error' not in answer:
                     yield answer, draw(windows)
@@ -320,7 +321,7 @@ class CoAVTInferencer(BaseInferencer):
                     packed = self.pipeline(row)
                     place = dict(shown=(span.start, span.end), share=span.share)
                     packed['data_samples'].set_metainfo(place)
-                    yield packed
+                    yield without_silence(packed) if windows else packed
             except ClipError as error:
                 reason = ' '.join(str(error).replace('<bytes>', clip.name).split())
                 named = reason.startswith((clip.name, source_name(clip.name)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from coavt_mm.apis.answering import place_of
 from coavt_mm.apis.inputs import as_texts, check_number, is_clip
 from coavt_mm.apis.listing import is_strict
 from coavt_mm.errors import ClipError, InputError
@@ -35,11 +36,10 @@ class _Pair:
         return self.similarity + (self.match_logit or 0.0)
 
     def plain(self) -> dict:
-        place = dict(start=self.window['start'], end=self.window['end'])
         scores = dict(similarity=self.similarity)
         if self.match_logit is not None:
             scores['match_logit'] = self.match_logit
-        return dict(scores, **place, stream=self.stream)
+        return dict(scores, **place_of(self.window), stream=self.stream)
 
 
 @dataclass

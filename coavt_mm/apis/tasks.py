@@ -7,21 +7,19 @@ in a list, a folder or a manifest its entry carries ``error`` (str, one line) an
 answer, unless ``on_error='raise'``. Letters: F frames, Q queries, E projected width.
 """
 
-import logging
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 
+from coavt_mm.apis.answering import place_of, say_once
 from coavt_mm.apis.drawing import make_folder
 from coavt_mm.apis.inputs import as_texts, check_number
 from coavt_mm.compat import current_names
 from coavt_mm.datasets.manifest import nearest
-from coavt_mm.errors import InputError, shown
+from coavt_mm.errors import InputError
 from coavt_mm.models import CoAVTClassifier
 from coavt_mm.models.generation import OLD_NAMES, check_decoding
 from coavt_mm.models.similarity import tied_order
@@ -56,7 +54,9 @@ def embed(
         text: A text or several.
         batch_size: Windows that go through the model at once.
         windows: Whether to cut clips longer than the model's input into windows of that
-            length (s). False takes each as the evaluation would, as one.
+            length (s), and to take what is silent in a window (its peak below -60 dB of
+            full scale) for no sound; such a window has ``silent=True``, and is left out
+            where it has no picture. False takes each clip as the evaluation would.
         on_error: Of a clip that can't be read: 'raise' ends the call, 'keep' leaves an
             entry with ``error``. Default: 'raise' for a single clip, 'keep' for a list,
             a folder and a manifest.
@@ -293,18 +293,11 @@ def _place(window: dict, head: Any, name: str) -> dict:
     stream = window['streams'][0]
     trained = stream in head.streams
     if not trained:
-        _warn_once(
+        say_once(
             f'{name}: answered from stream {stream} alone, on which the '
             f'{type(head).__name__} was not trained ({", ".join(head.streams)})'
         )
-    return dict(
-        start=window['start'], end=window['end'], stream=stream, trained=trained
-    )
-
-
-@lru_cache(maxsize=10_000)
-def _warn_once(message: str) -> None:
-    print_log(shown(message), logger='current', level=logging.WARNING)
+    return dict(place_of(window), stream=stream, trained=trained)
 
 
 def visualize(

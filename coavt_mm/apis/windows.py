@@ -15,11 +15,19 @@ from coavt_mm.datasets.media import kept_open
 from coavt_mm.datasets.opening import DECODER_ERRORS
 from coavt_mm.datasets.sound import resample
 from coavt_mm.datasets.sources import ArraySource, ClipSource, FileSource
+from coavt_mm.datasets.transforms.audio import peak_dbfs
 from coavt_mm.errors import ClipError
 
 # A rest of up to this long (s), and this share of a window, makes no window of its own:
 # encoders fill the last packet up, so a clip of 10 s often says 10.03 s.
 REST, REST_SHARE = 0.1, 0.05
+
+# Of a last window shorter than this share of a whole one a model would make up the
+# rest: it begins earlier, so that it is whole and ends with the clip.
+TAIL_SHARE = 0.5
+
+# Sound whose peak lies below this level (dB relative to full scale) is silence.
+SILENCE_DBFS = -60.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ def spans(
     """Cut a clip into windows as long as the model's.
 
     A clip of up to one window is taken as the evaluation takes it: from its start, as
-    far as it goes.
+    far as it goes. The last window of a longer one may overlap with that before.
 
     Args:
         clip: The clip; addresses are read here.
@@ -85,10 +93,29 @@ def _cut(clip: Clip, seconds: float, length: float, windows: bool) -> Iterator[S
     for k in range(count):
         start = clip.start + k * seconds
         last = k + 1 == count
+        if last and k and stop - start < TAIL_SHARE * seconds:
+            start = stop - seconds
         end = clip.end if last else start + seconds
         row = dict(clip_path=clip.picture, audio_path=clip.sound, start=start, end=end)
         shown = end if not last else stop if math.isfinite(stop) else None
         yield Span(start, shown, row, (k + 1) / count)
+
+
+def without_silence(packed: dict) -> dict:
+    """Take the sound out of a window in which there is none to hear.
+
+    Args:
+        packed: From the pipeline.
+
+    Returns:
+        The same; its sample is ``silent`` then.
+    """
+    waveform = packed['inputs']['waveform']
+    if waveform is not None and peak_dbfs(waveform.numpy()) < SILENCE_DBFS:
+        packed['inputs']['waveform'] = None
+        silent = dict(has_audio=False, audio_samples=0, silent=True)
+        packed['data_samples'].set_metainfo(silent)
+    return packed
 
 
 def _fetched(clip: Clip) -> Clip:

@@ -177,7 +177,9 @@ def _add_folder(parser: ArgumentParser) -> None:
     _add_arguments(parser, 'data/own')
     parser.add_argument(
         '--csv',
-        help='with a header and columns clip (the file, with or without its suffix) '
+        metavar='TABLE',
+        help='csv or xlsx as spreadsheet programs save them, with a header and columns '
+        'clip (the file, with or without its suffix) '
         'and any of start, end (s), caption, audio_caption, visual_caption, label, '
         'split; several rows may be of one clip. Default: all files, without text',
     )
@@ -263,7 +265,7 @@ def _shapes(args: Namespace) -> None:
 
 COMMANDS = {
     'folder': Command(
-        'Make manifests of your own clips: a folder, and perhaps a csv of texts.'
+        'Make manifests of your own clips: a folder, and perhaps a table of texts.'
         + REPORT,
         _add_folder,
         _folder,

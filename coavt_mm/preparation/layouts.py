@@ -186,6 +186,7 @@ class FolderIndex:
             return
         yield _composed(source)
         yield _composed(os.path.normpath(source))  # ./x, a//b, a/../b
+        yield _composed(os.path.normpath(source.replace('\\', '/')))  # of Windows
         for folder in self.folders:
             for whole in (os.path.abspath, os.path.realpath):
                 path = os.path.relpath(whole(source), whole(folder))

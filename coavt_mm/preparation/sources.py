@@ -19,6 +19,7 @@ from coavt_mm.datasets.reading import (
     read_json,
 )
 from coavt_mm.errors import ManifestError
+from coavt_mm.preparation.sheets import iter_sheet
 
 # VALOR names a clip '<id>_<start>_<end>', times in s.
 SPAN = re.compile(r'(.+)_(\d+(?:\.\d+)?)_(\d+(?:\.\d+)?)')
@@ -232,18 +233,17 @@ def read_valor(path: str | Path) -> list[ListedClip]:
     return gather(clips)
 
 
-FOLDER_COLUMNS = (
-    'clip', 'start', 'end', 'caption', 'audio_caption', 'visual_caption', 'label',
-    'split',
-)  # fmt: skip
-
-
-def _check_header(names: list[str]) -> None:
-    for name in filter(None, names):
-        if name not in FOLDER_COLUMNS:
-            raise ValueError(f"unknown column '{name}'{nearest(name, FOLDER_COLUMNS)}")
-    if 'clip' not in names:
-        raise ValueError("there is no column 'clip'")
+# Columns of a user's own list, and what else people call them.
+FOLDER_COLUMNS = {
+    'clip': ('file', 'filename', 'file_name', 'path'),
+    'start': ('start_s', 'start_time', 'start_seconds'),
+    'end': ('end_s', 'end_time', 'end_seconds'),
+    'caption': ('captions', 'text', 'description'),
+    'audio_caption': ('audio_captions',),
+    'visual_caption': ('visual_captions',),
+    'label': ('labels', 'class'),
+    'split': (),
+}
 
 
 def _own_clip(values: dict[str, str]) -> ListedClip:
@@ -263,16 +263,19 @@ def _own_clip(values: dict[str, str]) -> ListedClip:
 
 
 def read_folder_csv(path: str | Path) -> dict[str, list[ListedClip]]:
-    """Read a user's own csv: a header, and a row for each text of a clip.
+    """Read a user's own spreadsheet: a header, and a row for each text of a clip.
 
     Args:
-        path: With a column ``clip`` and any others of ``FOLDER_COLUMNS``.
+        path: A csv or xlsx, see :func:`iter_sheet`, with a column ``clip`` and any
+            others of ``FOLDER_COLUMNS``.
 
     Returns:
         Name of a split ('all' where none is given) -> its clips.
     """
     splits: dict[str, list[ListedClip]] = {}
-    for place, cells in iter_table(path, _check_header):
+    example = ('clip,caption', 'dog.mp4,a dog barks')
+    sheet = iter_sheet(path, FOLDER_COLUMNS, example, seconds=('start', 'end'))
+    for place, cells in sheet:
         with located(place):
             split = cells.get('split', '').strip() or 'all'
             if not SPLIT.fullmatch(split):

@@ -212,7 +212,7 @@ def test_two_models_in_threads(coavt, other, mixed, hurried):
         lambda model: classify(mixed[2:6], TEXTS, model=model),
         lambda model: retrieve(TEXTS, mixed[3:8], model=model),
         lambda model: model(mixed[5:7], view=True)['predictions'],
-        lambda model: view(model, mixed[5]).tolist(),
+        lambda model: view(model, mixed[8]).tolist(),
     ]
     calls = [(job, model) for job in jobs for model in (coavt, other)]
     wanted = [numbers(job(model)) for job, model in calls]

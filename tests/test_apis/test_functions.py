@@ -221,7 +221,7 @@ def test_prompts_average_over_templates(coavt, short):
 
 def test_a_classifier_answers_with_its_own_classes(classifier, mixture):
     answers = classify(mixture[:5], model=classifier)
-    assert [answer['streams'][0] for answer in answers] == ['AV', 'V', 'AV', 'A', 'AV']
+    assert [answer['streams'][0] for answer in answers] == ['AV', 'V', 'V', 'A', 'AV']
     for answer in answers:
         scores = [label['score'] for label in answer['labels']]
         assert {label['label'] for label in answer['labels']} == {*tiny_apis.CLASSES}

@@ -282,10 +282,10 @@ def test_a_list_may_write_paths_in_any_way(prepare_folder, tmp_path, make_clip):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('clip,caption\na,Lücke\n'.encode('latin-1'), 'texts.csv:2: no UTF-8 text'),
-        ('clip,caption\na,b\n'.encode('utf-16'), 'texts.csv:1: .*UTF-16'),
+        ('clip,caption\na,Käfer\n'.encode('cp850'), 'texts.csv:2: .*"CSV UTF-8"'),
         (b'clip,caption\na,b\0\n', 'texts.csv:2: .*NUL bytes'),
-        (b'clip;caption\na;b\n', 'texts.csv:1: .*semicolons'),
+        (b'clip;caption\na,b\n', 'texts.csv:2: .*semicolons'),
+        (b'a.mp4;a dog\n', "texts.csv:1: .*no column 'clip'.* such as 'clip,caption'"),
         (b'clip,split\na,../../x\n', "texts.csv:2: split '../../x'"),
         (b'clip,split\na,journal\n', "split can't be named 'journal'"),
         (b'clip,start\na,1e15\n', 'texts.csv:2: start must be 0 s or later'),
