@@ -7,12 +7,8 @@ that has a small-scale form on the demo clips.
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -24,6 +20,7 @@ from coavt_mm.analysis.training_curves import planned_stages
 from coavt_mm.config import load_config
 from coavt_mm.demo.making import make_sounding_shapes
 from coavt_mm.demo.settings import RECIPES, Settings
+from coavt_mm.engine.stages import find_checkpoint, run_command, timed
 from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.retrieval_report import markdown_table
 from coavt_mm.visualization import save_figure, training_figure
@@ -100,19 +97,19 @@ def run_demo(
     watch = MemoryWatch()
     seconds: dict[str, float] = {}
     watch.start()
-    with _timed(seconds, 'render'):
+    with timed(seconds, 'render'):
         data_root = cfg.train_dataloader.dataset.data_root
         make_sounding_shapes(data_root, settings or Settings(), workers)
-    with _timed(seconds, 'train'):
-        _run('train', TRAIN_CONFIG, '--work-dir', str(out / 'train'), *options)
+    with timed(seconds, 'train'):
+        run_command('train', TRAIN_CONFIG, '--work-dir', str(out / 'train'), *options)
         checkpoint = out / CHECKPOINT
         shutil.copyfile(find_checkpoint(out / 'train'), checkpoint)
-    with _timed(seconds, 'evaluate'):
+    with timed(seconds, 'evaluate'):
         places = [
             f'test_evaluator.RetrievalMetric.out_dir={out}',
             f'test_evaluator.AttributeAccuracy.out_file={out / "captions.json"}',
         ]
-        _run(
+        run_command(
             'test',
             TEST_CONFIG,
             str(checkpoint),
@@ -138,18 +135,18 @@ def run_recipes(workers: int, page: str, names: Sequence[str] = tuple(RECIPES)) 
         raise CoAVTError(f'{start}: there is no such checkpoint; run `make demo` first')
     seconds: dict[str, float] = {}
     if 'av_retrieval_demo' in names:
-        with _timed(seconds, 'render bound clips'):
+        with timed(seconds, 'render bound clips'):
             make_sounding_shapes(BOUND_DATA, Settings(bound=True), workers)
     for name, folder in zip(names, folders[1:], strict=True):
         config, checkpoint = f'coavt_mm::coavt/{name}.py', start
-        with _timed(seconds, name):
+        with timed(seconds, name):
             if RECIPES[name]:
                 shutil.rmtree(folder, ignore_errors=True)  # no result of another run
-                _run('train', config)
+                run_command('train', config)
                 checkpoint = find_checkpoint(folder)
             for options in ((), *MORE_TESTS.get(name, ())):
                 asked = ['--cfg-options', *options] if options else []
-                _run('test', config, str(checkpoint), *asked)
+                run_command('test', config, str(checkpoint), *asked)
     _write_page(Path(page), folders, seconds)
 
 
@@ -171,20 +168,6 @@ def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> N
     print(f'Results: {page}')
 
 
-def find_checkpoint(train_dir: Path) -> Path:
-    """The best checkpoint by validation, where the run chose one, else the last.
-
-    Raises:
-        CoAVTError: If training left none.
-    """
-    found = sorted(train_dir.glob('best_*.pth'), key=os.path.getmtime)
-    last = (*train_dir.glob('iter_*.pth'), *train_dir.glob('epoch_*.pth'))
-    found = found or sorted(last, key=os.path.getmtime)
-    if not found:
-        raise CoAVTError(f'{train_dir}: training left no checkpoint; see its log')
-    return found[-1]
-
-
 def _parsed(cfg_options: Sequence[str]) -> dict:
     from argparse import ArgumentParser
 
@@ -193,25 +176,6 @@ def _parsed(cfg_options: Sequence[str]) -> dict:
     parser = ArgumentParser()
     parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
     return parser.parse_args(['--cfg-options', *cfg_options]).cfg_options
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    print(f'\n=== {stage} ===', flush=True)
-    start = time.perf_counter()
-    yield
-    seconds[stage] = round(time.perf_counter() - start, 1)
-
-
-def _run(*words: str) -> None:
-    """Run a command as a user would; its messages go to the terminal."""
-    # threads that wait must not spin on the core that the data worker needs
-    env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
-    code = subprocess.run(
-        [sys.executable, '-m', 'coavt_mm', *words], env=env
-    ).returncode
-    if code:
-        raise CoAVTError(f'`coavt {" ".join(words)}` ended with status {code}')
 
 
 def _write_results(
@@ -231,7 +195,7 @@ def _write_results(
     (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n', 'utf-8')
     table = markdown_table(retrieval) + _summary(results)
     (out / 'results.md').write_text(table, 'utf-8')
-    curves = training_figure(read_run(out / 'train'), stages=planned_stages(cfg))
+    curves = training_figure(readrun_command(out / 'train'), stages=planned_stages(cfg))
     save_figure(curves, out / 'training.png')
     print(f'\n{table}\nResults, tables and plots: {out}')
     return results

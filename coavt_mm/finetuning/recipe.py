@@ -76,6 +76,7 @@ def caption_model(
     max_tokens: int,
     tuning: str,
     stream: str = 'AV',
+    writes: bool = False,
 ) -> dict:
     """A CoAVT that goes on learning.
 
@@ -87,6 +88,7 @@ def caption_model(
         tuning: Key of :data:`TUNING`.
         stream: The fullest that the clips have. With 'A' or 'V' what was learnt of
             'AV' is learnt of it.
+        writes: Whether the test writes captions, which needs both.
 
     Raises:
         ConfigError: It is no CoAVT, or a setting is none of those there are.
@@ -112,7 +114,6 @@ def caption_model(
         weights = part.get('streams')
         if isinstance(weights, dict) and not weights.get(stream):
             part['streams'] = {**weights, stream: weights.get('AV', 1.0)}
-    writes = stream == 'AV' and model.get('lm_head') is not None
     captions = dict(greedy=dict(max_new_tokens=max_tokens)) if writes else {}
     return dict(
         model,
@@ -122,10 +123,11 @@ def caption_model(
     )
 
 
-def caption_evaluators(stream: str, scores: bool) -> list[dict]:
+def caption_evaluators(out_dir: str, stream: str, scores: bool) -> list[dict]:
     """The metrics of the test.
 
     Args:
+        out_dir: Where tables and plots go.
         stream: The fullest that the clips have.
         scores: Whether captions are scored as well, which needs the extra `caption`.
     """
@@ -134,10 +136,37 @@ def caption_evaluators(stream: str, scores: bool) -> list[dict]:
         type='RetrievalMetric',
         modes=('cosine', 'matching') if joint else ('cosine',),
         matching_accuracy=joint,
+        out_dir=out_dir,
         plots=True,
+        features_file=f'{out_dir}/features.pth',
     )
-    written = dict(type='CaptionMetric', tokenizer='words', plots=True)
+    written = dict(
+        type='CaptionMetric', tokenizer='words', out_dir=out_dir, plots=True
+    )
     return [found, *([written] if scores and joint else [])]
+
+
+def label_model(model: dict, classes: int, task: str, tuning: str) -> dict:
+    """A classifier on the encoder of sound and picture.
+
+    Args:
+        model: Config of the one to start from, a CoAVT's or a classifier's.
+        classes: Their number.
+        task: 'single_label' or 'multi_label'.
+        tuning: Key of :data:`TUNING`; 'frozen' is a linear probe.
+    """
+    return dict(
+        type='CoAVTClassifier',
+        data_preprocessor=model['data_preprocessor'],
+        backbone=model.get('av_encoder') or model['backbone'],
+        head=dict(
+            type='ClassificationHead',
+            num_classes=classes,
+            loss='ce' if task == 'single_label' else 'bce',
+            label_smoothing=0.1,
+        ),
+        frozen=bool(TUNING[tuning]),
+    )
 
 
 def train_loader(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from coavt_mm.datasets.manifest import content_hash
 from coavt_mm.errors import ConfigError, ManifestError
-from coavt_mm.preparation.protocols import recording
 from coavt_mm.streams import CAPTION_FIELDS
 
 SPLITS = ('train', 'val', 'test')
@@ -25,21 +24,30 @@ Row = Mapping
 Keys = Callable[[Row], Iterable[str]]
 
 
-def keys_of(rows: Sequence[Row], data_root: Path, captions: bool) -> list[set[str]]:
+def keys_of(
+    rows: Sequence[Row],
+    data_root: Path,
+    captions: bool,
+    recordings: Mapping[str, str] | None = None,
+) -> list[set[str]]:
     """What no two splits may have in common, for each row.
 
     Args:
         rows: Of a manifest, as in the file.
         data_root: Folder that their paths start from.
         captions: Whether captions count, as they do unless labels are learnt.
+        recordings: Id of a clip -> what its file was cut from, where that is known.
     """
     same = _same_bytes(rows, data_root)
-    return [
-        {f'file {same[path]}' for path in _paths(row, data_root)}
-        | {f'recording {recording(row["id"])}'}
-        | ({f'caption "{text}"' for text in _texts(row)} if captions else set())
-        for row in rows
-    ]
+    keys = []
+    for row in rows:
+        own = {f'file {same[path]}' for path in _paths(row, data_root)}
+        if cut_from := (recordings or {}).get(row['id']):
+            own.add(f'recording {cut_from}')
+        if captions:
+            own |= {f'caption "{text}"' for text in _texts(row)}
+        keys.append(own)
+    return keys
 
 
 def _paths(row: Row, data_root: Path) -> list[str]:
@@ -153,23 +161,23 @@ def _choose(
             )
 
 
-def check_splits(splits: Mapping[str, Sequence[Row]], data_root: Path, captions: bool) -> None:
+def check_splits(
+    splits: Mapping[str, Sequence[Row]], keys: Mapping[str, Sequence[set[str]]]
+) -> None:
     """Refuse splits of a list that have something in common.
 
     Args:
         splits: Name -> rows.
-        data_root: Folder that their paths start from.
-        captions: Whether captions count.
+        keys: Name -> what :func:`keys_of` gives for them.
 
     Raises:
         ManifestError: The message names what is on two sides.
     """
-    rows = [row for own in splits.values() for row in own]
-    names = [name for name, own in splits.items() for _ in own]
     sides: dict[str, dict[str, str]] = defaultdict(dict)
-    for row, name, keys in zip(rows, names, keys_of(rows, data_root, captions), strict=True):
-        for key in keys:
-            sides[key].setdefault(name, row['id'])
+    for name, rows in splits.items():
+        for row, own in zip(rows, keys[name], strict=True):
+            for key in own:
+                sides[key].setdefault(name, row['id'])
     leaks = {key: found for key, found in sides.items() if len(found) > 1}
     if leaks:
         key, found = next(iter(leaks.items()))

@@ -39,6 +39,7 @@ class ListedClip:
         captions, audio_captions, visual_captions: As in a manifest.
         names_end: Whether the id has the end too, since another clip of the list begins
             at the same time.
+        recording: What the source was cut from, where it is not whole itself.
     """
 
     source: str
@@ -49,6 +50,7 @@ class ListedClip:
     audio_captions: list[str] = field(default_factory=list)
     visual_captions: list[str] = field(default_factory=list)
     names_end: bool = False
+    recording: str = ''
 
     @property
     def clip_id(self) -> str:
@@ -242,6 +244,7 @@ FOLDER_COLUMNS = {
     'audio_caption': ('audio_captions',),
     'visual_caption': ('visual_captions',),
     'label': ('labels', 'class'),
+    'recording': (),
     'split': (),
 }
 
@@ -259,7 +262,9 @@ def _own_clip(values: dict[str, str]) -> ListedClip:
         for key in ('caption', 'audio_caption', 'visual_caption', 'label')
         if values.get(key, '').strip()
     }
-    return ListedClip(_filled(values['clip'], 'clip'), begin, stop, **texts)
+    clip = ListedClip(_filled(values['clip'], 'clip'), begin, stop, **texts)
+    clip.recording = values.get('recording', '').strip()
+    return clip
 
 
 def read_folder_csv(path: str | Path) -> dict[str, list[ListedClip]]:

@@ -30,6 +30,7 @@ batch_size = 32
 lr = 7e-4
 workers = 1
 caption_scores = False  # BLEU and CIDEr-D need the extra `caption`
+out_dir = 'work_dirs/finetune_own'  # of tables and plots
 # of a model from random weights
 seconds = 2.56  # of sound
 spec_mean, spec_std = -6.4, 4.5  # of its log-mel energies; tools/data/audio_stats.py
@@ -37,7 +38,7 @@ spec_mean, spec_std = -6.4, 4.5  # of its log-mel energies; tools/data/audio_sta
 begin = recipe.begin(load_from, seconds, spec_mean, spec_std)
 tokenizer_used = tokenizer or recipe.tokenizer_of(begin['pipeline'])
 model = recipe.caption_model(
-    begin['model'], tokenizer_used, vocab_size, max_tokens, tuning, stream
+    begin['model'], tokenizer_used, vocab_size, max_tokens, tuning, stream, caption_scores
 )
 train_pipeline, test_pipeline = recipe.caption_pipelines(
     recipe.clip_steps(begin['model'], begin['pipeline']),
@@ -49,7 +50,7 @@ train_dataloader = recipe.train_loader(data_root, train_pipeline, batch_size, wo
 val_dataloader = recipe.test_loader(data_root, 'val.jsonl', test_pipeline, workers)
 test_dataloader = recipe.test_loader(data_root, 'test.jsonl', test_pipeline, workers)
 val_evaluator = dict(type='RetrievalMetric')
-test_evaluator = recipe.caption_evaluators(stream, caption_scores)
+test_evaluator = recipe.caption_evaluators(out_dir, stream, caption_scores)
 
 optim_wrapper = dict(
     _delete_=True,

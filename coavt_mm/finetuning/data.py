@@ -1,0 +1,214 @@
+"""From a folder and a spreadsheet to the manifests of training, validation and test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from coavt_mm.datasets.manifest import iter_rows, write_manifest
+from coavt_mm.errors import ConfigError, ManifestError
+from coavt_mm.finetuning.splitting import (
+    NAMES,
+    SPLITS,
+    check_splits,
+    keys_of,
+    split_rows,
+)
+from coavt_mm.preparation.journal import read_journal
+from coavt_mm.preparation.layouts import FolderIndex
+from coavt_mm.preparation.preparing import JOURNAL, prepare
+from coavt_mm.preparation.sources import ListedClip, read_folder_csv
+from coavt_mm.streams import CAPTION_FIELDS
+
+#: From so many clips on, files of their own are slower to read than shards.
+MANY = 20_000
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What there is to train on.
+
+    Args:
+        root: Folder with train.jsonl, val.jsonl and test.jsonl.
+        rows: Split -> rows, as in the files.
+        stream: The fullest that a clip has.
+        seconds: Half of the clips are longer.
+        classes: Names of the labels, if these are learnt.
+        notes: What to know of it, in sentences.
+    """
+
+    root: Path
+    rows: Mapping[str, Sequence[Mapping]]
+    stream: str
+    seconds: float
+    classes: Sequence[str] = ()
+    notes: Sequence[str] = field(default_factory=list)
+
+    @property
+    def caption_fields(self) -> list[str]:
+        """Those that have captions in training."""
+        return [f for f in CAPTION_FIELDS if any(r.get(f) for r in self.rows['train'])]
+
+    def captions(self, split: str) -> list[str]:
+        """All captions of a split."""
+        return [
+            text
+            for row in self.rows[split]
+            for name in CAPTION_FIELDS
+            for text in row.get(name) or ()
+        ]
+
+    @property
+    def task(self) -> str:
+        """How classes are told: one of a clip, or any number."""
+        rows = (row for split in self.rows.values() for row in split)
+        single = all(len(row.get('labels') or ()) == 1 for row in rows)
+        return 'single_label' if single else 'multi_label'
+
+
+def prepare_own(
+    folders: Sequence[str], table: str, root: Path, labels: bool, workers: int
+) -> OwnData:
+    """Check the clips of a list, split them, write manifests.
+
+    Args:
+        folders: With the clips.
+        table: Spreadsheet with their captions or labels, see ``read_folder_csv``.
+        root: Where the manifests go.
+        labels: Whether labels are learnt, and not captions.
+        workers: Processes that check.
+
+    Raises:
+        CoAVTError: The list, the clips or the splits are not fit to train on.
+    """
+    listed = _listed(table, labels)
+    classes = sorted({x for own in listed.values() for c in own for x in c.labels})
+    if labels and len(classes) < 2:
+        raise ManifestError(f'{table}: all clips have the label {classes[0]!r}')
+    index = FolderIndex(folders)
+    report = prepare(
+        listed,
+        index,
+        root,
+        dataset='own',
+        classes=classes if labels else None,
+        workers=workers,
+    )
+    recordings = {c.clip_id: c.recording for own in listed.values() for c in own}
+    rows = {name: [r for r, _ in iter_rows(root / f'{name}.jsonl')] for name in listed}
+    rows = _split(rows, root, not labels, recordings)
+    for name, own in rows.items():
+        about = dict(protocol=f'own-{name}', missing=0)
+        write_manifest(
+            root / f'{name}.jsonl', own, dict(about, classes=classes) if labels else about
+        )
+    return OwnData(
+        root,
+        rows,
+        _stream(report),
+        _seconds(root / JOURNAL),
+        classes if labels else (),
+        [*_lost(report, root), *_unlisted(index, listed), *_many(rows, root)],
+    )
+
+
+def _listed(table: str, labels: bool) -> dict[str, list[ListedClip]]:
+    """The clips of the list by split, each with what is to be learnt of it."""
+    listed: dict[str, list[ListedClip]] = {}
+    for name, clips in read_folder_csv(table).items():
+        split = NAMES.get(name.casefold(), name.casefold())
+        listed.setdefault(split, []).extend(clips)
+    if set(listed) != {'all'} and not {'train'} <= set(listed) <= {*SPLITS}:
+        raise ManifestError(
+            f'{table}: its column "split" has {", ".join(sorted(listed))} ("all": empty '
+            'cells); it must have train, and may have val and test, or be left out'
+        )
+    what = 'label' if labels else 'caption'
+    texts = ('labels',) if labels else tuple(CAPTION_FIELDS)
+    bare = [c.clip_id for own in listed.values() for c in own
+            if not any(getattr(c, key) for key in texts)]  # fmt: skip
+    if bare:
+        raise ManifestError(
+            f'{table}: {len(bare)} clips have no {what}, the first is {bare[0]}; fill '
+            f'the column "{what}", or take them out'
+        )
+    return listed
+
+
+def _split(
+    rows: Mapping[str, list[dict]],
+    root: Path,
+    captions: bool,
+    recordings: Mapping[str, str],
+) -> dict[str, list[Mapping]]:
+    """The splits of the list, once nothing is on two sides; those it lacks are drawn."""
+    keys = {name: keys_of(own, root, captions, recordings) for name, own in rows.items()}
+    if len(rows) > 1:  # bytes are compared over all of them
+        every = keys_of(
+            [row for own in rows.values() for row in own], root, captions, recordings
+        )
+        ends = iter(every)
+        keys = {name: [next(ends) for _ in own] for name, own in rows.items()}
+        check_splits(rows, keys)
+    source = 'all' if 'all' in rows else 'train'
+    wanted = [name for name in ('test', 'val') if name not in rows]
+    drawn = split_rows(rows[source], keys[source], wanted, labels=not captions)
+    found = {**rows, **drawn}
+    return {name: found[name] for name in SPLITS}
+
+
+def _stream(report: Mapping) -> str:
+    """AV where a clip has both, else what most clips have."""
+    splits = report['splits'].values()
+    clips = sum(split['written'] for split in splits)
+    lacking = {
+        problem: sum(len(split['problems'].get(problem, ())) for split in splits)
+        for problem in ('no_sound', 'no_picture')
+    }
+    if sum(lacking.values()) < clips:
+        return 'AV'
+    return 'V' if lacking['no_sound'] > lacking['no_picture'] else 'A'
+
+
+def _seconds(journal: Path) -> float:
+    lengths = [
+        (result.get('end') or result['seconds']) - result['start']
+        for result in read_journal(journal).values()
+        if 'hash' in result and result.get('seconds')
+    ]
+    return median(lengths) if lengths else 0.0
+
+
+def _lost(report: Mapping, root: Path) -> list[str]:
+    """Clips of the list that nothing can be learnt from."""
+    splits = report['splits'].values()
+    listed, written = (sum(s[key] for s in splits) for key in ('listed', 'written'))
+    if not written:
+        raise ConfigError(f'not one of the {listed} clips can be used; see {root}/report.md')
+    if written == listed:
+        return []
+    return [
+        f'{listed - written} of {listed} listed clips are missing or can not be used; '
+        f'which, and why: {root / "report.md"}'
+    ]
+
+
+def _unlisted(
+    index: FolderIndex, listed: Mapping[str, Sequence[ListedClip]]
+) -> list[str]:
+    found = {tuple(index.find(ListedClip(name)) or ()) for name in index.names()}
+    clips = (clip for own in listed.values() for clip in own)
+    named = {tuple(index.find(clip) or ()) for clip in clips}
+    more = len(found - named - {()})
+    return [f'{more} more clips in the folder are not in the list'] if more else []
+
+
+def _many(rows: Mapping[str, Sequence], root: Path) -> list[str]:
+    clips = len(rows['train'])
+    if clips < MANY:
+        return []
+    return [
+        f'{clips} clips are many to read from single files: make shards of them with '
+        f'`coavt shards make {root / "train.jsonl"} SHARDS` and train from these '
+        '(docs/shards.md)'
+    ]
