@@ -98,8 +98,7 @@ def _add_test_arguments(parser: ArgumentParser) -> None:
 
 
 def _prepare(args: Namespace) -> 'Config':
-    from coavt_mm.config import load_config
-    from coavt_mm.engine.running import set_work_dir
+    from coavt_mm.config import load_config, set_work_dir
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher

@@ -25,6 +25,7 @@ from coavt_mm.demo.making import make_sounding_shapes
 from coavt_mm.demo.settings import RECIPES, Settings
 from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.retrieval_report import markdown_table
+from coavt_mm.values import read_settings
 from coavt_mm.visualization import save_figure
 
 TRAIN_CONFIG = 'coavt_mm::coavt/pretrain_demo.py'
@@ -95,7 +96,7 @@ def run_demo(
     """
     out = Path(work_dir)
     options = ['--cfg-options', *cfg_options] if cfg_options else []
-    cfg = load_config(TRAIN_CONFIG, _parsed(cfg_options))
+    cfg = load_config(TRAIN_CONFIG, read_settings(cfg_options))
     watch = MemoryWatch()
     seconds: dict[str, float] = {}
     watch.start()
@@ -182,16 +183,6 @@ def find_checkpoint(train_dir: Path) -> Path:
     if not found:
         raise CoAVTError(f'{train_dir}: training left no checkpoint; see its log')
     return found[-1]
-
-
-def _parsed(cfg_options: Sequence[str]) -> dict:
-    from argparse import ArgumentParser
-
-    from mmengine.config import DictAction
-
-    parser = ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
-    return parser.parse_args(['--cfg-options', *cfg_options]).cfg_options
 
 
 @contextmanager

@@ -1,8 +1,5 @@
 """From a config to a Runner: its work dir, where it goes on from, what it may read."""
 
-import errno
-import os
-import os.path as osp
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from coavt_mm import compat
+from coavt_mm.config import check_writable
 from coavt_mm.engine.ranks import agree_on_start
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import CheckpointError, ConfigError
@@ -22,20 +20,6 @@ _OF_WORKERS = (
     'timeout',
     'multiprocessing_context',
 )
-
-
-def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:
-    """Choose the work dir: the option, else the config's, else by the config's name.
-
-    Args:
-        cfg: The config; ``work_dir`` is set.
-        work_dir: The command line's.
-    """
-    if work_dir is not None:
-        cfg.work_dir = work_dir
-    elif cfg.get('work_dir') is None:
-        name = Path(cfg.filename).stem if cfg.filename else 'run'
-        cfg.work_dir = osp.join('work_dirs', name)
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
@@ -107,7 +91,7 @@ def build_runner(cfg: Config) -> Runner:
     compat.check_openmmlab()
     compat.register_checkpoint_loader()
     _check_source(cfg.get('load_from'))
-    _check_writable(cfg.work_dir)
+    check_writable(cfg.work_dir)
     saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if saving.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
         saving['type'] = 'coavt_mm.CheckpointHook'  # in configs of other scopes too
@@ -144,15 +128,3 @@ def _check_source(load_from: str | None) -> None:
             f'{load_from}: checkpoints are read from disk, http:// and https://; copy '
             'it here first'
         )
-
-
-def _check_writable(work_dir: str) -> None:
-    try:
-        os.makedirs(work_dir, exist_ok=True)
-        if not os.access(work_dir, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise ConfigError(
-            f'{osp.abspath(work_dir)}: nothing can be written there '
-            f'({error.strerror}); name another folder with --work-dir'
-        ) from error
