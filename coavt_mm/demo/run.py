@@ -221,7 +221,7 @@ def _write_results(
     (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n', 'utf-8')
     table = markdown_table(retrieval) + _summary(results)
     (out / 'results.md').write_text(table, 'utf-8')
-    scalars = sorted((out / 'train').glob('*/vis_data/scalars.json'))[-1]
+    scalars = sorted((out / 'train').glob('**/vis_data/scalars.json'))[-1]
     save_figure(training_figure(read_scalars(scalars)), out / 'training.png')
     print(f'\n{table}\nResults, tables and plots: {out}')
     return results

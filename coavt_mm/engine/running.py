@@ -1,15 +1,21 @@
 """From a config to a Runner: its work dir, where it goes on from, what it may read."""
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from coavt_mm import compat
 from coavt_mm.config import check_writable
 from coavt_mm.engine.ranks import agree_on_start
+from coavt_mm.engine.screen import quieten
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import CheckpointError, ConfigError
 
@@ -74,11 +80,52 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
     )
 
 
-def build_runner(cfg: Config) -> Runner:
+class DataFirst:
+    """A Runner's, for which data are opened before the model is built.
+
+    So a fault of theirs is said before anything heavy is done.
+    """
+
+    opens: Sequence[str] = ()
+
+    def build_logger(self: Any, *args, **kwargs) -> MMLogger:
+        """mmengine's, with a quiet screen."""
+        logger = super().build_logger(*args, **kwargs)  # type: ignore[misc]
+        quieten(logger)
+        return logger
+
+    def build_visualizer(self: Any, visualizer: Any = None) -> Visualizer:
+        """mmengine's; the curves of a training lie in its work dir, once.
+
+        In the work dir a resumed run goes on with them.
+        """
+        if 'train_dataloader' in self.opens and isinstance(visualizer, dict | None):
+            given = visualizer or dict(
+                type='mmengine.Visualizer', vis_backends=[dict(type='LocalVisBackend')]
+            )
+            # mmengine would take the one of a run that this process began in the same
+            # second
+            own = dict(name=f'{self.experiment_name}_{time.time_ns()}')
+            visualizer = {**own, 'save_dir': self.work_dir, **given}
+        return super().build_visualizer(visualizer)  # type: ignore[misc]
+
+    def build_model(self: Any, model: Any) -> Any:
+        """Build the loaders that ``opens`` names, then the model."""
+        diff_rank_seed = self._randomness_cfg.get('diff_rank_seed', False)
+        for name in self.opens:
+            loader = getattr(self, f'_{name}')
+            if isinstance(loader, dict):
+                built = self.build_dataloader(loader, self.seed, diff_rank_seed)
+                setattr(self, f'_{name}', built)
+        return super().build_model(model)  # type: ignore[misc]
+
+
+def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
     """Build the Runner of a config, with the cures that the versions here need.
 
     Args:
         cfg: A complete config, with ``work_dir`` and ``launcher``.
+        opens: Loaders that are built before the model, such as 'test_dataloader'.
 
     Returns:
         The runner.
@@ -100,9 +147,17 @@ def build_runner(cfg: Config) -> Runner:
         if isinstance(loader, dict) and not loader.get('num_workers'):
             for key in _OF_WORKERS:
                 loader.pop(key, None)
+        if isinstance(loader, dict) and get_device() == 'cpu':
+            loader.pop('pin_memory', None)  # torch would warn: nothing needs it
     compat.init_cpu_process_group(cfg)
     compiled = cfg.pop('compile', False)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    kind: Any = cfg.get('runner_type', 'Runner')
+    kind = RUNNERS.get(kind) if isinstance(kind, str) else kind
+    if kind is None:
+        raise ConfigError(f'runner_type={cfg.runner_type!r}: there is no such Runner')
+    if issubclass(kind, Runner):
+        kind = type(kind.__name__, (DataFirst, kind), dict(opens=opens))
+    runner = kind.from_cfg(cfg)
     if compiled:
         _compile(runner, compiled if isinstance(compiled, dict) else {})
     agree_on_start(runner)

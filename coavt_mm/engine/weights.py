@@ -96,7 +96,9 @@ class FitCheckpointHook(Hook):
 
         model = bare_model(runner)
         state, lines = self._renamed(read_state_dict(checkpoint), model)
-        checkpoint['state_dict'], more = fit(state, model, False, self.min_share)
+        # a run goes on with all of its weights, or is another
+        whole = runner._resume
+        checkpoint['state_dict'], more = fit(state, model, whole, self.min_share)
         for line in lines + more:
             runner.logger.info(line)
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
