@@ -1,22 +1,21 @@
-"""Configs, and checks of ``--cfg-options``: mmengine accepts any key silently."""
+"""Configs: their files, settings from a command line merged into them, work dirs.
 
-import inspect
+Nothing heavy is imported before it is known that the config is there.
+"""
+
+import errno
+import os
 import os.path as osp
 from collections.abc import Iterator
 from difflib import get_close_matches
-from importlib import import_module
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import Registry, root
-from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
-from coavt_mm import compat
 from coavt_mm.config_variables import (
-    SHARED,
     follow_variables,
     read_with,
     set_variables,
@@ -25,48 +24,14 @@ from coavt_mm.config_variables import (
 )
 from coavt_mm.errors import ConfigError
 
-# Top-level keys that Runner reads from the config besides its own arguments.
-_READ_BY_RUNNER = {
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'sync_bn',
-}
-
-
-def _arguments(function: Any) -> set[str]:
-    return set(inspect.signature(function).parameters) - {'self', 'args', 'kwargs'}
-
-
-# What dictionaries without a `type`, or with more than their class takes, may hold.
-_DATALOADER = _arguments(DataLoader.__init__) | {
-    'num_batch_per_epoch',
-    'disable_subprocess_warning',
-}
-_TOP_LEVEL = (_arguments(Runner.__init__) - {'cfg'}) | _READ_BY_RUNNER
-_KNOWN_BY_PATH = {
-    '': _TOP_LEVEL,
-    'train_dataloader': _DATALOADER,
-    'val_dataloader': _DATALOADER,
-    'test_dataloader': _DATALOADER,
-    'optim_wrapper': {'constructor', 'paramwise_cfg'},
-    'randomness': _arguments(Runner.set_randomness),
-    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
-    'auto_scale_lr': {'enable', 'base_batch_size'},
-}
-_SEARCH_ORDER = ('TRANSFORMS', 'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'METRICS')
-
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config and merge checked options into it.
 
     Args:
         path: Path of the config, or its name, see :func:`config_file`.
-        options: Dotted key -> value, see :func:`check_cfg_options`. A variable of the
+        options: Dotted key -> value, see
+            :func:`~coavt_mm.config_options.check_cfg_options`. A variable of the
             config's files is set before they make their settings of it.
 
     Returns:
@@ -76,17 +41,22 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ConfigError: If the file is missing or broken, or an option is not valid.
     """
     file = config_file(path)
-    cfg = read = _read(path, file)
-    values = _variables(path, file, cfg, options) if options else {}
-    if values:
-        cfg = _read(path, file, values)
-    before = follow_variables(read, _TOP_LEVEL)
-    after = follow_variables(cfg, _TOP_LEVEL)
+    read = partial(_read, path, file)
+    cfg = made = read()
+
+    from coavt_mm.config_options import TOP_LEVEL, check_cfg_options, chosen_variables
+
+    if options:
+        names = variables_of(file) if any('.' not in key for key in options) else set()
+        values = chosen_variables(read, cfg, names, options)
+        made = read(values) if values else cfg
+    before = follow_variables(cfg, TOP_LEVEL)
+    after = follow_variables(made, TOP_LEVEL)
     if options:
         options = number_steps(after, options)
-        was = dict(walk(read))
-        made = {key for key, held in walk(cfg) if was.get(key) != held}
-        options = set_variables(before, _TOP_LEVEL, options, made)
+        was = dict(walk(cfg))
+        changed = {key for key, held in walk(made) if was.get(key) != held}
+        options = set_variables(before, TOP_LEVEL, options, changed)
         options = {k: v for k, v in options.items() if k not in values}
         check_cfg_options(after, options)
         after.merge_from_dict(options)
@@ -101,29 +71,6 @@ def _read(path: str, file: str, values: dict[str, Any] | None = None) -> Config:
     except Exception as error:  # a config is code and may raise anything
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ConfigError(f'{path}: cannot be read ({reason}).') from error
-
-
-def _variables(
-    path: str, file: str, cfg: Config, options: dict[str, Any]
-) -> dict[str, Any]:
-    """Those options that are variables, from which the files make a setting."""
-    asked = {key for key in options if '.' not in key and key in cfg}
-    asked = {key for key in asked if not isinstance(cfg[key], dict)}
-    values = {key: options[key] for key in asked and asked & variables_of(file)}
-    for key, value in values.items():
-        _check_kind(key, cfg[key], value)
-    parts = _settings(_read(path, file, values)) if values else {}
-    return {
-        key: value
-        for key, value in values.items()
-        if value == cfg[key]
-        or parts != _settings(_read(path, file, {**values, key: cfg[key]}))
-    }
-
-
-def _settings(cfg: Config) -> dict[str, Any]:
-    """What the Runner reads."""
-    return {key: cfg[key] for key in _TOP_LEVEL if key in cfg}
 
 
 def config_file(name: str) -> str:
@@ -217,219 +164,35 @@ def _entry(node: Any, part: str) -> Any:
     return node.get(part) if isinstance(node, dict | Config) else None
 
 
-def check_cfg_options(cfg: Config, options: dict[str, Any]) -> None:
-    """Refuse settings that the config, and the classes it names, do not have.
-
-    A key must exist in the config. A new one is taken only as an argument of the class
-    that its parent's ``type`` names, or of mmengine's Runner. Variables of the config
-    file that nothing reads any more are refused as well: setting them has no effect.
+def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:
+    """Choose the work dir: the option, else the config's, else by the config's name.
 
     Args:
-        cfg: The config that the options are to be merged into.
-        options: Dotted key -> value, as :class:`mmengine.DictAction` gives them;
-            numbers in a key are list indices.
+        cfg: The config; ``work_dir`` is set.
+        work_dir: The command line's.
+    """
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        name = Path(cfg.filename).stem if cfg.filename else 'run'
+        cfg.work_dir = osp.join('work_dirs', name)
+
+
+def check_writable(work_dir: str) -> None:
+    """Make a work dir.
+
+    Args:
+        work_dir: Its path.
 
     Raises:
-        ConfigError: If a key is unknown or its value of another kind; the message
-            names the nearest valid key.
+        ConfigError: If it can't be made, or nothing can be written there.
     """
-    for key, value in options.items():
-        _check_option(cfg, options, key, value)
-
-
-def _check_option(cfg: Config, options: dict, key: str, value: Any) -> None:
-    node: Any = cfg
-    path: list[str] = []
-    for part in key.split('.'):
-        if isinstance(node, list):
-            _check_index(key, path, part, node)
-            node = node[int(part)]
-        elif not isinstance(node, dict | Config):
-            raise ConfigError(
-                f'--cfg-options {key}: {".".join(path)!r} is {node!r} and has no '
-                f'entry {part!r}.'
-            )
-        elif part in node and (path or part in _TOP_LEVEL):
-            node = node[part]
-        else:
-            _check_new_key(cfg, options, key, path, part, node)
-            return
-        path.append(part)
-    if path[-1] == 'type':
-        _check_type(cfg, key, value)
-    else:
-        _check_kind(key, node, value)
-
-
-def _check_index(key: str, path: list[str], part: str, node: list) -> None:
-    if not part.isdigit() or int(part) >= len(node):
-        raise ConfigError(
-            f'--cfg-options {key}: {".".join(path)!r} is a list of {len(node)} '
-            f'entries, {part!r} is none of 0 to {len(node) - 1}'
-            f'{_types_of(node)}.'
-        )
-
-
-def _types_of(node: list) -> str:
-    types = [
-        entry['type'] for entry in node if isinstance(entry, dict) and 'type' in entry
-    ]
-    return f' and no type of {", ".join(map(str, types))}' if types else ''
-
-
-def _check_new_key(
-    cfg: Config, options: dict, key: str, path: list[str], part: str, node: Any
-) -> None:
-    """Accept a new key only where something takes it."""
-    parent = '.'.join(path)
-    valid = set(_KNOWN_BY_PATH.get(parent, ()))
-    if path:
-        valid |= set(node)
-        type_name = options.get(f'{parent}.type', node.get('type'))
-        target = _find_class(type_name, cfg.get('default_scope', 'mmengine'))
-        valid |= constructor_arguments(target)
-    if part in valid:
-        return
-    if part in node:
-        hint = _where_it_went(cfg, part, key) or _nearest(cfg, path, part, valid)
-        raise ConfigError(
-            f'--cfg-options {key}: {part!r} is a variable of the config file that '
-            f'nothing reads after it is loaded, setting it has no effect; {hint}.'
-        )
-    raise ConfigError(
-        f'--cfg-options {key}: unknown key {".".join([*path, part])!r}; '
-        f'{_nearest(cfg, path, part, valid)}.'
-    )
-
-
-def _where_it_went(cfg: Config, variable: str, key: str) -> str:
-    """Places that hold the same list or dictionary as a variable."""
-    value, rest = cfg[variable], key[len(variable) :]
-    if not isinstance(value, dict | list) or not value:
-        return ''
-    places = [
-        path
-        for path, held in walk(cfg)
-        if held == value and path.split('.')[0] in _TOP_LEVEL
-    ]
-    return 'set ' + ' or '.join(repr(path + rest) for path in places) if places else ''
-
-
-def _nearest(cfg: Config, path: list[str], part: str, valid: set[str]) -> str:
-    """Name the nearest valid key: a neighbour first, else one of the whole config."""
-    prefix = ''.join(f'{name}.' for name in path)
-    close = get_close_matches(part, sorted(valid - {part}), n=1, cutoff=0.6)
-    if close:
-        return f'the nearest valid key is {prefix + close[0]!r}'
-    everywhere: dict[str, str] = {}
-    for name, _ in walk(cfg):
-        if name.split('.')[0] in _TOP_LEVEL:
-            everywhere.setdefault(name.rpartition('.')[2], name)
-    close = get_close_matches(part, sorted(everywhere), n=1, cutoff=0.6)
-    if close:
-        return f'the nearest valid key is {everywhere[close[0]]!r}'
-    return f'valid here: {", ".join(sorted(valid)) or "nothing"}'
-
-
-# --------------------------------------------------------------------------------------
-# Values
-# --------------------------------------------------------------------------------------
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return 'true or false'
-    if isinstance(value, int | float):
-        return 'a number'
-    if isinstance(value, dict):
-        return 'a dictionary'
-    if isinstance(value, list | tuple):
-        return 'a list'
-    return 'text'
-
-
-def _fits(old: Any, new: Any) -> bool:
-    """Whether a value may take another's place; None and text are replaced freely."""
-    if old is None or new is None or _kind(old) == _kind(new):
-        return True
-    if isinstance(old, str):
-        return not isinstance(new, dict)
-    if isinstance(old, list | tuple) and not isinstance(new, list | tuple):
-        return bool(old) and not isinstance(old[0], dict) and _fits(old[0], new)
-    return isinstance(new, list | tuple) and all(
-        _kind(old) == _kind(item) == 'a number' for item in new
-    )
-
-
-def _check_kind(key: str, old: Any, new: Any) -> None:
-    if not _fits(old, new):
-        raise ConfigError(
-            f'--cfg-options {key}={new!r}: the config has {_kind(old)} there, this is '
-            f'{_kind(new)}.'
-        )
-
-
-# --------------------------------------------------------------------------------------
-# Classes
-# --------------------------------------------------------------------------------------
-def _check_type(cfg: Config, key: str, value: Any) -> None:
-    scope = cfg.get('default_scope', 'mmengine')
-    if _find_class(value, scope) is not None:
-        return
-    names = {name for node in _registries(scope) for name in node.module_dict}
-    close = get_close_matches(str(value), sorted(names), n=1, cutoff=0.6)
-    hint = f'; the nearest is {close[0]!r}' if close else ''
-    raise ConfigError(
-        f'--cfg-options {key}={value}: no class of this name is registered{hint}.'
-    )
-
-
-def _registries(scope: str) -> list[Registry]:
-    """The nodes of a scope in all registries, those that are cheap to fill first."""
-    if scope in ('mmaction', 'mmpretrain'):
-        compat.prepare_openmmlab_models()
-    if scope != 'mmengine':
-        import_module(f'{scope}.registry')
-    trees = {name: v for name, v in vars(root).items() if isinstance(v, Registry)}
-    names = [*_SEARCH_ORDER, *(name for name in trees if name not in _SEARCH_ORDER)]
-    return [
-        trees[name].children.get(scope, trees[name])
-        for name in names
-        if scope == 'mmengine' or scope in trees[name].children or name in trees
-    ]
-
-
-def _find_class(type_name: Any, default_scope: str) -> Any:
-    """The class or function that a ``type`` names, None if there is none."""
-    if not isinstance(type_name, str):
-        return type_name
-    scope, name = Registry.split_scope_key(type_name)
     try:
-        nodes = _registries(scope or default_scope)
-    except ModuleNotFoundError:
-        return None
-    for node in nodes:
-        node.import_from_location()
-        chain = [node] if scope else [node, node.root]
-        for registry in chain:
-            if name in registry.module_dict:
-                return registry.module_dict[name]
-    return None
-
-
-def constructor_arguments(target: Any) -> set[str]:
-    """Names that a class's constructor, or a function, takes.
-
-    Where a constructor passes ``**kwargs`` on, those of its base classes count too.
-    """
-    if target is None:
-        return set()
-    if not inspect.isclass(target):
-        return _arguments(target)
-    names: set[str] = set()
-    for base in target.__mro__:
-        if '__init__' not in vars(base) or base is object:
-            continue
-        parameters = inspect.signature(vars(base)['__init__']).parameters.values()
-        names |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD,)}
-        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
-            break
-    return names - {'self', 'args', 'kwargs'}
+        os.makedirs(work_dir, exist_ok=True)
+        if not os.access(work_dir, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(
+            f'{osp.abspath(work_dir)}: nothing can be written there '
+            f'({error.strerror}); name another folder with --work-dir'
+        ) from error

@@ -47,6 +47,6 @@ METRICS = _node('METRICS', 'evaluation', 'demo.metric')
 EVALUATOR = _node('EVALUATOR', 'evaluation')
 EVALUATORS = EVALUATOR  # its name in mmpretrain and mmaction
 VISUALIZERS = _node('VISUALIZERS', 'visualization')
-VISBACKENDS = _node('VISBACKENDS', 'visualization')
+VISBACKENDS = _node('VISBACKENDS', 'engine')
 INFERENCERS = _node('INFERENCERS', 'apis.inferencer')
 FUNCTIONS = _node('FUNCTIONS', 'datasets')

@@ -1,10 +1,12 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
-from coavt_mm.config import check_cfg_options, number_steps
+from coavt_mm.config import load_config, number_steps
+from coavt_mm.config_options import check_cfg_options
 from coavt_mm.errors import ConfigError
 
 
@@ -135,3 +137,31 @@ def test_function_as_type_and_config_without_scope():
     check_cfg_options(cfg, {'model.out_features': 3})
     with pytest.raises(ConfigError, match='model.out_features'):
         check_cfg_options(cfg, {'model.out_feature': 3})
+
+
+def demo_config(options):
+    root = Path(__file__).parents[1]
+    return load_config(str(root / 'configs/coavt/pretrain_demo.py'), options)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('model.text_encoder.config.type_vocab_size', 1),
+        ('train_dataloader.sampler.curriculum.2.captions.captions', 1.0),
+        ('train_dataloader.dataset.pipeline.PickCaption.fields.labels', 1.0),
+        ('optim_wrapper.paramwise_cfg.custom_keys.text_encoder.lr_mult', 0.1),
+    ],
+)
+def test_what_knows_its_own_keys_may_be_given_others(key, value):
+    node = demo_config({key: value})
+    for part in number_steps(node, {key: value}).popitem()[0].split('.'):
+        node = node[int(part)] if part.isdigit() else node[part]
+    assert node == value
+
+
+def test_a_name_is_not_looked_for_far_away():
+    with pytest.raises(ConfigError, match="unknown key 'optim_wrapper.paramwise_cfg"):
+        demo_config({'optim_wrapper.paramwise_cfg.num_hidden_layers': 1})
+    with pytest.raises(ConfigError, match="the nearest valid key .*norm_decay_mult'"):
+        demo_config({'optim_wrapper.paramwise_cfg.norm_deca_mult': 1})

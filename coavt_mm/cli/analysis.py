@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from coavt_mm.cli.commands import Command
+from coavt_mm.cli.commands import Command, setting
 from coavt_mm.errors import CoAVTError, ConfigError
 
 
@@ -30,6 +30,7 @@ def _add_ablate(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
+        type=setting,
         default=[],
         metavar='KEY=VALUE',
         help='settings of all runs',

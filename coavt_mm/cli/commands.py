@@ -8,12 +8,15 @@ from argparse import (
     SUPPRESS,
     Action,
     ArgumentParser,
+    ArgumentTypeError,
     Namespace,
     RawDescriptionHelpFormatter,
 )
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field
 from typing import Any
+
+from coavt_mm.values import read_settings
 
 
 class HelpFormatter(RawDescriptionHelpFormatter):
@@ -29,7 +32,7 @@ class HelpFormatter(RawDescriptionHelpFormatter):
 
 
 class SettingsAction(Action):
-    """Read KEY=VALUE pairs as :class:`mmengine.DictAction`, which cuts blanks out."""
+    """Read KEY=VALUE pairs as mmengine's ``DictAction``, which cuts blanks out."""
 
     def __call__(
         self,
@@ -38,28 +41,26 @@ class SettingsAction(Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Keep blanks in single words, such as paths; lists are read as mmengine does.
+        """Add to the settings that are there already."""
+        try:
+            settings = read_settings(values)
+        except ValueError as error:
+            parser.error(f'{option_string} {error}')
+        before = getattr(namespace, self.dest) or {}
+        setattr(namespace, self.dest, {**before, **settings})
 
-        mmengine is imported only now: who asks for help doesn't wait for it.
-        """
-        from mmengine.config import DictAction
 
-        settings = dict(getattr(namespace, self.dest) or {})
-        reader = DictAction(self.option_strings, self.dest, nargs='+')
-        for given in values:
-            key, equals, value = given.partition('=')
-            if not key or not equals:
-                parser.error(f'{option_string}: {given!r} is not KEY=VALUE')
-            if ' ' in value.strip() and not {*value} & {*',()[]'}:
-                settings[key] = value.strip('\'"')
-                continue
-            setattr(namespace, self.dest, settings)
-            try:
-                reader(parser, namespace, [given], option_string)
-            except AssertionError as error:
-                parser.error(f'{option_string} {given}: {error}')
-            settings = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, settings)
+def setting(text: str) -> str:
+    """A KEY=VALUE that is handed on to another command as it stands.
+
+    Args:
+        text: What was typed.
+    """
+    try:
+        read_settings([text])
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text
 
 
 class CompletionAction(Action):

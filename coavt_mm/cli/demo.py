@@ -3,7 +3,7 @@
 import os
 from argparse import ArgumentParser, Namespace
 
-from coavt_mm.cli.commands import Command
+from coavt_mm.cli.commands import Command, setting
 from coavt_mm.demo.settings import RECIPES, SMALL, small_options
 
 
@@ -23,6 +23,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
+        type=setting,
         default=[],
         metavar='KEY=VALUE',
         help='settings for training and evaluation',

@@ -4,15 +4,13 @@ import gc
 import os
 import re
 import sys
+import warnings
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, NoReturn
 
 from coavt_mm.cli.commands import Command, SettingsAction
 from coavt_mm.errors import CoAVTError, shown
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
 
 # Modules without which nothing runs -> what brings them.
 NEEDED = dict.fromkeys(
@@ -97,14 +95,20 @@ def _add_test_arguments(parser: ArgumentParser) -> None:
     _add_common_arguments(parser)
 
 
-def _prepare(args: Namespace) -> 'Config':
-    from coavt_mm.config import load_config
-    from coavt_mm.engine.running import set_work_dir
+def _prepare(args: Namespace, loaders: Sequence[str], checkpoint: str | None) -> Any:
+    """The config, with nothing missing that it takes no model to see."""
+    from coavt_mm.cli.checks import check_inputs
+    from coavt_mm.config import check_writable, load_config, set_work_dir
 
+    _set_environment(args, os.environ)
+    if rank() != '0':  # the first process says it
+        warnings.simplefilter('ignore')
+        sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
-    _set_environment(args, os.environ)
+    check_inputs(cfg, loaders, checkpoint)
+    check_writable(cfg.work_dir)
     return cfg
 
 
@@ -124,15 +128,23 @@ def _set_environment(args: Namespace, environ: MutableMapping[str, str]) -> None
 
 
 def _train(args: Namespace) -> None:
+    loaders = ['train_dataloader'] + ['val_dataloader'] * (not args.no_validate)
+    resumed = None if args.resume == 'auto' else args.resume
+    cfg = _prepare(args, loaders, resumed)
+
+    from coavt_mm.cli.running import run_training
+    from coavt_mm.engine.running import set_resume
+
+    set_resume(cfg, args.resume)
+    _change(cfg, args)
+    run_training(cfg, loaders)
+
+
+def _change(cfg: Any, args: Namespace) -> None:
     from mmengine.config import ConfigDict
 
     from coavt_mm.cli import options
-    from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
-    from coavt_mm.engine.running import build_runner, set_resume
-    from coavt_mm.engine.saving import ResumeHook
 
-    cfg = _prepare(args)
-    set_resume(cfg, args.resume)
     if args.seed is not None:
         cfg.randomness = ConfigDict(cfg.get('randomness', {}), seed=args.seed)
     for is_asked, change in (
@@ -143,25 +155,19 @@ def _train(args: Namespace) -> None:
     ):
         if is_asked:
             change(cfg)
-    runner = build_runner(cfg)
-    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook()):
-        runner.register_hook(hook)
-    runner.train()
 
 
 def _test(args: Namespace) -> dict[str, float]:
     """Return name of a metric -> value."""
-    from coavt_mm.cli import options
-    from coavt_mm.engine.running import build_runner
-    from coavt_mm.engine.weights import StrictCheckpointHook
+    cfg = _prepare(args, ['test_dataloader'], args.checkpoint)
 
-    cfg = _prepare(args)
+    from coavt_mm.cli import options
+    from coavt_mm.cli.running import run_test
+
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.dump:
         options.dump_results(cfg, args.dump)
-    runner = build_runner(cfg)
-    runner.register_hook(StrictCheckpointHook())
-    return runner.test()
+    return run_test(cfg)
 
 
 train = Command(
@@ -223,9 +229,14 @@ def _close_process_group() -> None:
         dist.destroy_process_group()
 
 
+def rank() -> str:
+    """The number of this process among those that a launcher started."""
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return next((os.environ[name] for name in names if name in os.environ), '0')
+
+
 def _end(reason: str) -> NoReturn:
-    rank = os.environ.get('RANK', '0')
-    prefix = '' if rank == '0' else f'[rank {rank}] '
+    prefix = '' if rank() == '0' else f'[rank {rank()}] '
     print(f'{prefix}Error: {reason}', file=sys.stderr)
     sys.exit(1)
 

@@ -277,8 +277,9 @@ class AVTDataset(BaseDataset):
         try:
             return self.pipeline(self._opened(row))
         except ClipError as error:
-            if self.missing == 'raise':
-                self._report_missing(*self._split_missing([row]))
+            if self.missing == 'raise' and self._split_missing([row])[1]:
+                rows = [self.get_data_info(i) for i in range(len(self))]
+                self._report_missing(*self._split_missing(rows))
             raise ClipError(f'clip {row["sample_id"]}: {error}') from error
         except StopIteration as error:  # a loader would take it for the end of the data
             raise ClipError(

@@ -1,5 +1,6 @@
 """The hook that carries out a curriculum's losses."""
 
+from collections.abc import Iterable
 from typing import Any
 from warnings import warn
 
@@ -8,13 +9,18 @@ from mmengine.runner import Runner
 from torch import nn
 
 from coavt_mm.datasets.curriculum import Curriculum
+from coavt_mm.engine.hooks import RuntimeInfoHook
 from coavt_mm.engine.loops import first_position
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import HOOKS
+from coavt_mm.streams import CAPTION_FIELDS, STREAMS, describes
 
 #: the model's own heads that compare or write text, and so follow a stage's streams
 TEXT_HEADS = ('contrastive_head', 'matching_head', 'lm_head')
+#: streams, and what of a stage is told beside them
+_SPOKEN = {'AV': 'sound with picture', 'A': 'sound', 'V': 'picture'}
+_TOLD = ('captions', 'weights', 'hardness', 'group_size')
 #: what the message hub, and so a checkpoint, keeps of the last iteration
 _LOGGED = 'curriculum'
 
@@ -40,6 +46,7 @@ class CurriculumHook(Hook):
         self.curriculum = Curriculum()
         self._configured: dict[str, dict[str, float]] = {}
         self._hardness: float | None = None  # the config's
+        self._ended: set[str] = set()  # logged in the stage before
         self._idle = 0  # iterations in a row without a loss
 
     def before_train(self, runner: Runner) -> None:
@@ -74,6 +81,7 @@ class CurriculumHook(Hook):
             data_batch: The batch.
         """
         epoch, model = self._epoch(runner, batch_idx), bare_model(runner)
+        self._note_stage(runner, self.curriculum.index(epoch))
         if self._is_weighing:
             self._set(model, self._weights(self.curriculum.stage(epoch)))
         head, hardness = self._matching(model), self.curriculum.hardness(epoch)
@@ -95,11 +103,13 @@ class CurriculumHook(Hook):
             data_batch: The batch.
             outputs: The logged losses.
         """
-        if not self._is_weighing or outputs is None:
+        if outputs is None:
             return
         epoch = self._epoch(runner, batch_idx)
-        _end_logs(runner, self.curriculum.index(epoch), [*outputs])
         stage = self.curriculum.stage(epoch)
+        self._keep_logs(runner, stage, {*outputs})
+        if not self._is_weighing:
+            return
         nothing = 'streams' in stage and outputs['loss'].item() == 0
         self._idle = self._idle + 1 if nothing else 0
         if self._idle == 10:
@@ -120,6 +130,36 @@ class CurriculumHook(Hook):
         if self._hardness is not None:
             self._matching(bare_model(runner)).hardness = self._hardness
 
+    def _note_stage(self, runner: Runner, index: int) -> None:
+        """At a new stage, say so, and end what the log has of the one before."""
+        hub, stages = runner.message_hub, self.curriculum.stages
+        before = hub.runtime_info.get(self._key, dict(stage=-1, names=[]))
+        if not stages or before['stage'] == index:
+            return
+        last = stages[before['stage']] if 0 <= before['stage'] < len(stages) else {}
+        for hook in runner.hooks:
+            if isinstance(hook, RuntimeInfoHook):
+                hook.read(runner)  # what is not logged yet is of the last stage
+        _drop_logs(runner, _silent(last, before['names']))
+        self._ended = {*before['names']}
+        hub.update_info(self._key, dict(stage=index, names=[]))
+        runner.logger.info(f'iteration {runner.iter}: {_said(stages, index, last)}')
+
+    def _keep_logs(self, runner: Runner, stage: dict, names: set[str]) -> None:
+        """Log the values of a stage that mean something, and none of stages before.
+
+        The last value of a loss that has ended would be shown for ever, and that of a
+        stream that no caption is about is always 0. Stage and names are kept in the
+        message hub, and so in checkpoints.
+        """
+        if not self.curriculum.stages:
+            return
+        about = runner.message_hub.runtime_info[self._key]
+        _drop_logs(runner, self._ended - names | {*_silent(stage, names)})
+        self._ended = set()
+        about = dict(about, names=sorted(names.union(about['names'])))
+        runner.message_hub.update_info(self._key, about)
+
     def _epoch(self, runner: Runner, batch_idx: int) -> float:
         """The time in epochs of the data, of all processes, at the batch's begin."""
         size = len(runner.train_dataloader.dataset)
@@ -132,6 +172,11 @@ class CurriculumHook(Hook):
     @property
     def _is_weighing(self) -> bool:
         return any('streams' in stage for stage in self.curriculum.stages)
+
+    @property
+    def _key(self) -> str:
+        """Where the message hub has it; old forms go side by side."""
+        return _LOGGED if type(self) is CurriculumHook else f'{_LOGGED}_{self._name}'
 
     @property
     def _name(self) -> str:
@@ -183,20 +228,57 @@ def _text_heads(model: nn.Module) -> dict[str, Any]:
     return {name: head for name, head in heads.items() if head is not None}
 
 
-def _end_logs(runner: Runner, stage: int, names: list[str]) -> None:
-    """At a new stage, drop what it doesn't log: its last value would be shown for ever.
+def _drop_logs(runner: Runner, names: Iterable[str]) -> None:
+    for name in names:
+        runner.message_hub.log_scalars.pop(f'train/{name}', None)
 
-    Stage and names are kept in the message hub, and so in checkpoints.
-    """
-    hub = runner.message_hub
-    before = hub.runtime_info.get(_LOGGED, dict(stage=stage, names=[]))
-    if before['stage'] != stage:
-        for name in {*before['names']} - {*names}:
-            hub.log_scalars.pop(f'train/{name}', None)
-        runner.logger.info(f'stage {stage} of the curriculum begins')
-    else:
-        names = [*{*before['names'], *names}]
-    hub.update_info(_LOGGED, dict(stage=stage, names=sorted(names)))
+
+def _described(stage: dict) -> list[str]:
+    """The streams that captions of a stage are about."""
+    fields = [f for f, weight in stage.get('captions', {}).items() if weight > 0]
+    about = {
+        stream
+        for field in fields
+        for stream, told in zip(STREAMS, describes(CAPTION_FIELDS[field]), strict=True)
+        if told
+    }
+    return [stream for stream in STREAMS if not fields or stream in about]
+
+
+def _silent(stage: dict, names: Iterable[str]) -> list[str]:
+    """Of logged names those of streams that no caption of a stage is about."""
+    heard = _described(stage)
+    ends = tuple(f'_{stream}' for stream in STREAMS if stream not in heard)
+    return [name for name in names if ends and name.endswith(ends)]
+
+
+def _said(stages: list[dict], index: int, last: dict) -> str:
+    """A stage in words: what joins, what is on and what is off."""
+    if index >= len(stages):
+        return 'the stages end; from now on all is as the config says'
+    stage = stages[index]
+    on, was = _trained(stage), _trained(last) if last else []
+    new = [_SPOKEN[stream] for stream in on if stream not in was]
+    verb = ('join' if last else 'begin') + ('s' if len(new) == 1 else '')
+    number = f'stage {index + 1} of {len(stages)}'
+    title = f'{" and ".join(new)} {verb} ({number})' if new else number
+    off = [stream for stream in STREAMS if stream not in on]
+    facts = [f'losses of {", ".join(on)}' + f' (off: {", ".join(off)})' * bool(off)]
+    facts += [f'{key} {_plainly(stage[key])}' for key in _TOLD if key in stage]
+    return f'{title}: {"; ".join(facts)}'
+
+
+def _trained(stage: dict) -> list[str]:
+    heard = _described(stage)
+    return [s for s in STREAMS if s in heard and s in stage.get('streams', STREAMS)]
+
+
+def _plainly(value: Any) -> str:
+    if isinstance(value, dict):
+        return ', '.join(f'{name} {number:g}' for name, number in value.items())
+    if isinstance(value, list | tuple):
+        return ' to '.join(f'{number:g}' for _, number in value)
+    return f'{value:g}'
 
 
 # --------------------------------------------------------------------------------------

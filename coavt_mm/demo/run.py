@@ -23,6 +23,7 @@ from coavt_mm.demo.settings import RECIPES, Settings
 from coavt_mm.engine.stages import find_checkpoint, run_command, timed
 from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.retrieval_report import markdown_table
+from coavt_mm.values import read_settings
 from coavt_mm.visualization import save_figure, training_figure
 
 TRAIN_CONFIG = 'coavt_mm::coavt/pretrain_demo.py'
@@ -93,7 +94,7 @@ def run_demo(
     """
     out = Path(work_dir)
     options = ['--cfg-options', *cfg_options] if cfg_options else []
-    cfg = load_config(TRAIN_CONFIG, _parsed(cfg_options))
+    cfg = load_config(TRAIN_CONFIG, read_settings(cfg_options))
     watch = MemoryWatch()
     seconds: dict[str, float] = {}
     watch.start()
@@ -168,14 +169,6 @@ def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> N
     print(f'Results: {page}')
 
 
-def _parsed(cfg_options: Sequence[str]) -> dict:
-    from argparse import ArgumentParser
-
-    from mmengine.config import DictAction
-
-    parser = ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
-    return parser.parse_args(['--cfg-options', *cfg_options]).cfg_options
 
 
 def _write_results(
@@ -195,7 +188,7 @@ def _write_results(
     (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n', 'utf-8')
     table = markdown_table(retrieval) + _summary(results)
     (out / 'results.md').write_text(table, 'utf-8')
-    curves = training_figure(readrun_command(out / 'train'), stages=planned_stages(cfg))
+    curves = training_figure(read_run(out / 'train'), stages=planned_stages(cfg))
     save_figure(curves, out / 'training.png')
     print(f'\n{table}\nResults, tables and plots: {out}')
     return results

@@ -14,6 +14,7 @@ from coavt_mm.engine.optim import (
     ScalarDecayConstructor,
 )
 from coavt_mm.engine.saving import CheckpointHook, ResumeHook
+from coavt_mm.engine.tracking import TensorboardVisBackend
 from coavt_mm.engine.weights import (
     EpochAverageHook,
     FitCheckpointHook,
@@ -37,4 +38,5 @@ __all__ = [
     'ShareModelHook',
     'StoreConfigHook',
     'StrictCheckpointHook',
+    'TensorboardVisBackend',
 ]

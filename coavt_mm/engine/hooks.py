@@ -263,7 +263,7 @@ class RuntimeInfoHook(_RuntimeInfoHook):
         last = self.end_of_epoch(runner.train_dataloader, batch_idx)
         last = last or runner.iter + 1 >= runner.max_iters
         if last or self.every_n_inner_iters(batch_idx, self._interval):
-            self._read(runner)
+            self.read(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Let the checkpoint's history have all values, for a resumed run's log.
@@ -273,11 +273,16 @@ class RuntimeInfoHook(_RuntimeInfoHook):
             checkpoint: What is about to be saved; its ``message_hub`` is changed.
         """
         if self._steps and 'message_hub' in checkpoint:
-            self._read(runner)
+            self.read(runner)
             scalars = runner.message_hub.state_dict()['log_scalars']
             checkpoint['message_hub']['log_scalars'] = scalars
 
-    def _read(self, runner: Runner) -> None:
+    def read(self, runner: Runner) -> None:
+        """Hand the values kept so far to the message hub.
+
+        Args:
+            runner: The runner.
+        """
         named = [item for step in self._steps for item in step.items()]
         self._steps = []
         device = next((v.device for _, v in named if torch.is_tensor(v)), None)

@@ -1,17 +1,21 @@
 """From a config to a Runner: its work dir, where it goes on from, what it may read."""
 
-import errno
-import os
-import os.path as osp
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from coavt_mm import compat
+from coavt_mm.config import check_writable
 from coavt_mm.engine.ranks import agree_on_start
+from coavt_mm.engine.screen import quieten
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import CheckpointError, ConfigError
 
@@ -22,20 +26,6 @@ _OF_WORKERS = (
     'timeout',
     'multiprocessing_context',
 )
-
-
-def set_work_dir(cfg: Config, work_dir: str | None = None) -> None:
-    """Choose the work dir: the option, else the config's, else by the config's name.
-
-    Args:
-        cfg: The config; ``work_dir`` is set.
-        work_dir: The command line's.
-    """
-    if work_dir is not None:
-        cfg.work_dir = work_dir
-    elif cfg.get('work_dir') is None:
-        name = Path(cfg.filename).stem if cfg.filename else 'run'
-        cfg.work_dir = osp.join('work_dirs', name)
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
@@ -90,11 +80,52 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
     )
 
 
-def build_runner(cfg: Config) -> Runner:
+class DataFirst:
+    """A Runner's, for which data are opened before the model is built.
+
+    So a fault of theirs is said before anything heavy is done.
+    """
+
+    opens: Sequence[str] = ()
+
+    def build_logger(self: Any, *args, **kwargs) -> MMLogger:
+        """mmengine's, with a quiet screen."""
+        logger = super().build_logger(*args, **kwargs)  # type: ignore[misc]
+        quieten(logger)
+        return logger
+
+    def build_visualizer(self: Any, visualizer: Any = None) -> Visualizer:
+        """mmengine's; the curves of a training lie in its work dir, once.
+
+        In the work dir a resumed run goes on with them.
+        """
+        if 'train_dataloader' in self.opens and isinstance(visualizer, dict | None):
+            given = visualizer or dict(
+                type='mmengine.Visualizer', vis_backends=[dict(type='LocalVisBackend')]
+            )
+            # mmengine would take the one of a run that this process began in the same
+            # second
+            own = dict(name=f'{self.experiment_name}_{time.time_ns()}')
+            visualizer = {**own, 'save_dir': self.work_dir, **given}
+        return super().build_visualizer(visualizer)  # type: ignore[misc]
+
+    def build_model(self: Any, model: Any) -> Any:
+        """Build the loaders that ``opens`` names, then the model."""
+        diff_rank_seed = self._randomness_cfg.get('diff_rank_seed', False)
+        for name in self.opens:
+            loader = getattr(self, f'_{name}')
+            if isinstance(loader, dict):
+                built = self.build_dataloader(loader, self.seed, diff_rank_seed)
+                setattr(self, f'_{name}', built)
+        return super().build_model(model)  # type: ignore[misc]
+
+
+def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
     """Build the Runner of a config, with the cures that the versions here need.
 
     Args:
         cfg: A complete config, with ``work_dir`` and ``launcher``.
+        opens: Loaders that are built before the model, such as 'test_dataloader'.
 
     Returns:
         The runner.
@@ -107,7 +138,7 @@ def build_runner(cfg: Config) -> Runner:
     compat.check_openmmlab()
     compat.register_checkpoint_loader()
     _check_source(cfg.get('load_from'))
-    _check_writable(cfg.work_dir)
+    check_writable(cfg.work_dir)
     saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if saving.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
         saving['type'] = 'coavt_mm.CheckpointHook'  # in configs of other scopes too
@@ -116,9 +147,17 @@ def build_runner(cfg: Config) -> Runner:
         if isinstance(loader, dict) and not loader.get('num_workers'):
             for key in _OF_WORKERS:
                 loader.pop(key, None)
+        if isinstance(loader, dict) and get_device() == 'cpu':
+            loader.pop('pin_memory', None)  # torch would warn: nothing needs it
     compat.init_cpu_process_group(cfg)
     compiled = cfg.pop('compile', False)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    kind: Any = cfg.get('runner_type', 'Runner')
+    kind = RUNNERS.get(kind) if isinstance(kind, str) else kind
+    if kind is None:
+        raise ConfigError(f'runner_type={cfg.runner_type!r}: there is no such Runner')
+    if issubclass(kind, Runner):
+        kind = type(kind.__name__, (DataFirst, kind), dict(opens=opens))
+    runner = kind.from_cfg(cfg)
     if compiled:
         _compile(runner, compiled if isinstance(compiled, dict) else {})
     agree_on_start(runner)
@@ -144,15 +183,3 @@ def _check_source(load_from: str | None) -> None:
             f'{load_from}: checkpoints are read from disk, http:// and https://; copy '
             'it here first'
         )
-
-
-def _check_writable(work_dir: str) -> None:
-    try:
-        os.makedirs(work_dir, exist_ok=True)
-        if not os.access(work_dir, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise ConfigError(
-            f'{osp.abspath(work_dir)}: nothing can be written there '
-            f'({error.strerror}); name another folder with --work-dir'
-        ) from error

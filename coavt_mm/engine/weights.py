@@ -108,7 +108,9 @@ class FitCheckpointHook(Hook):
         if self.new_words:
             state, grown = grow_words(state, model)
             lines += [f'{name}: {how}' for name, how in grown.items()]
-        checkpoint['state_dict'], more = fit(state, model, False, self.min_share)
+        # a run goes on with all of its weights, or is another
+        whole = runner._resume
+        checkpoint['state_dict'], more = fit(state, model, whole, self.min_share)
         for line in lines + more:
             runner.logger.info(line)
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)

@@ -173,6 +173,7 @@ def heading(report: dict, *more: str) -> str:
             if key in report
         },
         'missing': 'not stated' if report['missing'] is None else report['missing'],
+        **({'texts cut': report['cut_texts']} if report.get('cut_texts') else {}),
         **{key: report[key] for key in more},
     }
     return ', '.join(f'{name} {value}' for name, value in facts.items())
@@ -241,7 +242,7 @@ def describe_clips(meta: dict | None, records: list[dict]) -> dict:
 
     Returns:
         ``protocol``, ``manifest``, ``manifest_hash``, ``clips`` and ``missing`` (None
-        where the data set does not state it).
+        where the data set does not state it), ``cut_texts`` if a text was too long.
     """
     meta = meta or {}
     broken = [record['sample_id'] for record in records if record['error']]
@@ -253,6 +254,7 @@ def describe_clips(meta: dict | None, records: list[dict]) -> dict:
         'manifest_hash': meta.get('manifest_hash', meta.get('hash')),
         'clips': len(records) - len(broken),
         'missing': (missing or 0) + len(broken) if missing or broken else missing,
+        **({'cut_texts': meta['cut_texts']} if meta.get('cut_texts') else {}),
     }
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
-from coavt_mm.config import constructor_arguments
+from coavt_mm.config_options import constructor_arguments
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 

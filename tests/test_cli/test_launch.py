@@ -11,8 +11,8 @@ import torch.distributed as dist
 from mmengine.logging import MMLogger
 
 from coavt_mm.cli import launch
-from coavt_mm.config import load_config
-from coavt_mm.engine.running import build_runner, set_resume, set_work_dir
+from coavt_mm.config import load_config, set_work_dir
+from coavt_mm.engine.running import build_runner, set_resume
 from coavt_mm.errors import CheckpointError, ClipError, CoAVTError, ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -84,7 +84,7 @@ def test_the_first_page_names_all_commands(capsys):
         (['shards', 'out'], 'coavt shards: error: a manifest and a folder are needed'),
         (['caption', 'x.pth', 'a.mp4', '--texts', 'a'], 'unrecognized arguments'),
         (['train', 'x.py', '--cfg-options', 'a'], "'a' is not KEY=VALUE"),
-        (['train', 'x.py', '--cfg-options', 'a=[1,(2]'], 'Imbalanced brackets'),
+        (['train', 'x.py', '--cfg-options', 'a=[1,(2]'], "')' is missing"),
     ],
 )
 def test_what_can_not_be_read_is_said(words, message, capsys):

@@ -184,7 +184,7 @@ def test_all_missing_is_an_error(tmp_path):
 def test_in_training_a_missing_clip_is_found_when_drawn(half_gone):
     dataset = AVTDataset(half_gone, pipeline=LOAD)
     assert dataset.metainfo['missing'] == 0
-    with pytest.raises(DatasetMissingError, match='1 of 1 clips .* 2'):
+    with pytest.raises(DatasetMissingError, match='3 of 6 clips .* 2'):
         dataset[2]
     sample = AVTDataset(half_gone, pipeline=LOAD, missing='skip')[2]
     assert sample['data_samples'].sample_id in ('1', '3', '5')

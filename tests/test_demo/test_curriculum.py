@@ -33,6 +33,7 @@ class Run:
 
     def __init__(self, model, stages=(), hook=None, logged=()):
         self.model, self.iter, self.train_loop = model, 0, None
+        self.hooks = []
         sampler = SimpleNamespace(start=0, curriculum=Curriculum(stages))
         self.train_dataloader = SimpleNamespace(
             dataset=range(10),
@@ -59,7 +60,7 @@ class Run:
         return self.model.matching_head.hardness
 
     def finish(self, iteration, **outputs):
-        self.iter = iteration
+        self.weights_at(iteration)
         outputs = {name: torch.tensor(value) for name, value in outputs.items()}
         self.hook.after_train_iter(self, iteration, outputs=outputs)
 
@@ -144,7 +145,39 @@ def test_a_stage_ends_the_log_of_its_losses():
     run.message_hub.runtime_info.update(kept)
     run.finish(5, loss=1.0, loss_lm_AV=1.0)
     assert [*scalars] == ['train/loss', 'train/lr', 'val/loss_lm_A']
-    assert run.lines == ['stage 1 of the curriculum begins']
+    assert run.lines == [
+        'iteration 3: sound and picture begin (stage 1 of 1): losses of A, V '
+        '(off: AV); weights matching_head 1, lm_head 2',
+        'iteration 5: the stages end; from now on all is as the config says',
+    ]
+
+
+def test_what_no_caption_is_about_is_not_logged():
+    both = dict(audio_captions=0.6, visual_captions=0.4)
+    stages = [
+        dict(epochs=1, captions=dict(visual_captions=1.0), hardness=0.1, **UNIMODAL),
+        dict(epochs=1, captions=both, hardness=[(0.5, 0.1), (1, 2)], **UNIMODAL),
+        dict(group_size=8),
+    ]
+    logged = ('train/loss_lm_A', 'train/matching_acc_A', 'train/loss_lm_V')
+    run = Run(model_of(dict(AV=1.0, A=1.0, V=1.0), dict(AV=1.0)), stages)
+    scalars = run.message_hub.log_scalars
+    for iteration, left in ((0, logged[2:]), (4, logged[2:]), (5, logged), (9, logged)):
+        run.weights_at(iteration)
+        scalars.update(dict.fromkeys(logged))
+        run.finish(
+            iteration, loss=1.0, loss_lm_A=0.0, matching_acc_A=0.0, loss_lm_V=1.0
+        )
+        assert {*scalars} == {*left}
+    run.finish(10, loss=1.0, loss_lm_AV=1.0)
+    assert not scalars
+    assert [line.partition(': losses')[0] for line in run.lines] == [
+        'iteration 0: picture begins (stage 1 of 3)',
+        'iteration 5: sound joins (stage 2 of 3)',
+        'iteration 10: sound with picture joins (stage 3 of 3)',
+    ]
+    assert 'captions audio_captions 0.6, visual_captions 0.4' in run.lines[1]
+    assert 'hardness 0.1 to 2' in run.lines[1] and 'group_size 8' in run.lines[2]
 
 
 def test_batches_without_a_loss_stop_the_run():

@@ -12,12 +12,12 @@ from coavt_mm.demo.run import (
     TEST_CONFIG,
     TRAIN_CONFIG,
     MemoryWatch,
-    _parsed,
     find_checkpoint,
     run_demo,
 )
 from coavt_mm.demo.settings import SMALL, small_options
 from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.values import read_settings
 
 
 def _options(root):
@@ -58,7 +58,7 @@ def test_demo_writes_what_it_promises(tmp_path, capfd):
 
 @pytest.mark.parametrize('config', [TRAIN_CONFIG, TEST_CONFIG])
 def test_the_small_demo_changes_all_paths_and_reaches_every_stage(config):
-    cfg = load_config(config, _parsed(small_options('small')))
+    cfg = load_config(config, read_settings(small_options('small')))
     for name in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader'):
         assert "'data/sounding_shapes" not in repr(cfg[name])
     stages = cfg.train_dataloader.sampler.curriculum

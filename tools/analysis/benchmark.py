@@ -11,10 +11,9 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 
-from mmengine.config import DictAction
-
 from coavt_mm.analysis.benchmark import SECTIONS, USUAL, benchmark
 from coavt_mm.analysis.benchmark_steps import PRECISIONS, Options
+from coavt_mm.cli.commands import SettingsAction
 from coavt_mm.cli.launch import run_tool
 
 PAPER = 'configs/coavt/pretrain_vggsound.py'
@@ -43,7 +42,11 @@ def parse_args() -> Namespace:
     parser.add_argument('--json', help='file for the rows')
     parser.add_argument('--markdown', help='file for the table')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+        '--cfg-options',
+        nargs='+',
+        action=SettingsAction,
+        default={},
+        metavar='KEY=VALUE',
     )
     return parser.parse_args()
 

@@ -1,0 +1,131 @@
+"""What is looked at before a run imports, reads or builds anything large.
+
+Nothing here needs torch, so that a path that is wrong is said at once.
+"""
+
+import json
+import os
+import os.path as osp
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from coavt_mm.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetMissingError,
+    ManifestError,
+)
+
+MOST_ROWS = 20_000  # of which it is seen at once whether their clips are there
+
+
+def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> None:
+    """Refuse a run that lacks a file, or whose batches hold nothing.
+
+    Args:
+        cfg: The config.
+        loaders: Those of its loaders that the run reads.
+        checkpoint: That it starts from.
+
+    Raises:
+        CoAVTError: The message names the setting and the file.
+    """
+    used = {name: cfg[name] for name in loaders if isinstance(cfg.get(name), dict)}
+    for name, loader in used.items():
+        _check_batch(name, loader)
+    for path, node in _dicts({**used, 'model': cfg.get('model')}):
+        if isinstance(node.get('tokenizer'), str):
+            _check_tokenizer(f'{path}.tokenizer', node['tokenizer'])
+        if path.endswith('init_cfg') and isinstance(node.get('checkpoint'), str):
+            _check_checkpoint(node['checkpoint'], f' ({path}.checkpoint)')
+    for path, node in _dicts(used):
+        kind = str(node.get('type')).rpartition('.')[2]
+        if kind in ('AVTDataset', 'AVTShardDataset'):
+            _check_manifest(path, node, has_clips=kind == 'AVTDataset')
+    _check_checkpoint(checkpoint or cfg.get('load_from'))
+
+
+def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """All dictionaries within one, with the keys that lead to them."""
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, dict):
+        yield path, node
+        pairs = node.items()
+    elif isinstance(node, list | tuple):
+        pairs = enumerate(node)
+    for name, value in pairs:
+        if isinstance(value, dict | list | tuple):
+            yield from _dicts(value, f'{path}.{name}' if path else str(name))
+
+
+def _check_batch(name: str, loader: dict) -> None:
+    size = loader.get('batch_size', 1)
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError(f'{name}.batch_size={size!r}: a batch has 1 clip or more')
+    workers = loader.get('num_workers', 0)
+    if not isinstance(workers, int) or workers < 0:
+        raise ConfigError(f'{name}.num_workers={workers!r}: give 0 or more')
+
+
+def _check_tokenizer(setting: str, name: str) -> None:
+    path = Path(name).expanduser()
+    is_path = path.is_absolute() or name.count('/') > 1 or path.suffix
+    if is_path and '://' not in name and not path.exists():
+        raise DatasetMissingError(
+            f'{setting}={name}: no such file or directory (looked in {Path.cwd()}); '
+            'give a directory, a vocab.txt or a hub id'
+        )
+
+
+def _check_checkpoint(path: str | None, setting: str = '') -> None:
+    if path and '://' not in path and not osp.isfile(osp.expanduser(path)):
+        raise CheckpointError(f'{path}: there is no such checkpoint file{setting}')
+
+
+def _check_manifest(setting: str, dataset: dict, has_clips: bool) -> None:
+    given, root = dataset.get('ann_file'), dataset.get('data_root') or ''
+    if not isinstance(given, str):
+        raise ConfigError(
+            f'{setting}.ann_file={given!r}: one manifest is given here; for several, '
+            f"{setting}=dict(type='ConcatDataset', datasets=[...])"
+        )
+    if '://' in given or '://' in root:
+        return
+    path = Path(osp.join(root, given)).expanduser()
+    if not path.is_file():
+        told = f'manifest {path.name} is missing; looked for {path.absolute()}'
+        how = dataset.get('how_to_get')
+        raise DatasetMissingError(f'{told}; {how}' if how else told)
+    with path.open('rb') as file:
+        rows = [line for line in islice(file, MOST_ROWS) if line.strip()]
+    if not rows:
+        raise ManifestError(f'{path}: the manifest has no rows')
+    if has_clips and dataset.get('missing', 'raise') == 'raise':
+        _check_clips(path, rows, root, dataset)
+
+
+def _check_clips(path: Path, rows: list[bytes], root: str, dataset: dict) -> None:
+    if dataset.get('exclude') or dataset.get('indices') is not None:
+        return  # not all of them are read
+    files = [osp.join(root, name) for name in _clips(rows)]
+    gone = [name for name in files if not os.path.exists(name)]
+    if gone:
+        hint = dataset.get('how_to_get') or "set missing='skip' to go on without them"
+        raise DatasetMissingError(
+            f'{path}: {len(gone)} of {len(files)} clips are not on disk, the first is '
+            f'{osp.abspath(gone[0])}; {hint}'
+        )
+
+
+def _clips(rows: list[bytes]) -> Iterator[str]:
+    """The file of each row that can be read; what is wrong is said by who reads all."""
+    for line in rows:
+        try:
+            row = json.loads(line)
+            clip = row.get('clip') or row.get('audio')
+        except (ValueError, AttributeError):
+            continue
+        if isinstance(clip, str):
+            yield clip

@@ -1,0 +1,181 @@
+"""A training and a test as the commands run them: screens, checks, no litter."""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from coavt_mm.cli.screen import TestScreen, TrainScreen, say_tested, say_trained
+from coavt_mm.cli.texts import parts_of, steps_of
+from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_tokenizer
+from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
+from coavt_mm.engine.running import build_runner
+from coavt_mm.engine.saving import ResumeHook
+from coavt_mm.engine.weights import StrictCheckpointHook, bare_model
+from coavt_mm.errors import CoAVTError, ConfigError
+
+
+def run_training(cfg: Config, loaders: Sequence[str]) -> None:
+    """Train, and say what, how long and where to.
+
+    Args:
+        cfg: A complete config.
+        loaders: Those of its loaders that are read.
+    """
+    _check_device(cfg)
+    with no_litter(cfg.work_dir):
+        _keep_curves(cfg)
+        runner = build_runner(cfg, loaders)
+        for loader in loaders:
+            check_texts(runner, getattr(runner, f'_{loader}'))
+        for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), TrainScreen()):
+            runner.register_hook(hook)
+        runner.train()
+    say_trained(runner)
+
+
+def run_test(cfg: Config) -> dict[str, float]:
+    """Test, and say what and where to.
+
+    Args:
+        cfg: A complete config.
+
+    Returns:
+        Name of a metric -> value.
+    """
+    since = time.time()
+    with no_litter(cfg.work_dir):
+        runner = build_runner(cfg, ['test_dataloader'])
+        check_texts(runner, runner._test_dataloader)
+        runner.register_hook(StrictCheckpointHook())
+        runner.register_hook(TestScreen())
+        metrics = runner.test()
+    say_tested(runner, metrics, since)
+    return metrics
+
+
+def _check_device(cfg: Config) -> None:
+    """mmengine's mixed precision asserts that there is a GPU."""
+    kind = str((cfg.get('optim_wrapper') or {}).get('type')).rpartition('.')[2]
+    if kind == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise ConfigError(
+            'optim_wrapper.type=AmpOptimWrapper needs a GPU, and there is none here; '
+            'on a CPU take BF16OptimWrapper, or OptimWrapper'
+        )
+
+
+def _keep_curves(cfg: Config) -> None:
+    """Move the curves of another run aside, under the time of their last point."""
+    old = Path(cfg.work_dir) / 'vis_data'
+    if not old.is_dir() or cfg.get('resume') or not is_main_process():
+        return
+    last = time.localtime(max(f.stat().st_mtime for f in (old, *old.iterdir())))
+    aside = old.with_name(f'{old.name}_{time.strftime("%Y%m%d_%H%M%S", last)}')
+    if not aside.exists():
+        old.rename(aside)
+
+
+@contextmanager
+def no_litter(work_dir: str) -> Iterator[None]:
+    """Take away the folder of a start that an error has ended before its first step.
+
+    Args:
+        work_dir: Of the run.
+    """
+    path = Path(work_dir)
+    before = {*path.iterdir()} if path.is_dir() else set()
+    try:
+        yield
+    except (CoAVTError, OSError):
+        if is_main_process():
+            _take_away(path, before)
+        raise
+
+
+def _take_away(work_dir: Path, before: set[Path]) -> None:
+    new = {*work_dir.iterdir()} - before
+    logs = [f for f in new if f.is_dir() and re.fullmatch(r'\d{8}_\d{6}', f.name)]
+    text = ''.join(
+        f.read_text('utf-8', 'replace') for d in logs for f in d.glob('*.log')
+    )
+    if re.search(r'(Iter|Epoch)\((train|val|test)\)|Saving checkpoint', text):
+        return  # it has come further than its start
+    for folder in logs:
+        rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # it is not empty, or was there before
+        os.rmdir(work_dir)
+
+
+def check_texts(runner: Runner, loader: Any) -> None:
+    """Refuse tokenizers whose words the model lacks.
+
+    Args:
+        runner: Whose model reads the texts.
+        loader: That gives them.
+
+    Raises:
+        ConfigError: The message names tokenizer and setting.
+    """
+    model: Any = bare_model(runner)
+    steps = [
+        step
+        for part in parts_of(getattr(loader, 'dataset', None))
+        for step in steps_of(getattr(part, 'pipeline', None))
+        if hasattr(step, 'rules') and hasattr(step, 'max_tokens')
+    ]
+    for step in steps:
+        for name, part, key in (
+            ('text_encoder', getattr(model, 'text_encoder', None),
+             getattr(model, 'text_ids', None)),
+            ('query_encoder', getattr(model, 'query_encoder', None), 'input_ids'),
+        ):  # fmt: skip
+            if step.key == key:
+                _check_words(f'model.{name}', _rows(part), step)
+        if step.key == 'input_ids' and getattr(model, 'lm_head', None) is not None:
+            _check_writing(model, step)
+
+
+def _rows(encoder: Any) -> int | None:
+    """How many words an encoder has vectors for, None if it does not say."""
+    config = getattr(getattr(encoder, 'bert', None), 'config', None)
+    return getattr(config or encoder, 'vocab_size', None)
+
+
+def _check_words(setting: str, rows: int | None, step: Any) -> None:
+    words = step.rules.get_vocab()
+    words.pop(DECODER_TOKEN, None)  # begins what is written, never what is read
+    needed = max(words.values()) + 1
+    if rows is not None and needed > rows:
+        raise ConfigError(
+            f'the tokenizer {step.name} has {needed:,} word pieces, {setting} knows '
+            f'{rows:,}: take the tokenizer that the model is made for, or set '
+            f'vocab_size={needed + 1} of text_encoder and query_encoder'
+        )
+
+
+def _check_writing(model: Any, step: Any) -> None:
+    head, rows = model.lm_head, _rows(model.query_encoder)
+    if head.streams and hasattr(head, 'check_ids'):
+        head.check_ids(build_tokenizer(step.name), step.name)
+        if rows is not None and head.dec_token_id >= rows:
+            raise ConfigError(
+                f'lm_head.dec_token_id={head.dec_token_id} is no row of the '
+                f"query_encoder's {rows:,}: set its vocab_size={head.dec_token_id + 1}"
+            )
+    name = getattr(model, 'tokenizer_path', None)
+    if name not in (None, step.name):
+        words = build_tokenizer(name).get_vocab()
+        if words != build_tokenizer(step.name).get_vocab():
+            raise ConfigError(
+                f'model.tokenizer={name} writes other word pieces than those that the '
+                f'pipeline reads, {step.name}; give both the same'
+            )
