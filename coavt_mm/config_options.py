@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from coavt_mm import compat
-from coavt_mm.config_variables import walk
+from coavt_mm.config_variables import SHARED, walk
 from coavt_mm.errors import ConfigError
 
 # Top-level keys that Runner reads from the config besides its own arguments.
@@ -97,12 +97,11 @@ def chosen_variables(
     }
     for key, value in values.items():
         _check_kind(key, cfg[key], value)
-    settings = _settings(read(values)) if values else {}
-    return {
-        key: value
-        for key, value in values.items()
-        if value == cfg[key] or settings != _settings(read({**values, key: cfg[key]}))
-    }
+    for key in values.keys() & {*SHARED}:  # may be taken by a part that is replaced
+        other = {**values, key: cfg[key]}
+        if values[key] != cfg[key] and _settings(read(values)) == _settings(read(other)):
+            values = other
+    return {key: value for key, value in values.items() if value is options[key]}
 
 
 def _settings(cfg: Config) -> dict[str, Any]:

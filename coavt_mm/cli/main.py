@@ -16,6 +16,7 @@ from coavt_mm.cli.commands import (
 )
 from coavt_mm.cli.convert import convert
 from coavt_mm.cli.demo import demo
+from coavt_mm.cli.finetune import finetune
 from coavt_mm.cli.info import info
 from coavt_mm.cli.launch import run_tool, test, train
 from coavt_mm.cli.prepare import prepare
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Command | Group] = {
     'shards': shards,
     'convert': convert,
     **infer.COMMANDS,
+    'finetune': finetune,
     'info': info,
 }
 

@@ -100,7 +100,9 @@ def prepare_own(
     for name, own in rows.items():
         about = dict(protocol=f'own-{name}', missing=0)
         write_manifest(
-            root / f'{name}.jsonl', own, dict(about, classes=classes) if labels else about
+            root / f'{name}.jsonl',
+            own,
+            dict(about, classes=classes) if labels else about,
         )
     return OwnData(
         root,
@@ -142,7 +144,9 @@ def _split(
     recordings: Mapping[str, str],
 ) -> dict[str, list[Mapping]]:
     """The splits of the list, once nothing is on two sides; those it lacks are drawn."""
-    keys = {name: keys_of(own, root, captions, recordings) for name, own in rows.items()}
+    keys = {
+        name: keys_of(own, root, captions, recordings) for name, own in rows.items()
+    }
     if len(rows) > 1:  # bytes are compared over all of them
         every = keys_of(
             [row for own in rows.values() for row in own], root, captions, recordings
@@ -184,7 +188,9 @@ def _lost(report: Mapping, root: Path) -> list[str]:
     splits = report['splits'].values()
     listed, written = (sum(s[key] for s in splits) for key in ('listed', 'written'))
     if not written:
-        raise ConfigError(f'not one of the {listed} clips can be used; see {root}/report.md')
+        raise ConfigError(
+            f'not one of the {listed} clips can be used; see {root}/report.md'
+        )
     if written == listed:
         return []
     return [

@@ -62,7 +62,10 @@ def tokenizer_of(pipeline: Sequence[dict]) -> str:
         ConfigError: It reads none.
     """
     for step in pipeline:
-        if _name(step) == 'TokenizeText' and step.get('key', 'input_ids') == 'input_ids':
+        if (
+            _name(step) == 'TokenizeText'
+            and step.get('key', 'input_ids') == 'input_ids'
+        ):
             return step['tokenizer']
     raise ConfigError(
         'the checkpoint reads no captions; start from one of a CoAVT, or give --labels'
@@ -140,9 +143,7 @@ def caption_evaluators(out_dir: str, stream: str, scores: bool) -> list[dict]:
         plots=True,
         features_file=f'{out_dir}/features.pth',
     )
-    written = dict(
-        type='CaptionMetric', tokenizer='words', out_dir=out_dir, plots=True
-    )
+    written = dict(type='CaptionMetric', tokenizer='words', out_dir=out_dir, plots=True)
     return [found, *([written] if scores and joint else [])]
 
 
@@ -224,7 +225,11 @@ def clip_steps(model: dict, pipeline: Sequence[dict]) -> list[dict]:
                 dict(type='Resize', scale=(-1, size)),
                 dict(type='CenterCrop', crop_size=size),
             ]
-            return [*steps[:place], dict(type='IfVisual', transforms=fit), *steps[place:]]
+            return [
+                *steps[:place],
+                dict(type='IfVisual', transforms=fit),
+                *steps[place:],
+            ]
     return steps
 
 

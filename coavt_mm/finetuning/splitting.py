@@ -117,11 +117,15 @@ def split_rows(
     groups = sorted(groups_of(keys), key=lambda group: _draw(rows, group))
     of_kind = defaultdict(list)
     for group in groups:
-        of_kind[(rows[group[0]].get('labels') or ('',))[0] if labels else ''].append(group)
+        of_kind[(rows[group[0]].get('labels') or ('',))[0] if labels else ''].append(
+            group
+        )
     chosen: dict[int, str] = {}
     for kind, own in of_kind.items():
         _choose(own, wanted, chosen, 1 if labels else None, kind)
-    splits: dict[str, list[Row]] = {name: [] for name in SPLITS if name in ('train', *wanted)}
+    splits: dict[str, list[Row]] = {
+        name: [] for name in SPLITS if name in ('train', *wanted)
+    }
     for index, row in enumerate(rows):
         splits[chosen.get(index, 'train')].append(row)
     return splits
@@ -157,7 +161,11 @@ def _choose(
                 f'{total} clips {what}make {len(groups)} groups without a recording or '
                 f'a caption in common, which are too few to split; give the csv a column '
                 f'"split" (train, val, test), or more clips'
-                + ('' if kind else '. Captions that many clips share are labels: --labels')
+                + (
+                    ''
+                    if kind
+                    else '. Captions that many clips share are labels: --labels'
+                )
             )
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -156,8 +157,11 @@ def _wide(inner: str, label: str) -> str:
     return tag('div', inner, names)
 
 
-def figure_image(figure: Figure, label: str) -> str:
-    """A figure, described by the words that are drawn in it."""
+def figure_image(figure: Figure | Path, label: str) -> str:
+    """A figure, described by the words that are drawn in it, or a png that is there."""
+    if isinstance(figure, Path):
+        image = _image(figure.read_bytes(), 'png', label, {'class': 'plot'})
+        return _wide(image, label)
     words = dict.fromkeys(x.get_text().strip() for x in figure.findobj(Text))
     said = ', '.join(word for word in words if word and not _is_tick(word))
     width = round(CSS_DPI * figure.get_figwidth())

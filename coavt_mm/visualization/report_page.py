@@ -7,6 +7,7 @@ escaped: whoever names a file or writes a caption writes no HTML.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -108,7 +109,7 @@ class Report:
         title: Of the page.
         facts: Name -> value: the data, the checkpoint, before and after.
         warnings: Sentences, shown first.
-        figures: Heading -> figure.
+        figures: Heading -> figure, or the path of a png.
         tables: Heading -> rows; the first holds the names of the columns.
         best: Queries that went best.
         worst: Queries that went worst.
@@ -120,7 +121,7 @@ class Report:
     title: str
     facts: Mapping[str, object] = field(default_factory=dict)
     warnings: Sequence[str] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Figure | Path] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Sequence[object]]] = field(default_factory=dict)
     best: Sequence[Example] = ()
     worst: Sequence[Example] = ()

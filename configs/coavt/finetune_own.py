@@ -38,7 +38,13 @@ spec_mean, spec_std = -6.4, 4.5  # of its log-mel energies; tools/data/audio_sta
 begin = recipe.begin(load_from, seconds, spec_mean, spec_std)
 tokenizer_used = tokenizer or recipe.tokenizer_of(begin['pipeline'])
 model = recipe.caption_model(
-    begin['model'], tokenizer_used, vocab_size, max_tokens, tuning, stream, caption_scores
+    begin['model'],
+    tokenizer_used,
+    vocab_size,
+    max_tokens,
+    tuning,
+    stream,
+    caption_scores,
 )
 train_pipeline, test_pipeline = recipe.caption_pipelines(
     recipe.clip_steps(begin['model'], begin['pipeline']),
