@@ -99,7 +99,9 @@ def chosen_variables(
         _check_kind(key, cfg[key], value)
     for key in values.keys() & {*SHARED}:  # may be taken by a part that is replaced
         other = {**values, key: cfg[key]}
-        if values[key] != cfg[key] and _settings(read(values)) == _settings(read(other)):
+        if values[key] != cfg[key] and _settings(read(values)) == _settings(
+            read(other)
+        ):
             values = other
     return {key: value for key, value in values.items() if value is options[key]}
 

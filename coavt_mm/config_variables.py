@@ -72,7 +72,8 @@ def _chain(file: Path) -> Iterator[str]:
 def _used(text: str) -> set[str]:
     """Names that a config file reads, its own and ``_base_.name``."""
     nodes = [*ast.walk(ast.parse(text))]
-    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    read = (n for n in nodes if isinstance(n, ast.Name))
+    names = {n.id for n in read if isinstance(n.ctx, ast.Load)}
     return names | {*re.findall(r'_base_\.(\w+)', text)}
 
 
@@ -114,7 +115,7 @@ def _copy(file: Path, values: Mapping[str, Any], folder: Path) -> Path:
 
 def _assignments(text: str) -> dict[str, ast.Assign]:
     """Variable -> the last line that sets it, in the order of the file."""
-    found = {}
+    found: dict[str, ast.Assign] = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
@@ -138,7 +139,7 @@ def _bases(file: Path) -> dict[str, Path]:
 def set_variables(
     cfg: Config, parts: Collection[str], options: dict[str, Any], made: Collection[str]
 ) -> dict[str, Any]:
-    """Replace options that set a shared variable by those that set what holds its value.
+    """Replace options that set a shared variable by settings of what holds its value.
 
     ``data_root`` is also the beginning of what lies in the folder, such as the demo's
     ``data_root/vocab.txt``.

@@ -104,9 +104,9 @@ def _run(args: Namespace) -> None:
 finetune = Command(
     'Train on your own clips: prepare, split, train, test, report.\n\n'
     'Nothing is needed but a folder and a spreadsheet. Clips that are cut from one\n'
-    'recording, have the same bytes or the same caption, come into one split. Results,\n'
-    'checkpoint.pth for the other commands, and report.html, a page with all that was\n'
-    'found, go to the work dir.',
+    'recording, have the same bytes or the same caption, come into one split.\n'
+    'Results, checkpoint.pth for the other commands, and report.html, a page with all\n'
+    'that was found, go to the work dir.',
     _add_arguments,
     _run,
     (

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from coavt_mm.datasets.manifest import iter_rows, write_manifest
 from coavt_mm.errors import ConfigError, ManifestError
@@ -38,7 +39,7 @@ class OwnData:
     """
 
     root: Path
-    rows: Mapping[str, Sequence[Mapping]]
+    rows: Mapping[str, Sequence[dict]]
     stream: str
     seconds: float
     classes: Sequence[str] = ()
@@ -96,17 +97,15 @@ def prepare_own(
     )
     recordings = {c.clip_id: c.recording for own in listed.values() for c in own}
     rows = {name: [r for r, _ in iter_rows(root / f'{name}.jsonl')] for name in listed}
-    rows = _split(rows, root, not labels, recordings)
-    for name, own in rows.items():
-        about = dict(protocol=f'own-{name}', missing=0)
-        write_manifest(
-            root / f'{name}.jsonl',
-            own,
-            dict(about, classes=classes) if labels else about,
-        )
+    splits = _split(rows, root, not labels, recordings)
+    for name, own in splits.items():
+        about: dict[str, Any] = dict(protocol=f'own-{name}', missing=0)
+        if labels:
+            about['classes'] = classes
+        write_manifest(root / f'{name}.jsonl', own, about)
     return OwnData(
         root,
-        rows,
+        splits,
         _stream(report),
         _seconds(root / JOURNAL),
         classes if labels else (),
@@ -122,8 +121,8 @@ def _listed(table: str, labels: bool) -> dict[str, list[ListedClip]]:
         listed.setdefault(split, []).extend(clips)
     if set(listed) != {'all'} and not {'train'} <= set(listed) <= {*SPLITS}:
         raise ManifestError(
-            f'{table}: its column "split" has {", ".join(sorted(listed))} ("all": empty '
-            'cells); it must have train, and may have val and test, or be left out'
+            f'{table}: its column "split" has {", ".join(sorted(listed))} ("all": '
+            'empty cells); it must have train, and may have val and test, or be left out'
         )
     what = 'label' if labels else 'caption'
     texts = ('labels',) if labels else tuple(CAPTION_FIELDS)
@@ -142,23 +141,16 @@ def _split(
     root: Path,
     captions: bool,
     recordings: Mapping[str, str],
-) -> dict[str, list[Mapping]]:
-    """The splits of the list, once nothing is on two sides; those it lacks are drawn."""
-    keys = {
-        name: keys_of(own, root, captions, recordings) for name, own in rows.items()
-    }
-    if len(rows) > 1:  # bytes are compared over all of them
-        every = keys_of(
-            [row for own in rows.values() for row in own], root, captions, recordings
-        )
-        ends = iter(every)
-        keys = {name: [next(ends) for _ in own] for name, own in rows.items()}
-        check_splits(rows, keys)
+) -> dict[str, list[dict]]:
+    """The splits of the list, checked; those that it lacks are drawn."""
+    every = [row for own in rows.values() for row in own]  # bytes are compared over all
+    found = iter(keys_of(every, root, captions, recordings))
+    keys = {name: [next(found) for _ in own] for name, own in rows.items()}
+    check_splits(rows, keys)
     source = 'all' if 'all' in rows else 'train'
     wanted = [name for name in ('test', 'val') if name not in rows]
     drawn = split_rows(rows[source], keys[source], wanted, labels=not captions)
-    found = {**rows, **drawn}
-    return {name: found[name] for name in SPLITS}
+    return {name: [*(drawn.get(name) or rows[name])] for name in SPLITS}
 
 
 def _stream(report: Mapping) -> str:
@@ -214,7 +206,7 @@ def _many(rows: Mapping[str, Sequence], root: Path) -> list[str]:
     if clips < MANY:
         return []
     return [
-        f'{clips} clips are many to read from single files: make shards of them with '
-        f'`coavt shards make {root / "train.jsonl"} SHARDS` and train from these '
-        '(docs/shards.md)'
+        f'{clips} clips are many to read from single files: make shards with '
+        f'`coavt shards {root / "train.jsonl"} {root / "shards/train"}`, and train '
+        'from these (docs/shards.md)'
     ]

@@ -113,9 +113,8 @@ class _Cards:
 
     def __init__(self, data: OwnData):
         manifest = data.root / 'test.jsonl'
-        self.rows = {
-            row['sample_id']: row for row in iter_manifest(manifest, data.root)
-        }
+        rows = iter_manifest(manifest, data.root)
+        self.rows = {row['sample_id']: row for row in rows}
         self._made: dict[str, ClipCard] = {}
 
     def __getitem__(self, clip: str) -> ClipCard:
@@ -132,7 +131,7 @@ class _Cards:
         row = self.rows[clip]
         named = dict(video=row['clip_path'], audio=row['audio_path'])
         span = dict(start=row['start'], end=row['end'])
-        return dict({k: v for k, v in {**named, **span}.items() if v is not None})
+        return {k: v for k, v in {**named, **span}.items() if v is not None}
 
 
 def _frames(row: Mapping) -> list[np.ndarray]:
@@ -144,7 +143,9 @@ def _frames(row: Mapping) -> list[np.ndarray]:
         if not info.has_video:
             return []
         end = row['end'] or info.video_end or row['start']
-        return read_frames(row['clip_path'], sample_times(3, row['start'], end))[0]
+        return read_frames(
+            row['clip_path'], sample_times(3, row['start'], end).tolist()
+        )[0]
     except ClipError:
         return []
 
@@ -174,7 +175,7 @@ def _retrieval(out: Path, cards: _Cards) -> dict[str, Any]:
     best, worst = _examples(scored, stream, cards)
     return dict(
         facts=_recalls(before, report),
-        tables={'Recall': _table(before, report)},
+        tables={'Recall before and after': _table(before, report)},
         figures={
             'Recall': figures['recall_curves'],
             'Texts and clips': figures['similarity_matrix'],

@@ -62,10 +62,8 @@ def tokenizer_of(pipeline: Sequence[dict]) -> str:
         ConfigError: It reads none.
     """
     for step in pipeline:
-        if (
-            _name(step) == 'TokenizeText'
-            and step.get('key', 'input_ids') == 'input_ids'
-        ):
+        key = step.get('key', 'input_ids')
+        if _name(step) == 'TokenizeText' and key == 'input_ids':
             return step['tokenizer']
     raise ConfigError(
         'the checkpoint reads no captions; start from one of a CoAVT, or give --labels'
@@ -225,11 +223,8 @@ def clip_steps(model: dict, pipeline: Sequence[dict]) -> list[dict]:
                 dict(type='Resize', scale=(-1, size)),
                 dict(type='CenterCrop', crop_size=size),
             ]
-            return [
-                *steps[:place],
-                dict(type='IfVisual', transforms=fit),
-                *steps[place:],
-            ]
+            steps.insert(place, dict(type='IfVisual', transforms=fit))
+            break
     return steps
 
 

@@ -169,7 +169,7 @@ def _sizes(data: OwnData) -> dict[str, float]:
     if data.stream == 'V':
         return {}
     found = audio_statistics(
-        data.root / 'train.jsonl', data_root=str(data.root), seconds=seconds,
+        str(data.root / 'train.jsonl'), data_root=str(data.root), seconds=seconds,
         num_mel_bins=64, clips=200,
     )  # fmt: skip
     return dict(

@@ -20,7 +20,7 @@ NAMES = dict(training='train', valid='val', validation='val', dev='val', testing
 #: Share of all clips, fewest and most clips of the splits that don't train.
 SHARES = {'test': (0.2, 5, 1000), 'val': (0.1, 3, 500)}
 
-Row = Mapping
+Row = dict
 Keys = Callable[[Row], Iterable[str]]
 
 
@@ -62,7 +62,7 @@ def _texts(row: Row) -> set[str]:
 
 
 def _same_bytes(rows: Sequence[Row], data_root: Path) -> dict[str, str]:
-    """Path -> the first path whose file has the same bytes; unequal sizes aren't read."""
+    """Path -> the first path with the same bytes; unequal sizes aren't read."""
     of_size = defaultdict(list)
     for path in dict.fromkeys(p for row in rows for p in _paths(row, data_root)):
         of_size[os.path.getsize(path)].append(path)
@@ -123,9 +123,8 @@ def split_rows(
     chosen: dict[int, str] = {}
     for kind, own in of_kind.items():
         _choose(own, wanted, chosen, 1 if labels else None, kind)
-    splits: dict[str, list[Row]] = {
-        name: [] for name in SPLITS if name in ('train', *wanted)
-    }
+    names = ('train', *wanted)
+    splits: dict[str, list[Row]] = {name: [] for name in SPLITS if name in names}
     for index, row in enumerate(rows):
         splits[chosen.get(index, 'train')].append(row)
     return splits
@@ -156,16 +155,12 @@ def _choose(
                 left.remove(group)
                 taken += len(group)
         if taken < min(size, 2 if least is None else 1):
-            what = f'of {kind!r} ' if kind else ''
+            of_what = f' of {kind!r}' if kind else ''
+            hint = '' if kind else '; captions of many clips are labels: --labels'
             raise ConfigError(
-                f'{total} clips {what}make {len(groups)} groups without a recording or '
-                f'a caption in common, which are too few to split; give the csv a column '
-                f'"split" (train, val, test), or more clips'
-                + (
-                    ''
-                    if kind
-                    else '. Captions that many clips share are labels: --labels'
-                )
+                f'{total} clips{of_what} are {len(groups)} groups with no recording or '
+                'caption in common, too few to split; give the list a column "split" '
+                f'(train, val, test), or more clips{hint}'
             )
 
 
@@ -192,6 +187,6 @@ def check_splits(
         where = ' and '.join(f'{name} ({clip})' for name, clip in found.items())
         raise ManifestError(
             f'{len(leaks)} recordings or captions are in more than one split, so that '
-            f'the test would ask what was learnt; the first is {key}: {where}. Put each '
-            'into one split, or leave the column out and let them be split'
+            f'the test would ask what was learnt; the first is {key}: {where}. Put '
+            'each into one split, or leave the column out and let them be split'
         )
