@@ -212,8 +212,13 @@ def _loader(
     )
 
 
-def clip_steps(model: dict, pipeline: Sequence[dict]) -> list[dict]:
-    """The steps of a test pipeline that read a clip, of a picture of any size."""
+def clip_steps(begin: dict) -> list[dict]:
+    """The steps of a test pipeline that read a clip, of a picture of any size.
+
+    Args:
+        begin: From :func:`begin`.
+    """
+    model, pipeline = begin['model'], begin['pipeline']
     steps = [dict(step) for step in pipeline if _name(step) not in _OF_TEXTS]
     sized = {'IfVisual', 'Resize', 'CenterCrop'}
     for place, step in enumerate(steps, start=1):
@@ -237,21 +242,25 @@ def in_training(steps: Sequence[dict]) -> list[dict]:
 
 
 def caption_pipelines(
-    steps: Sequence[dict], tokenizer: str, max_tokens: int, fields: Sequence[str]
+    begin: dict, tokenizer: str, max_tokens: int, fields: Sequence[str]
 ) -> tuple[list[dict], list[dict]]:
     """The steps of training and test.
 
     Args:
-        steps: From :func:`clip_steps`.
+        begin: From :func:`begin`.
         tokenizer: Name or path.
         max_tokens: Longest caption, in tokens.
         fields: Fields of a manifest that have captions.
     """
+    steps = clip_steps(begin)
     weights = {field: 1.0 for field in CAPTION_FIELDS if field in fields}
     tokenize = dict(type='TokenizeText', tokenizer=tokenizer, max_tokens=max_tokens)
+    # a text encoder with a tokenizer of its own keeps it
+    others = (step for step in begin['pipeline'] if _name(step) == 'TokenizeText')
+    texts = [tokenize, *(s for s in others if s.get('key', 'input_ids') != 'input_ids')]
     pick, take = dict(type='PickCaption'), dict(type='AllCaptions')
-    train = [*in_training(steps), dict(pick, fields=weights), tokenize, _PACK]
-    return train, [*steps, dict(take, fields=tuple(weights)), tokenize, _PACK]
+    train = [*in_training(steps), dict(pick, fields=weights), *texts, _PACK]
+    return train, [*steps, dict(take, fields=tuple(weights)), *texts, _PACK]
 
 
 def _name(step: dict) -> str:

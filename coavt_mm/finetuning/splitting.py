@@ -115,18 +115,24 @@ def split_rows(
         ConfigError: There are too few clips, or too many belong together.
     """
     groups = sorted(groups_of(keys), key=lambda group: _draw(rows, group))
-    of_kind = defaultdict(list)
+    kinds = defaultdict(list)
     for group in groups:
-        of_kind[(rows[group[0]].get('labels') or ('',))[0] if labels else ''].append(
-            group
-        )
+        kind = (rows[group[0]].get('labels') or ('',))[0] if labels else ''
+        kinds[kind].append(group)
     chosen: dict[int, str] = {}
-    for kind, own in of_kind.items():
-        _choose(own, wanted, chosen, 1 if labels else None, kind)
+    for own in kinds.values():
+        _choose(own, wanted, chosen, fewest=not labels)
     names = ('train', *wanted)
     splits: dict[str, list[Row]] = {name: [] for name in SPLITS if name in names}
     for index, row in enumerate(rows):
         splits[chosen.get(index, 'train')].append(row)
+    if any(len(own) < 2 for own in splits.values()):
+        hint = '' if labels else '; captions of many clips are labels: --labels'
+        raise ConfigError(
+            f'{len(rows)} clips are {len(groups)} groups with no recording or caption '
+            'in common, too few to split; give the list a column "split" (train, val, '
+            f'test), or more clips{hint}'
+        )
     return splits
 
 
@@ -139,29 +145,20 @@ def _choose(
     groups: Sequence[Sequence[int]],
     wanted: Sequence[str],
     chosen: dict[int, str],
-    least: int | None,
-    kind: str,
+    fewest: bool,
 ) -> None:
-    """Give groups to the splits until these have their share; the rest is left."""
+    """Give groups to the splits until these have their share; one at least is left."""
     total = sum(map(len, groups))
     left = [*groups]
     for name in wanted:
         share, few, most = SHARES[name]
-        size = min(max(round(share * total), few if least is None else least), most)
+        size = min(max(round(share * total), few if fewest else 1), most)
         taken = 0
         for group in [*left]:
-            if taken < size and len(group) <= max(size - taken, 1) and len(left) > 1:
+            if len(group) <= size - taken and len(left) > 1:
                 chosen.update(dict.fromkeys(group, name))
                 left.remove(group)
                 taken += len(group)
-        if taken < min(size, 2 if least is None else 1):
-            of_what = f' of {kind!r}' if kind else ''
-            hint = '' if kind else '; captions of many clips are labels: --labels'
-            raise ConfigError(
-                f'{total} clips{of_what} are {len(groups)} groups with no recording or '
-                'caption in common, too few to split; give the list a column "split" '
-                f'(train, val, test), or more clips{hint}'
-            )
 
 
 def check_splits(

@@ -31,7 +31,7 @@ spec_mean, spec_std = -6.4, 4.5  # of its log-mel energies; tools/data/audio_sta
 
 begin = recipe.begin(load_from, seconds, spec_mean, spec_std)
 model = recipe.label_model(begin['model'], num_classes, task, tuning)
-steps = recipe.clip_steps(begin['model'], begin['pipeline'])
+steps = recipe.clip_steps(begin)
 train_pipeline = [*recipe.in_training(steps), dict(type='PackAVTInputs')]
 test_pipeline = [*steps, dict(type='PackAVTInputs')]
 train_dataloader = recipe.train_loader(data_root, train_pipeline, batch_size, workers)

@@ -47,10 +47,7 @@ model = recipe.caption_model(
     caption_scores,
 )
 train_pipeline, test_pipeline = recipe.caption_pipelines(
-    recipe.clip_steps(begin['model'], begin['pipeline']),
-    tokenizer_used,
-    max_tokens,
-    caption_fields,
+    begin, tokenizer_used, max_tokens, caption_fields
 )
 train_dataloader = recipe.train_loader(data_root, train_pipeline, batch_size, workers)
 val_dataloader = recipe.test_loader(data_root, 'val.jsonl', test_pipeline, workers)

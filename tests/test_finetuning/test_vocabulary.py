@@ -1,0 +1,55 @@
+"""Word pieces for own captions."""
+
+import pytest
+
+from coavt_mm.datasets.stored_tokenizer import checked_tokenizer
+from coavt_mm.datasets.tokenizer import (
+    build_rules,
+    build_tokenizer,
+    encode_text,
+    serialise_tokenizer,
+)
+from coavt_mm.finetuning.vocabulary import extend_pieces, train_pieces, unknown_words
+
+FRENCH = ['Un chien aboie dans la forêt', 'Un chat dort dans la forêt', 'Un chien dort']
+
+
+def test_pieces_of_captions_are_a_bert_vocabulary(tmp_path):
+    name = train_pieces(FRENCH, tmp_path / 'pieces')
+    tokenizer = build_tokenizer(name)
+    assert tokenizer.pad_token_id == 0 and tokenizer.bos_token_id == 5
+    ids = encode_text(build_rules(name), 'Un CHIEN dort', 12)
+    words = ['[CLS]', 'un', 'chien', 'dort', '[SEP]']
+    assert tokenizer.convert_ids_to_tokens(ids) == words
+    assert not unknown_words(name, [*FRENCH, 'foret'])  # spelt out in letters
+    checked_tokenizer(serialise_tokenizer(name))  # a checkpoint may carry it
+
+
+def test_what_a_tokenizer_knows_stays_as_it_was(tmp_path, vocabulary):
+    old = str(vocabulary)
+    known = [word for word in build_tokenizer(old).get_vocab() if word.isalpha()][:8]
+    texts = [' '.join(known), *FRENCH, *FRENCH]
+    unknown = unknown_words(old, texts)
+    assert unknown['chien'] == 4 and not set(known) & set(unknown)
+    name, new = extend_pieces(old, texts, tmp_path / 'more')
+    before, after = build_tokenizer(old), build_tokenizer(name)
+    assert new > 0 and len(after) == len(before) + new
+    assert after.get_vocab().items() >= before.get_vocab().items()
+    text = ' '.join(known)
+    assert after.tokenize(text) == before.tokenize(text)
+    assert not unknown_words(name, texts)
+    assert 'chien' in after.tokenize('un chien')
+    checked_tokenizer(serialise_tokenizer(name))
+
+
+def test_nothing_new_leaves_the_tokenizer(tmp_path, vocabulary):
+    old = str(vocabulary)
+    words = [word for word in build_tokenizer(old).get_vocab() if word.isalpha()]
+    assert extend_pieces(old, words, tmp_path / 'more') == (old, 0)
+    assert not (tmp_path / 'more').exists()
+
+
+@pytest.mark.parametrize('text', ['犬が吠える', '☃ ☃', 'naïve Ünïcode'])
+def test_any_script(tmp_path, vocabulary, text):
+    name, new = extend_pieces(str(vocabulary), [text, text], tmp_path / 'more')
+    assert new and not unknown_words(name, [text])
