@@ -13,6 +13,7 @@ from coavt_mm.visualization.plots import (
     INK,
     LINE_COLORS,
     new_figure,
+    tidy,
     write_in_middle,
 )
 
@@ -44,7 +45,7 @@ class CaptionRow:
         for text in self.references[:SHOWN_REFERENCES]:
             captions.append(('true', text))
             colors.append(INK)
-        lines = [f'{label}: {text or "(no word)"}' for label, text in captions]
+        lines = [f'{label}: {tidy(text) or "(no word)"}' for label, text in captions]
         wrapped = ['\n'.join(textwrap.wrap(line, WIDTH)) for line in lines]
         return [(self.name, FAINT), *zip(wrapped, colors, strict=True)]
 
