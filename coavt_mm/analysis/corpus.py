@@ -22,7 +22,13 @@ from coavt_mm.errors import ClipError
 from coavt_mm.models.logmel import LogMel
 from coavt_mm.streams import CAPTION_FIELDS, STREAMS
 from coavt_mm.visualization.clip_page import say, show_frames, show_spectrogram
-from coavt_mm.visualization.plots import INK, LINE_COLORS, new_figure, save_figure
+from coavt_mm.visualization.plots import (
+    INK,
+    LINE_COLORS,
+    dress,
+    new_figure,
+    save_figure,
+)
 
 TEXT_FIELDS = dict(
     captions='• ', audio_captions='• sound: ', visual_captions='• picture: '
@@ -78,7 +84,7 @@ def clips_figure(samples: Sequence[dict], title: str = '', **logmel) -> Figure:
         **logmel: Arguments of ``LogMel``, such as frame_shift.
     """
     transform = LogMel(**logmel)
-    figure = new_figure(15, 0.5 + 1.75 * len(samples))
+    figure = new_figure(15, 0.5 + 1.75 * len(samples), title)
     grid = figure.add_gridspec(len(samples), 3, width_ratios=[5.4, 3.2, 3.0])
     for i, sample in enumerate(samples):
         picture, sound, text = (figure.add_subplot(grid[i, j]) for j in range(3))
@@ -87,8 +93,6 @@ def clips_figure(samples: Sequence[dict], title: str = '', **logmel) -> Figure:
         picture.set_title(sample['sample_id'], fontsize=9, color=INK, loc='left')
         text.set_axis_off()
         text.text(0, 1, _wrapped(describe(sample)), va='top', fontsize=9, color=INK)
-    if title:
-        figure.suptitle(title, fontsize=11, color=INK)
     return figure
 
 
@@ -102,7 +106,7 @@ def histograms_figure(
         labels: Label -> clips.
         title: Above the panels.
     """
-    figure = new_figure(13, 6.5 if labels else 3.6)
+    figure = new_figure(13, 6.5 if labels else 3.6, title)
     left, right = figure.subplots(1, 2) if labels else (figure.subplots(), None)
     left.hist(lengths, bins=min(40, max(5, len(set(lengths)))), color=LINE_COLORS[0])
     left.set_xlabel('length of a clip in s', color=INK)
@@ -115,10 +119,8 @@ def histograms_figure(
     if right is not None:
         _bars(right, labels)
     for axes in figure.axes:
-        axes.spines[['top', 'right']].set_visible(False)
-        axes.tick_params(colors=INK, labelsize=8)
-    if title:
-        figure.suptitle(title, fontsize=11, color=INK)
+        dress(axes)
+        axes.tick_params(labelsize=8)
     return figure
 
 

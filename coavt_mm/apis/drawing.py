@@ -113,7 +113,7 @@ def _page(
     drawing = dict(window.drawing)
     attention = drawing.pop('attention', None)
     page = ClipPage(
-        shown(window.clip),
+        shown(Path(window.clip).name),
         start=window.answer['start'],
         caption=window.answer.get('caption', ''),
         score_name='probability' if of_classes else 'similarity',

@@ -184,7 +184,7 @@ class AVRetrievalMetric(ReportingMetric):
         }
         sizes = dict.fromkeys(DIRECTIONS, dict.fromkeys(scored, gallery))
         marks = dict.fromkeys(DIRECTIONS, dict.fromkeys(scored, best))
-        title = f'{report["protocol"]}: {gallery} clips'
+        title = f'{report["protocol"] or "sound and picture"}: {gallery} clips'
         figure = recall_figure(
             curves, sizes, marks if best else None, title, SPACE_STYLE
         )

@@ -140,6 +140,8 @@ class CaptionMetric(ReportingMetric):
             for record in scored[::step][:SHOWN]
         ]
         title = f'{report["protocol"] or "captioning"}: {report["clips"]} clips'
+        if len(rows) < len(scored):
+            title += f'; drawn: {len(rows)} of them, evenly spaced'
         return {'captions': caption_table_figure(rows, title)}
 
     def _scores(

@@ -216,7 +216,7 @@ class ClassificationMetric(ReportingMetric):
         """Bars of the classes and, of single labels, a confusion matrix."""
         main, value = MAIN[self.task], VALUE[self.task]
         main = 'mean_class_accuracy' if main == 'top1' else main
-        title = f'{report["protocol"]}: {report["clips"]} clips, '
+        title = f'{report["protocol"] or "classification"}: {report["clips"]} clips, '
         title += f'{TITLES.get(main, main)} {cell(main, report[main])} %'
         values = {row['class']: row[value] for row in report['per_class']}
         figures = {'per_class': class_bars_figure(values, value, title)}

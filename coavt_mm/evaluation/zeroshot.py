@@ -192,7 +192,8 @@ class ZeroShotMetric(ReportingMetric):
             for key in (main, 'ceiling')
         )
         marks = ceilings if any(ceilings.values()) else None
-        title = f'{report["protocol"]}: {report["clips"]} clips, by prompts'
+        name = report['protocol'] or 'zero-shot classification'
+        title = f'{name}: {report["clips"]} clips, by prompts'
         figure = label_sets_figure(values, marks, TITLES.get(main, main), title)
         return {'zeroshot': figure}
 

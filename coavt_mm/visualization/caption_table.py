@@ -12,7 +12,9 @@ from coavt_mm.visualization.plots import (
     FAINT,
     INK,
     LINE_COLORS,
+    cut_lines,
     new_figure,
+    tidy,
     write_in_middle,
 )
 
@@ -44,9 +46,12 @@ class CaptionRow:
         for text in self.references[:SHOWN_REFERENCES]:
             captions.append(('true', text))
             colors.append(INK)
-        lines = [f'{label}: {text or "(no word)"}' for label, text in captions]
+        lines = [f'{label}: {tidy(text) or "(no word)"}' for label, text in captions]
         wrapped = ['\n'.join(textwrap.wrap(line, WIDTH)) for line in lines]
-        return [(self.name, FAINT), *zip(wrapped, colors, strict=True)]
+        return [
+            (cut_lines(self.name, WIDTH - 12, 2), FAINT),
+            *zip(wrapped, colors, strict=True),
+        ]
 
 
 def caption_table_figure(rows: Sequence[CaptionRow], title: str = '') -> Figure:

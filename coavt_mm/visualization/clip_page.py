@@ -3,7 +3,6 @@
 Letters: F frames, H, W pixels, L spectrogram frames, M mel bins.
 """
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,11 +14,16 @@ from coavt_mm.visualization.plots import (
     FAINT,
     INK,
     LINE_COLORS,
+    SMALLEST_SPAN,
+    cut_lines,
     new_figure,
+    tidy,
     write_in_middle,
 )
 
 MAX_FRAMES = 6  # shown side by side
+TEXT_WIDTH, FEWEST_ROWS = 58, 4  # characters; room for texts that are not there
+_BAR: dict = dict(color=LINE_COLORS[0], linewidth=6, solid_capstyle='butt')
 
 
 @dataclass
@@ -61,8 +65,9 @@ def clip_page_figure(page: ClipPage) -> Figure:
     """
     attention = page.visual_attention is not None or page.audio_attention is not None
     columns = 2 if attention else 1
-    lines = [page.name, f'caption: {page.caption}' if page.caption else '']
-    title = '\n'.join(textwrap.shorten(x, 120, placeholder=' …') for x in lines if x)
+    title = page.name
+    if page.caption:
+        title += f'\ncaption: {tidy(page.caption)}'
     figure = new_figure(4.6 * columns + (4.2 if page.texts else 0), 4.8, title)
     grid = figure.add_gridspec(2, columns + bool(page.texts), height_ratios=[1.3, 1])
     picture, sound = (figure.add_subplot(grid[row, 0]) for row in (0, 1))
@@ -179,15 +184,34 @@ def _lay_over(axes: Axes, heat: np.ndarray, extent: tuple, origin='upper') -> No
 
 
 def _show_texts(axes: Axes, page: ClipPage) -> None:
+    """Each text above its score.
+
+    Probabilities are bars from 0 to 1. Similarities are dots, whose axis need not begin
+    at 0, but spans so much that a difference of nothing looks like nothing.
+    """
     scores = [score for _, score in page.texts]
-    labels = ['\n'.join(textwrap.wrap(text, 34)[:3]) for text, _ in page.texts]
-    places = range(len(scores))
-    axes.barh(places, scores, height=min(0.5, 0.12 * len(scores)), color=LINE_COLORS[0])
-    axes.set_yticks(places, labels)
-    axes.invert_yaxis()
-    for place, score in zip(places, scores, strict=True):
-        axes.text(max(score, 0), place, f' {score:.2f}', va='center', fontsize=8)
-    axes.margins(x=0.2)
+    low, high = (0.0, 1.0) if page.score_name == 'probability' else _span(scores)
+    left = axes.get_yaxis_transform()  # from 0 to 1 over the width
+    for row, (text, score) in enumerate(page.texts):
+        words = cut_lines(tidy(text), TEXT_WIDTH, 3)
+        axes.text(0, row - 0.1, words, fontsize=8.5, va='bottom', transform=left)
+        axes.plot((low, high), (row, row), color='#E4E4E4', linewidth=1, zorder=0)
+        if page.score_name == 'probability':
+            axes.plot((0, score), (row, row), **_BAR)
+        else:
+            axes.plot(score, row, marker='o', markersize=7, color=LINE_COLORS[0])
+        axes.text(high, row, f' {score:.2f}', va='center', fontsize=8.5)
+    axes.set_xlim(low, high)
+    axes.set_ylim(max(len(scores), FEWEST_ROWS) - 0.7, -0.9)
+    axes.set_yticks([])
     axes.set_xlabel(page.score_name, fontsize=9, color=INK)
     axes.tick_params(colors=INK, labelsize=8)
-    axes.spines[['top', 'right']].set_visible(False)
+    axes.spines[['top', 'right', 'left']].set_visible(False)
+    axes.spines['bottom'].set_color(FAINT)
+
+
+def _span(scores: list[float]) -> tuple[float, float]:
+    """From a little below the scores to a little above."""
+    low, high = min(scores), max(scores)
+    margin = max(0.1 * (high - low), (SMALLEST_SPAN - (high - low)) / 2)
+    return low - margin, high + margin

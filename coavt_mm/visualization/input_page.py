@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from coavt_mm.visualization.clip_page import say, show_frames, show_spectrogram
-from coavt_mm.visualization.plots import INK, new_figure
+from coavt_mm.visualization.plots import INK, new_figure, tidy
 
 _COLUMNS = 5  # frames side by side
 _WIDTH = 110  # characters in a line
@@ -32,7 +32,8 @@ def input_page_figure(
         notes: Captions, masks, what it was mixed with.
     """
     rows = 1 if frames is None else -(-len(frames) // _COLUMNS)
-    text = '\n'.join(line for note in notes for line in textwrap.wrap(note, _WIDTH))
+    lines_of = (textwrap.wrap(tidy(note), _WIDTH) for note in notes)
+    text = '\n'.join(line for lines in lines_of for line in lines)
     lines = text.count('\n') + 1
     figure = new_figure(9, 1.7 * rows + 2.4 + 0.18 * lines, title)
     grid = figure.add_gridspec(

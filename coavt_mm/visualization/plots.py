@@ -43,10 +43,12 @@ CEILING_SPAN = 1.25  # a mark reaches from k / 1.25 to k * 1.25
 DASH = 2.0  # points, of a ceiling
 DPI = 150
 TITLE_LINES, TITLE_LETTERS = 4, 160  # most lines; letters of the first try at one
+TITLE_LINE = 0.17  # inches
 
 
 def new_figure(width: float, height: float, title: str = '') -> Figure:
-    """An Agg figure outside pyplot; sizes in inches."""
+    """An Agg figure outside pyplot; sizes in inches. Further lines of a long title make
+    it higher."""
     figure = Figure(
         figsize=(width, height), dpi=DPI, layout='constrained', facecolor='white'
     )
@@ -66,8 +68,10 @@ def _write_title(figure: Figure, title: str) -> None:
         text.set_text('\n'.join(lines))
         needed = text.get_window_extent().width
         if needed <= room or letters == 1:
-            return
+            break
         letters = max(1, min(letters - 1, int(letters * room / needed)))
+    more = text.get_text().count('\n')
+    figure.set_figheight(figure.get_figheight() + TITLE_LINE * more)
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

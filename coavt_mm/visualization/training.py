@@ -26,7 +26,7 @@ COLUMNS = 3
 LOSS_TITLES = {
     'lm': 'language modelling',
     'cls': 'classification',
-    'av': 'sound with picture',
+    'audio_visual': 'sound against picture',
 }
 SHADES = ('#F1F1F1', '#FFFFFF')  # of stages, in turn
 OTHER: dict = dict(color=INK, marker='o', label='of no stream')

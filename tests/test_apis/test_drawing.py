@@ -1,5 +1,7 @@
 """Drawings: the window, the query and the map that are drawn."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny_apis
@@ -59,6 +61,7 @@ def test_one_modality_has_one_map(monkeypatch, coavt, tmp_path, make_clip):
     assert page.audio_attention is None and page.spectrogram is None
     assert np.isclose(page.visual_attention.sum(), 1, atol=1e-5)
     assert page.texts == []
+    assert page.name == Path(silent_film).name
 
 
 @pytest.mark.parametrize(('shift', 'frames'), [(15.0, 32), (20.0, 16)])

@@ -57,6 +57,19 @@ def test_plots_of_odd_sets(tmp_path, counts, lacking):
     assert {path.name for path in tmp_path.iterdir()} >= FILES
 
 
+def test_chance_knows_how_many_captions_are_right(tmp_path, monkeypatch):
+    drawn, draw = {}, retrieval_report.recall_figure
+    monkeypatch.setattr(
+        retrieval_report,
+        'recall_figure',
+        lambda *args, right: (drawn.update(right), draw(*args, right=right))[1],
+    )
+    evaluate(make_samples([5, 0, 3]), tmp_path)  # every other caption is of both
+    assert drawn['text_to_clip']['AV'] == [1] * 4
+    assert drawn['clip_to_text']['AV'] == [3, 1]
+    assert drawn['clip_to_text']['A'] == [4, 2]
+
+
 def test_nothing_to_plot_is_no_error(tmp_path):
     evaluate(make_samples([1], lacking={0: ''}), tmp_path)
     assert not FILES & {path.name for path in tmp_path.iterdir()}

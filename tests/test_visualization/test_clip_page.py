@@ -78,3 +78,34 @@ def test_the_map_lies_where_the_patch_is():
     heat = axes.images[1]
     assert heat.get_extent() == [-0.5, 95.5, 31.5, -0.5]
     assert np.unravel_index(heat.get_array().argmax(), (2, 6)) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ('scores', 'limits'),
+    [
+        ([0.38, 0.36], (0.32, 0.42)),  # a small difference looks small
+        ([0.5], (0.45, 0.55)),
+        ([0.5, -0.5], (-0.6, 0.6)),
+    ],
+)
+def test_similarities_are_dots_on_an_honest_axis(scores, limits):
+    texts = [(f'text {score} , long ' * 20, score) for score in scores]
+    axes = clip_page_figure(page(texts=texts)).axes[-1]
+    assert axes.get_xlim() == pytest.approx(limits)
+    dots = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == 'o']
+    assert dots == scores
+
+
+def test_probabilities_are_bars_from_0_to_1():
+    texts = [('dog', 0.9), ('cat', 0.1)]
+    axes = clip_page_figure(page(texts=texts, score_name='probability')).axes[-1]
+    assert axes.get_xlim() == (0, 1)
+    assert [0, 0.9] in [list(line.get_xdata()) for line in axes.lines]
+
+
+def test_a_long_name_and_caption_stay_within_the_figure():
+    figure = clip_page_figure(page(caption='a word ' * 60))
+    figure.canvas.draw()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
