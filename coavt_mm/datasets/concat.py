@@ -62,7 +62,7 @@ class ConcatDataset(_ConcatDataset):
         merged['missing_ids'] = [name for x in every for name in x['missing_ids']]
         return dict(merged, classes=self._classes(), ceilings=None)
 
-    def _classes(self) -> list[str] | None:
+    def _classes(self) -> Sequence[str] | None:
         first, *others = [dataset.classes for dataset in self.datasets]
         shared = first is not None and all(
             x is not None and [*x] == [*first] for x in others
@@ -98,9 +98,10 @@ class ConcatDataset(_ConcatDataset):
         Args:
             item: Index over all data sets, or a sampler's request.
         """
-        index, *rest = request = as_request(item)
-        which, own = self._get_ori_dataset_idx(index)
-        sample = self.datasets[which][SampleRequest(own, *rest, request.stage)]
+        asked = as_request(item)
+        which, own = self._get_ori_dataset_idx(asked.index)
+        request = SampleRequest(own, asked.seed, asked.epoch, asked.stage)
+        sample = self.datasets[which][request]
         if self._classes() is None and 'data_samples' in sample:
             sample['data_samples'].pop('gt_label', None)
         return sample

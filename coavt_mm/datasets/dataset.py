@@ -57,6 +57,14 @@ def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
         )
 
 
+def _check_one_manifest(ann_file: str) -> None:
+    if isinstance(ann_file, list | tuple):
+        raise ConfigError(
+            f'ann_file={[*ann_file]}: a data set has one manifest; several are '
+            "dict(type='ConcatDataset', datasets=[...]), see docs/data.md"
+        )
+
+
 @DATASETS.register_module()
 class AVTDataset(BaseDataset):
     """Clips with sound, picture and text, from a manifest (see ``manifest.py``).
@@ -114,11 +122,7 @@ class AVTDataset(BaseDataset):
         test_mode: bool = False,
         **kwargs,
     ):
-        if isinstance(ann_file, list | tuple):
-            raise ConfigError(
-                f'ann_file={[*ann_file]!r:.80}: a data set has one manifest; several '
-                "are dict(type='ConcatDataset', datasets=[...]), see docs/data.md"
-            )
+        _check_one_manifest(ann_file)
         _check_choice('missing', missing, ('raise', 'skip'))
         _check_choice('on_error', on_error or 'raise', ('raise', 'skip'))
         _check_choice('other_labels', other_labels, ('raise', 'drop'))
