@@ -35,7 +35,7 @@ model = dict(
         **sizes, num_queries=3, depth=2, hidden_dims=30, vocab_size=pieces,
         max_tokens=64),
     contrastive_head=dict(proj_dims=8),
-    lm_head=dict(dec_token_id=pieces - 1, end_token_id=3),
+    lm_head=dict(dec_token_id=5, end_token_id=3),
 )
 train_dataloader = dict(
     batch_size=3, num_workers=0, persistent_workers=False, pin_memory=False)

@@ -45,7 +45,7 @@ def test_a_step_with_an_own_loss(run, tmp_path):
         'default_hooks.logger.interval=1', 'model.extra_heads.area.weight=0.5',
         'train_cfg.max_iters=1',
     )  # fmt: skip
-    log = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
+    log = next(tmp_path.rglob('scalars.json')).read_text()
     first = json.loads(log.splitlines()[0])
     parts = [first[name] for name in first if name.startswith('loss_')]
     assert first['loss_area'] > 0 and sum(parts) == pytest.approx(first['loss'], 1e-4)
@@ -67,7 +67,7 @@ def test_own_contrast_text_encoder_metric_and_hook(run, tmp_path):
     assert 'query_encoder.query_tokens' in moved and 'contrastive_head.bias' in moved
     assert 'text_encoder.words.weight' in moved
     assert (tmp_path / 'best_AV_MRR_iter_2.pth').is_file()
-    lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    lines = next(tmp_path.rglob('scalars.json')).read_text().splitlines()
     last = json.loads(lines[-1])
     assert 0 < last['reciprocal_rank/AV/MRR'] <= 100
 
