@@ -62,7 +62,7 @@ def stack_inputs(packed: Mapping[str, Sequence], samples: Sequence[Any]) -> dict
         bool for AV, A, V; any other ids, such as ``text_ids``, with ``text_ids_mask``.
 
     Raises:
-        ConfigError: If the pictures of the clips differ in shape.
+        ConfigError: If the pictures of the clips differ in shape, or some have no text.
     """
     frames, waveforms = packed['frames'], packed['waveform']
     stacked: dict[str, Tensor] = dict(
@@ -80,8 +80,15 @@ def stack_inputs(packed: Mapping[str, Sequence], samples: Sequence[Any]) -> dict
         stacked['waveform'] = pad_sequence(
             [empty if clip is None else clip.float() for clip in waveforms], True
         )
-    if packed['input_ids'][0] is not None:
+    bare = [x.sample_id for x, ids in zip(samples, packed['input_ids'], strict=True)
+            if ids is None]  # fmt: skip
+    if not bare:
         stacked.update(_stack_captions(packed, samples))
+    elif len(bare) < len(samples):
+        raise ConfigError(
+            f'of the clips of a batch some have text and some, such as {bare[0]}, have '
+            'none: the pipelines of all data sets need TokenizeText, or none'
+        )
     return stacked
 
 

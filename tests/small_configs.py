@@ -94,10 +94,19 @@ def _other_labels(root: Path, number: int) -> Path:
     return folder
 
 
+def manifests(loader: dict) -> list[dict]:
+    """The data sets of a loader, one a manifest."""
+    return [part for part in parts(loader['dataset']) if 'ann_file' in part]
+
+
 def _shrink_loader(loader: dict, manifest: Path, root: Path) -> None:
     loader.update(batch_size=4, num_workers=0)  # what workers have may stay
     loader.pop('pin_memory', None)
-    dataset = loader['dataset']
+    for dataset in manifests(loader):
+        _shrink_dataset(dataset, manifest, root)
+
+
+def _shrink_dataset(dataset: dict, manifest: Path, root: Path) -> None:
     dataset.update(ann_file=str(manifest), data_root=str(root))
     dataset.pop('exclude', None)
     for part in parts(dataset['pipeline']):
@@ -127,7 +136,8 @@ def small(path: Path, root: Path, work_dir: Path) -> Config:
         )
     )
     cfg.train_cfg['max_iters' if 'max_iters' in cfg.train_cfg else 'max_epochs'] = 1
-    at_home = 'sounding_shapes' in cfg.train_dataloader.dataset.data_root
+    roots = [dataset['data_root'] for dataset in manifests(cfg.train_dataloader)]
+    at_home = 'sounding_shapes' in roots[0]
     for part in parts(cfg._cfg_dict):
         part.update(SIZES.get(part_name(part), {}))
         part.pop('init_cfg', None)

@@ -35,7 +35,7 @@ def _models_page(folder: Path) -> str:
         weights = f', [weights]({model["Weights"]})' if 'Weights' in model else ''
         count = about.get('Parameters')
         size = f'{count / 1e6:.1f} M' if count else '-'
-        results = '<br>'.join(map(_result, model['Results']))
+        results = '<br>'.join(map(_result, model['Results'])) or 'none is meant'
         data = about['Training Data']
         lines.append(f'| [{name}]({name}.py){weights} | {data} | {size} | {results} |')
     lines += ['', _ABLATIONS] if (folder / 'ablations.py').is_file() else []

@@ -9,16 +9,20 @@ import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from coavt_mm.datasets.reading import read_json
 from coavt_mm.errors import CoAVTError, ManifestError
 from coavt_mm.evaluation.metric import draw_table
 
-FACTS = ('metric', 'protocol', 'manifest', 'manifest_hash', 'clips', 'missing')
+FACTS = ('metric', 'protocol', 'manifest', 'manifest_hash', 'clips', 'missing',
+         'checkpoint', 'date')  # fmt: skip
+#: what metrics say of the clips, not of the model
+ABOUT_CLIPS = ('ceilings', 'text_ceilings', 'shared_texts', 'chance', 'gallery')
 #: counts and settings that a metric's JSON has beside its numbers
 ASIDE = {
-    'retrieval': ('streams', 'captions', 'shared_texts', 'temperatures'),
+    'retrieval': ('streams', 'captions', 'temperatures', 'matching_accuracy_parts'),
     'classification': ('streams',),
 }
 #: a dictionary of more numbers is a list by class or clip, which no table can show
@@ -31,7 +35,8 @@ class Row:
 
     Args:
         run: Folder of the file.
-        facts: Of the file, by :data:`FACTS`; None where it does not say.
+        facts: Of the file, by :data:`FACTS`; None where it does not say. The date (of
+            UTC) is that of the file.
         part: Path of the dictionary in the file, such as 'text_to_clip/AV'.
         numbers: Name -> value.
     """
@@ -79,7 +84,9 @@ def read_rows(path: str | Path) -> list[Row]:
     path = Path(path)
     report = _read(path)
     facts = {key: report.get(key) for key in FACTS}
-    aside = (*FACTS, *ASIDE.get(str(facts['metric']), ()))
+    written = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    facts['date'] = written.date().isoformat()
+    aside = (*FACTS, *ABOUT_CLIPS, *ASIDE.get(str(facts['metric']), ()))
     rest = {key: value for key, value in report.items() if key not in aside}
     return [
         Row(str(path.parent), facts, '/'.join(part), numbers)
@@ -101,27 +108,33 @@ def _numbers(node: dict, part: tuple[str, ...]) -> Iterator[tuple[tuple, dict]]:
 
 
 def markdown_tables(rows: list[Row]) -> str:
-    """One table a metric; rows are runs and parts, columns the numbers."""
-    tables = []
-    for metric in dict.fromkeys(row.facts['metric'] for row in rows):
-        mine = [
-            row
-            for row in rows
-            if row.facts['metric'] == metric and len(row.numbers) <= LONGEST_ROW
+    """A section a metric, in it a table for all rows that have the same numbers."""
+    sections: dict[str, dict[tuple, list[Row]]] = {}
+    for row in rows:
+        tables = sections.setdefault(row.facts['metric'], {})
+        if len(row.numbers) <= LONGEST_ROW:
+            tables.setdefault(tuple(row.numbers), []).append(row)
+    return '\n'.join(
+        '\n'.join([f'## {metric}\n', *(_table(mine) for mine in tables.values())])
+        for metric, tables in sections.items()
+    )
+
+
+def _table(rows: list[Row]) -> str:
+    """Rows with the same numbers; a column that says nothing of any row is left out."""
+    shown = ('protocol', 'clips', 'missing', 'checkpoint', 'date')
+    facts = [x for x in shown if any(row.facts[x] is not None for row in rows)]
+    parts = ['part'] if any(row.part for row in rows) else []
+    lines = [
+        [
+            row.run,
+            *(_cell(row.facts[name]) for name in facts),
+            *[row.part or '-' for _ in parts],
+            *map(_cell, row.numbers.values()),
         ]
-        names = list(dict.fromkeys(name for row in mine for name in row.numbers))
-        head = ['run', 'protocol', 'clips', 'missing', 'part', *names]
-        lines = [
-            [
-                row.run,
-                *(_cell(row.facts[key]) for key in ('protocol', 'clips', 'missing')),
-                row.part or '-',
-                *(_cell(row.numbers.get(name)) for name in names),
-            ]
-            for row in mine
-        ]
-        tables.append(f'## {metric}\n\n{draw_table(head, lines)}')
-    return '\n'.join(tables)
+        for row in rows
+    ]
+    return draw_table(['run', *facts, *parts, *rows[0].numbers], lines)
 
 
 def _cell(value: str | float | None) -> str:

@@ -9,6 +9,7 @@ from coavt_mm.checkpoints.conversion import (
     Report,
     Rule,
     Source,
+    checked_heads,
     count_layers,
     finish,
     read_state_dict,
@@ -140,7 +141,7 @@ def _encoder_cfg(state: Mapping[str, Tensor], num_heads: int, report: Report) ->
     return dict(
         type='JointAVEncoder',
         embed_dims=dims,
-        num_heads=num_heads,
+        num_heads=checked_heads(num_heads, dims),
         depths=tuple(count_layers(state, rf'blocks_{s}\.(\d+)\.') for s in 'avu'),
         mlp_ratio=state['blocks_u.0.mlp.fc1.weight'].shape[0] / dims,
         spec_size=(cols * patch, rows * patch),

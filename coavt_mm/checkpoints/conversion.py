@@ -87,8 +87,26 @@ class Report:
         ):
             lines.append(f'{title}: {len(names)}')
             why = names if isinstance(names, dict) else dict.fromkeys(names, '')
-            lines += [f'  {n}: {why[n]}' if why[n] else f'  {n}' for n in names]
+            lines += _folded(why)
         return '\n'.join(lines)
+
+
+def _folded(reasons: dict[str, str]) -> list[str]:
+    """Lines that name tensors; those of all layers, and equal reasons, said once."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for name, reason in reasons.items():
+        sides = (re.sub(r'\.\d+\.', '.*.', x, count=1) for x in name.split(' -> '))
+        groups.setdefault(reason, {}).setdefault(' -> '.join(sides), []).append(name)
+    lines = []
+    for reason, layers in groups.items():
+        said = [f'{x} ({len(names)})' if len(names) > 1 else names[0]
+                for x, names in layers.items()]  # fmt: skip
+        if reason and len(said) == 1:
+            lines.append(f'  {said[0]}: {reason}')
+            continue
+        lines += [f'  {reason}:'] if reason else []
+        lines += [f'    {x}' if reason else f'  {x}' for x in said]
+    return lines
 
 
 @dataclass
@@ -255,6 +273,20 @@ def _explain(report: Report, min_share: float) -> str:
         f'{100 * report.share:.1f} % of the expected tensors match, at least '
         f'{100 * min_share:g} % must; ' + '; '.join(parts)
     )
+
+
+def checked_heads(num_heads: int, dims: int) -> int:
+    """The number of attention heads, which no tensor tells.
+
+    Raises:
+        CheckpointError: If so many do not share the width.
+    """
+    if num_heads < 1 or dims % num_heads:
+        raise CheckpointError(
+            f'a width of {dims} can not be shared by {num_heads} attention heads; no '
+            'tensor tells how many there are, so say it: --num-heads'
+        )
+    return num_heads
 
 
 def count_layers(state: Mapping[str, Tensor], pattern: str) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from coavt_mm.checkpoint_files import plain_names
 from coavt_mm.checkpoints.conversion import Source, read_state_dict, skeleton
+from coavt_mm.checkpoints.misfits import differing_settings
 from coavt_mm.checkpoints.positions import resize_positions
 from coavt_mm.checkpoints.stored_config import (
     KEY,
@@ -83,7 +84,8 @@ def load_weights(
     state = read_state_dict(source)
     prefix = f'{prefix.rstrip(".")}.' if prefix else ''
     state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-    state, lines = fit(state, model, strict, min_share)
+    where = '' if isinstance(source, Mapping) else fspath(source)
+    state, lines = fit(state, model, strict, min_share, where)
     model.load_state_dict(state, strict=False)  # fit() has compared the names
     return lines
 
@@ -93,6 +95,7 @@ def fit(
     model: nn.Module,
     strict: bool = False,
     min_share: float = 1.0,
+    where: str = '',
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Fit a state dict to a model, or say why it can't be.
 
@@ -101,6 +104,7 @@ def fit(
         model: The model.
         strict: Whether the model must be filled.
         min_share: Least share of the tensors that the model must know.
+        where: Name of the file, for the message.
 
     Returns:
         What the model knows, with fitting position tables, and lines for a log.
@@ -116,10 +120,10 @@ def fit(
     unknown = [name for name in state if name not in wanted]
     known = {name: tensor for name, tensor in state.items() if name in wanted}
     missing = [name for name in wanted if name not in state]
+    other = {n: x for n, x in known.items() if x.shape != wanted[n].shape}
     shapes = [
         f'{name} {tuple(tensor.shape)} for {tuple(wanted[name].shape)}'
-        for name, tensor in known.items()
-        if tensor.shape != wanted[name].shape
+        for name, tensor in other.items()
     ]
     lines = [
         f'{len(known)} of {len(state)} tensors of the checkpoint go into '
@@ -134,7 +138,9 @@ def fit(
             lines.append(f'{len(names)} {title}: {_first(names)}')
     few = not known or len(known) < min_share * len(state)
     if few or shapes or (strict and missing):
-        raise CheckpointError('the weights do not fit; ' + '; '.join(lines))
+        told = f'{where}: ' if where else ''
+        lines += differing_settings(other, wanted)
+        raise CheckpointError(f'{told}the weights do not fit; ' + '; '.join(lines))
     return known, lines + [f'{name}: {how}' for name, how in resized.items()]
 
 

@@ -12,6 +12,7 @@ from coavt_mm.checkpoints.conversion import (
     Report,
     Rule,
     Source,
+    checked_heads,
     count_layers,
     finish,
     read_state_dict,
@@ -109,7 +110,7 @@ def convert_vit(
     model_cfg = dict(
         type='JointAVEncoder',
         embed_dims=dims,
-        num_heads=num_heads,
+        num_heads=checked_heads(num_heads, dims),
         depths=(depth - joint_depth, depth - joint_depth, joint_depth),
         mlp_ratio=state['blocks.0.mlp.fc1.weight'].shape[0] / dims,
         spec_size=tuple(spec_size),

@@ -21,7 +21,7 @@ from coavt_mm.datasets.manifest import (
     read_sidecar,
     split_missing,
 )
-from coavt_mm.datasets.samplers import SampleRequest
+from coavt_mm.datasets.samplers import SampleRequest, as_request
 from coavt_mm.datasets.transforms.video import build_transforms
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError, ManifestError
 from coavt_mm.registry import DATASETS
@@ -54,6 +54,14 @@ def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
     if value not in choices:
         raise ConfigError(
             f'{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}'
+        )
+
+
+def _check_one_manifest(ann_file: str) -> None:
+    if isinstance(ann_file, list | tuple):
+        raise ConfigError(
+            f'ann_file={[*ann_file]}: a data set has one manifest; several are '
+            "dict(type='ConcatDataset', datasets=[...]), see docs/data.md"
         )
 
 
@@ -114,6 +122,7 @@ class AVTDataset(BaseDataset):
         test_mode: bool = False,
         **kwargs,
     ):
+        _check_one_manifest(ann_file)
         _check_choice('missing', missing, ('raise', 'skip'))
         _check_choice('on_error', on_error or 'raise', ('raise', 'skip'))
         _check_choice('other_labels', other_labels, ('raise', 'drop'))
@@ -255,11 +264,7 @@ class AVTDataset(BaseDataset):
             ClipError: The clip is bad and must not be skipped, or too many are.
             DatasetMissingError: Its file is not on disk and must not be skipped.
         """
-        if isinstance(item, SampleRequest):
-            request = item
-        else:
-            values = item if isinstance(item, (tuple, list)) else (item,)
-            request = SampleRequest(*values)
+        request = as_request(item)
         if self.on_error == 'skip' and not self.test_mode:
             return self._sample_or_another(request)
         with random_state(request.seed):

@@ -56,6 +56,17 @@ class SampleRequest(_Request):
         return request
 
 
+def as_request(item: int | Sequence) -> SampleRequest:
+    """What is asked for by an index, a plain tuple or a sampler's request.
+
+    Args:
+        item: As a data set is indexed with.
+    """
+    if isinstance(item, SampleRequest):
+        return item
+    return SampleRequest(*(item if isinstance(item, tuple | list) else (item,)))
+
+
 def balanced_weights(labels: Sequence[Sequence[str]]) -> torch.Tensor:
     """Weights that draw rare classes as often as common ones.
 

@@ -70,6 +70,10 @@ class ShareModelHook(Hook):
             runner: The runner of the test process.
         """
         self._share(runner, runner.test_evaluator)
+        for metric in runner.test_evaluator.metrics:
+            # after training the model is another one
+            if hasattr(metric, 'checkpoint') and runner.iter == 0:
+                metric.checkpoint = runner._load_from
 
     def _share(self, runner: Runner, evaluator) -> None:
         model: Any = bare_model(runner)

@@ -110,7 +110,9 @@ class FitCheckpointHook(Hook):
             lines += [f'{name}: {how}' for name, how in grown.items()]
         # a run goes on with all of its weights, or is another
         whole = runner._resume
-        checkpoint['state_dict'], more = fit(state, model, whole, self.min_share)
+        where = str(runner._load_from or '')
+        state, more = fit(state, model, whole, self.min_share, where)
+        checkpoint['state_dict'] = state
         for line in lines + more:
             runner.logger.info(line)
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)

@@ -40,6 +40,7 @@ class ReportingMetric(BaseMetric):
 
     Attributes:
         name: Of the metric in its report, and of the report's files.
+        checkpoint: Whose numbers these are, for the report; ShareModelHook sets it.
         last_results: The report of the last evaluation (main process).
     """
 
@@ -52,6 +53,7 @@ class ReportingMetric(BaseMetric):
         if plots and out_dir is None:
             raise ConfigError('plots=True needs an out_dir to save them in')
         self.out_dir, self.plots = out_dir, plots
+        self.checkpoint: str | None = None
         self.last_results: dict | None = None
         self._size: int | None = None
 
@@ -119,6 +121,7 @@ class ReportingMetric(BaseMetric):
             self.check(record)
         scored = self.score(results)
         about = {'metric': self.name, **self.describe(results)}
+        about |= {'checkpoint': self.checkpoint} if self.checkpoint else {}
         report = {**about, **self.report(scored)}
         self.last_results = report
         table = self.table(report)

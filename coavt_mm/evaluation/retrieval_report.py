@@ -112,7 +112,8 @@ def markdown_table(report: dict) -> str:
     if not summaries:
         return f'{heading(report)}\n\nNo caption has its clip in any gallery.\n'
     names = list(summaries[0])
-    head = ['direction', 'score', 'stream', *names, 'gallery', 'captions', 'missing']
+    # 'missing' is said of clips that are not there at all, in the heading
+    head = ['direction', 'score', 'stream', *names, 'gallery', 'captions', 'without']
     lines = [draw_table(head, _rows(report, names))]
     if report.get('matching_accuracy') is not None:
         share = report['matching_accuracy']

@@ -35,6 +35,9 @@ OTHER = re.compile(r'(.+?)(?:_\d+\.\d+|_\d{6})(?:_\d+(?:\.\d+)?)?')
 
 CLIPS_PER_CLASS = 5
 
+# Of a protocol's clips; where more are missing there is a warning.
+MISSING_SHARE = 0.05
+
 # Columns of a csv that hold ids, the first that is there counts.
 ID_COLUMNS = ('youtube_id', 'video_id', 'id')
 
@@ -324,4 +327,16 @@ def make_protocol(
         raise ConfigError(f'{out} would overwrite the manifest it comes from')
     out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(out, [row for _, row in kept], sidecar)
+    _warn_of_missing(full_name, len(kept), missing)
     return read_sidecar(out)
+
+
+def _warn_of_missing(name: str, clips: int, missing: int) -> None:
+    """Say it where a protocol's name promises more than is there."""
+    if missing > MISSING_SHARE * (clips + missing):
+        print_log(
+            f'{name}: ONLY {clips} OF {clips + missing} CLIPS ARE THERE, {missing} are '
+            'missing. Numbers of these do not compare with those of the whole protocol',
+            logger='current',
+            level=logging.WARNING,
+        )

@@ -58,9 +58,9 @@ def write_report(report: dict, folder: Path) -> None:
     """Write report.json and report.md.
 
     Args:
-        report: dataset, notes (lines), and for each of ``splits`` listed, found, written, hash,
-            shared_captions, clips_with_shared_captions (see ``shared_captions``) and
-            problems (name -> {id: reason}).
+        report: dataset, notes (lines), and for each of ``splits`` listed, found,
+            written, hash, shared_captions, clips_with_shared_captions (see
+            ``shared_captions``) and problems (name -> {id: reason}).
         folder: Where to.
     """
     text = json.dumps(report, indent=1, ensure_ascii=False)

@@ -5,12 +5,14 @@
 
 Data: data/vggsound/{train,val,test}.jsonl and the clips, as written by
 tools/data/prepare_vggsound.py from the official csv and a folder of clips.
-Assumes 8 GPUs with 80 GB, 32 clips each (256 in all). Training starts from random
-weights unless `load_from` or an `init_cfg` names converted ones.
+Assumes 8 GPUs, 32 clips each (256 in all); what that takes of memory and disk, also on
+smaller cards: docs/scaling.md. pretrain_vggsound_dry_run.py tries it all in one step.
+Training starts from random weights unless `load_from` or an `init_cfg` names converted
+ones, as in pretrain_vggsound_cavmae_bert.py.
 Text: a label through one of several templates; captions where the manifest has them.
-Validation is on clips cut from the training list, and counts every clip of the class as
-right (docs/retrieval.md#equal-texts): from clip to text it is the share of clips whose
-class is named, and the best checkpoint is the best by it.
+Validation is on clips cut from the training list, and counts every clip of a class as
+right (docs/retrieval.md#equal-texts): clip to text, R@1 is the share of clips whose
+class is named. The best checkpoint is the best by it.
 Elsewhere, or without access to a model hub, the folder and the tokenizer are said once:
     --cfg-options data_root=/data/vggsound tokenizer=/models/bert-base-uncased
 """

@@ -6,11 +6,11 @@
     python tools/train.py configs/coavt/pretrain_vggsound_cavmae_bert.py \
         --cfg-options tokenizer=DIR
 
-DIR: bert-base-uncased as a local directory, whose word pieces are the tokenizer; nothing
-is downloaded. Sound and picture begin with CAV-MAE's encoder, texts with BERT, and the
-queries' layers with BERT's; queries and cross-attention begin at random. The converted
-files may lie elsewhere: model.av_encoder.init_cfg.checkpoint=FILE, and so on. Everything
-else is as in pretrain_vggsound.py.
+DIR: bert-base-uncased as a local directory, whose word pieces are the tokenizer, too;
+nothing is downloaded. Sound and picture begin with CAV-MAE's encoder, texts with BERT,
+and the queries' layers with BERT's; queries and cross-attention begin at random. The
+converted files may lie elsewhere: model.av_encoder.init_cfg.checkpoint=FILE, and so on.
+Everything else is as in pretrain_vggsound.py.
 """
 
 _base_ = './pretrain_vggsound.py'

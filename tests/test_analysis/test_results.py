@@ -1,7 +1,9 @@
 import csv
 import json
+import os
 import runpy
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,11 @@ RETRIEVAL = dict(
     metric='retrieval',
     **ABOUT,
     clips=7,
+    checkpoint='work_dirs/one/iter_7.pth',
     streams={'AV': {'gallery': 7, 'captions': 9}},
+    ceilings={'AV': {'R@1': 100.0}},
+    matching_accuracy=0.5,
+    matching_accuracy_parts={'positive': 0.25},
     note=None,
     text_to_clip={'AV': {'R@1': 50.0, 'MedR': 1.5}, 'A': {'R@1': 100 / 3, 'MedR': 2.0}},
 )
@@ -78,6 +84,7 @@ def test_files_of_other_kinds_are_left_out(folder):
 def test_numbers_side_by_side_make_a_row(folder):
     rows = read_rows(folder / 'one/retrieval.json')
     assert [(row.part, row.numbers) for row in rows] == [
+        ('', {'matching_accuracy': 0.5}),
         ('text_to_clip/AV', {'R@1': 50.0, 'MedR': 1.5}),
         ('text_to_clip/A', {'R@1': 100 / 3, 'MedR': 2.0}),
     ]
@@ -88,11 +95,20 @@ def test_numbers_side_by_side_make_a_row(folder):
 
 def test_tables_have_one_section_a_metric_and_no_lists_by_class(folder):
     found, _ = find_results([folder])
+    for path in found:
+        os.utime(
+            path, (0, datetime(2026, 11, 27, 0, 5, tzinfo=timezone.utc).timestamp())
+        )
     page = markdown_tables([row for path in found for row in read_rows(path)])
     assert page.count('## ') == 2
     assert '| text_to_clip/A  | 33.333 | 2    |' in page
     assert 'class 3' not in page
-    assert f'| {folder}/one | toy      | 7     | -       |' in page
+    start = (
+        f'| {folder}/one | toy      | 7     | work_dirs/one/iter_7.pth | 2026-11-27 |'
+    )
+    assert page.count(start) == 3 and ' - ' not in page
+    assert f'{start} text_to_clip/A  | 33.333 | 2    |' in page
+    assert 'missing' not in page  # no file says
 
 
 def test_tool_writes_page_and_csv(folder, monkeypatch, capsys):
@@ -102,7 +118,7 @@ def test_tool_writes_page_and_csv(folder, monkeypatch, capsys):
     assert '2 files of results; 3 other' in capsys.readouterr().err
     with open(table, newline='') as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 4 + 1 + 30
+    assert len(lines) == 5 + 1 + 30
     third = next(x for x in lines if x['part'] == 'text_to_clip/A')
     assert float(third['value']) == 100 / 3  # unrounded
     assert (third['metric'], third['clips'], third['missing']) == ('retrieval', '7', '')

@@ -6,6 +6,7 @@ import ancestors
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from transformers import BertConfig, BertModel
 
 from coavt_mm.checkpoints import (
     convert_bert,
@@ -85,6 +86,37 @@ def test_rename_accounts_for_every_tensor():
     assert report.share == 0.75
     for line in ('75.0 %', 'a.1 -> x.1', 'b: not needed', '  w', '  d'):
         assert line in str(report)
+
+
+def test_layers_and_equal_reasons_are_said_once():
+    unused = 'never runs'
+    report = Report(
+        'toy',
+        matched={f'new.{i}.mlp.0.w': f'old.{i}.fc.w' for i in range(12)},
+        dropped={f'old.{i}.{n}.w': unused for i in range(12) for n in 'ab'},
+    )
+    report.dropped['head.3.w'] = 'no head'
+    lines = str(report).splitlines()
+    assert '  old.*.fc.w -> new.*.mlp.0.w (12)' in lines
+    first = lines.index('  never runs:')
+    assert lines[first + 1 :][:2] == ['    old.*.a.w (12)', '    old.*.b.w (12)']
+    assert '  head.3.w: no head' in lines and len(lines) < 15
+
+
+@pytest.mark.parametrize(
+    ('convert', 'state'),
+    [
+        (convert_cavmae, lambda: ancestors.cavmae(32)),
+        (convert_bert, lambda: BertModel(BertConfig(
+            hidden_size=24, num_hidden_layers=1, intermediate_size=8)).state_dict()),
+        (convert_blip2, lambda: ancestors.blip2(20)),
+    ],
+)  # fmt: skip
+def test_the_number_of_heads_is_asked_for(convert, state):
+    with pytest.raises(
+        CheckpointError, match='attention heads; .* say it: --num-heads'
+    ):
+        convert(state(), num_heads=7)
 
 
 def test_two_names_for_one_tensor_are_an_error():

@@ -1,6 +1,7 @@
 """One command converts, one config line uses it, and tools/test.py runs on the result,
 as docs/checkpoints.md tells it."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -78,7 +79,8 @@ def test_convert_use_and_test(tool, tmp_path, capsys):
     tool('test', 'config.py', 'all.pth', '--cfg-options',
          'test_dataloader.num_workers=0')  # fmt: skip
     assert 'retrieval/text_to_clip/AV/R@1' in capsys.readouterr().out
-    assert Path('work_dirs/demo/retrieval.json').is_file()
+    report = json.loads(Path('work_dirs/demo/retrieval.json').read_text())
+    assert report['checkpoint'] == 'all.pth'
 
     tool(
         'train', 'config.py', '--cfg-options',

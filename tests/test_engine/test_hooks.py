@@ -71,7 +71,9 @@ def test_a_metric_that_needs_tokens_gets_them(stage, options, kept):
     """Re-ranking is one setting: the metric's modes."""
     model = tiny_coavt.tiny_coavt().eval()
     evaluator = Evaluator(dict(type='coavt_mm.RetrievalMetric', **options))
-    runner = SimpleNamespace(model=model, **{f'{stage}_evaluator': evaluator})
+    runner = SimpleNamespace(
+        model=model, iter=0, _load_from=None, **{f'{stage}_evaluator': evaluator}
+    )
     getattr(ShareModelHook(), f'before_{stage}')(runner)
     found = model(tiny_coavt.tiny_batch(4), tiny_coavt.samples(4), mode='predict')
     assert {'tokens' in sample for sample in found} == {kept}

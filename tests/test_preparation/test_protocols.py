@@ -73,6 +73,18 @@ def test_official(audiocaps, tmp_path):
     assert make_protocol('audiocaps-available', audiocaps)['missing'] == 75
 
 
+@pytest.mark.parametrize(('clips', 'loud'), [(2, True), (926, True), (927, False)])
+def test_too_many_missing_are_said(tmp_path, monkeypatch, clips, loud):
+    said = []
+    monkeypatch.setattr(protocols, 'print_log', lambda text, **_: said.append(text))
+    rows = [{'id': f'{video(i)}_000030', 'clip': f'{i}.mp4'} for i in range(clips)]
+    manifest = write_rows(tmp_path / 'test.jsonl', rows)
+    make_protocol('audiocaps-official-975', manifest)
+    assert len(said) == loud
+    if loud:
+        assert f'ONLY {clips} OF 975 CLIPS ARE THERE' in said[0]
+
+
 @pytest.mark.parametrize('suffix', ['.txt', '.csv', '.jsonl'])
 def test_list_of_ids(audiocaps, tmp_path, suffix):
     names = [video(i) for i in range(200, 1016)]  # 700 are there, 116 are not

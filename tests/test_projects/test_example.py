@@ -45,10 +45,94 @@ def test_a_step_with_an_own_loss(run, tmp_path):
         'default_hooks.logger.interval=1', 'model.extra_heads.area.weight=0.5',
         'train_cfg.max_iters=1',
     )  # fmt: skip
-    log = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
+    log = next(tmp_path.rglob('scalars.json')).read_text()
     first = json.loads(log.splitlines()[0])
     parts = [first[name] for name in first if name.startswith('loss_')]
     assert first['loss_area'] > 0 and sum(parts) == pytest.approx(first['loss'], 1e-4)
+
+
+def test_own_contrast_text_encoder_metric_and_hook(run, tmp_path):
+    config = CONFIG.with_name('pretrain_own_demo.py')
+    run(
+        'tools/train.py', config, '--work-dir', tmp_path, *SHORT,
+        'train_dataloader.sampler.curriculum=[]', 'train_dataloader.batch_size=4',
+        'default_hooks.logger.interval=1', 'custom_hooks.0.iteration=1',
+        'default_hooks.checkpoint.interval=1',
+    )  # fmt: skip
+    log = ''.join(p.read_text() for p in tmp_path.glob('*/*.log'))
+    assert 'query_encoder rests' in log and 'query_encoder is trained' in log
+    states = [torch.load(tmp_path / f'iter_{i}.pth', weights_only=False)['state_dict']
+              for i in (1, 2)]  # fmt: skip
+    moved = {x for x in states[0] if not torch.equal(states[0][x], states[1][x])}
+    assert 'query_encoder.query_tokens' in moved and 'contrastive_head.bias' in moved
+    assert 'text_encoder.words.weight' in moved
+    assert (tmp_path / 'best_AV_MRR_iter_2.pth').is_file()
+    lines = next(tmp_path.rglob('scalars.json')).read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert 0 < last['reciprocal_rank/AV/MRR'] <= 100
+
+
+def test_the_sigmoid_loss_asks_each_pair_by_itself():
+    from example_project.contrastive_head import SigmoidHead
+
+    from coavt_mm.models.losses import Similarity
+
+    head = SigmoidHead(bias=-1.0, embed_dims=4, proj_dims=2)
+    scores = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0], [9.0, 9.0, 9.0]])
+    same = torch.eye(3, dtype=torch.bool)
+    valid = torch.tensor([True, True, False])  # the third clip and its text are out
+    found = head.loss(Similarity(scores, scores.T), same, valid, valid)
+    right, wrong = (scores - 1).sigmoid(), (1 - scores).sigmoid()
+    slow = -(right[0, 0] * wrong[0, 1]).log() - (right[1, 1] * wrong[1, 0]).log()
+    torch.testing.assert_close(found, slow / 2)
+    assert head.temperature.item() == pytest.approx(0.1)
+
+
+def test_the_bag_of_words_leaves_padding_out():
+    from example_project.text_encoder import BagOfWords
+
+    encoder = BagOfWords(vocab_size=9, embed_dims=4)
+    ids = torch.tensor([[2, 5, 3, 0], [2, 3, 0, 0]])
+    states = encoder(ids, (ids > 0).long())
+    words = encoder.words.weight
+    torch.testing.assert_close(states[0, 0], words[[2, 5, 3]].mean(0))
+    torch.testing.assert_close(states[1, 0], words[[2, 3]].mean(0))
+    torch.testing.assert_close(states[0, 1], words[5])
+
+
+def test_the_mean_of_reciprocal_ranks():
+    from example_project.metric import ReciprocalRankMetric
+
+    metric = ReciprocalRankMetric()
+    clips = torch.eye(3)
+    for i, text in enumerate([0, 2, 2]):  # the second caption is that of the third clip
+        sample = dict(
+            sample_idx=i, sample_id=f'c{i}', texts=['x'], text_streams=['AV'],
+            clip_feats=dict(AV=clips[i][None, None]), caption_feats=clips[text][None],
+        )  # fmt: skip
+        metric.process({}, [sample])
+    # ties count against: rank 1, rank 3 of three, rank 1
+    assert metric.evaluate(3)['reciprocal_rank/AV/MRR'] == pytest.approx(700 / 9)
+
+
+def test_a_part_rests_until_its_iteration():
+    from types import SimpleNamespace
+
+    from example_project.hook import ThawHook
+
+    from coavt_mm.errors import ConfigError
+
+    model = torch.nn.ModuleDict(dict(part=torch.nn.Linear(1, 1)))
+    lines = []
+    logger = SimpleNamespace(info=lines.append)
+    runner = SimpleNamespace(model=model, iter=0, logger=logger)
+    trained = []
+    for runner.iter in range(8):
+        ThawHook('part', 5).before_train_iter(runner, runner.iter)
+        trained.append(model.part.weight.requires_grad)
+    assert trained == [False] * 5 + [True] * 3 and len(lines) == 2
+    with pytest.raises(ConfigError, match="the model has no 'text_encodr'"):
+        ThawHook('text_encodr', 5).before_train_iter(runner, 0)
 
 
 def test_areas_are_heron_s():

@@ -30,7 +30,8 @@ class ShardSampler(ResumableSampler):
             would need clips of all shards.
 
     Raises:
-        ConfigError: A stage of the curriculum has a group_size.
+        ConfigError: A stage of the curriculum has a group_size, or the data set has no
+            shards.
     """
 
     def __init__(
@@ -48,7 +49,12 @@ class ShardSampler(ResumableSampler):
                 'ShardSampler: group_size needs clips of all shards at a time; leave '
                 'it out of the curriculum'
             )
-        numbers = dataset.shard_numbers
+        numbers = getattr(dataset, 'shard_numbers', None)
+        if numbers is None:
+            raise ConfigError(
+                'ShardSampler: the data set reads files and no shards; take '
+                'ResumableSampler'
+            )
         self.members = [(numbers == n).nonzero()[:, 0] for n in numbers.unique()]
         self.buffer = buffer
 
