@@ -41,7 +41,7 @@ from coavt_mm.apis.loading import (
     shipped_weights,
 )
 from coavt_mm.apis.pipeline import ClipPipeline
-from coavt_mm.apis.windows import without_silence, spans
+from coavt_mm.apis.windows import spans, without_silence
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.datasets.opening import source_name
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown

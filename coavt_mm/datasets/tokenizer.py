@@ -175,3 +175,23 @@ def encode_text(rules: Tokenizer, text: str, max_tokens: int) -> list[int]:
     words = rules.encode(text, add_special_tokens=False)
     words.truncate(max_tokens - rules.num_special_tokens_to_add(is_pair=False))
     return rules.post_process(words).ids
+
+
+def lost_words(rules: Tokenizer, text: str, max_tokens: int) -> tuple[list[str], str]:
+    """What :func:`encode_text` loses of a text.
+
+    Args:
+        rules: From :func:`build_rules`.
+        text: Any text.
+        max_tokens: Longest text in tokens, [CLS] and [SEP] included.
+
+    Returns:
+        The words that become [UNK], each once, and the end that is cut off.
+    """
+    words = rules.encode(text, add_special_tokens=False)
+    room = max_tokens - rules.num_special_tokens_to_add(is_pair=False)
+    unknown = getattr(rules.model, 'unk_token', None)
+    places = zip(words.tokens[:room], words.offsets, strict=False)
+    lost = [text[slice(*place)] for token, place in places if token == unknown]
+    cut = text[words.offsets[room][0] :] if len(words.ids) > room else ''
+    return list(dict.fromkeys(lost)), cut
