@@ -5,6 +5,7 @@ tokens.
 """
 
 import logging
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from coavt_mm.apis.inputs import as_texts
 from coavt_mm.apis.windows import SILENCE_DBFS
+from coavt_mm.datasets.tokenizer import lost_words
 from coavt_mm.datasets.transforms import TokenizeText
 from coavt_mm.errors import ConfigError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
@@ -139,6 +141,16 @@ def joined(windows: Sequence[Window]) -> dict:
     return dict(clip=clip, streams=streams, windows=answers)
 
 
+def _loss(text: str, lost: dict) -> str:
+    parts = []
+    if words := lost.get('unknown_words'):
+        named = ', '.join(f'"{word}"' for word in words)
+        parts.append(f'the tokenizer does not know {named}: such words are all one')
+    if end := lost.get('cut_off'):
+        parts.append(f'it is too long, "{end}" is cut off')
+    return f'"{text}": {"; ".join(parts)}'
+
+
 class TextReader:
     """Embed texts, and ask whether they belong to a clip.
 
@@ -168,6 +180,30 @@ class TextReader:
             )
         rows = self.tokenizers[key](dict(texts=texts))[key]
         return [torch.from_numpy(row) for row in rows]
+
+    def lost(self, texts: Sequence[str], key: str | None = None) -> list[dict]:
+        """Find out, and warn of, what of texts the model does not read.
+
+        Args:
+            texts: P texts.
+            key: Of the ids, as in :meth:`tokens`; default: those that are embedded.
+
+        Returns:
+            P dicts with ``unknown_words`` (list of str), all of which are the same
+            [UNK] to the model, and ``cut_off`` (str), the end that exceeds
+            ``max_tokens``; as far as there are any.
+        """
+        reader = self.tokenizers.get(key or self.model.text_ids)
+        found: list[dict] = []
+        for text in texts if reader else ():
+            words, end = lost_words(reader.rules, text, reader.max_tokens)
+            both = dict(unknown_words=words, cut_off=end)
+            found.append({name: part for name, part in both.items() if part})
+        lines = [_loss(*pair) for pair in zip(texts, found, strict=False) if pair[1]]
+        if lines:
+            more = f'; {len(lines) - 1} more texts likewise' if lines[1:] else ''
+            warnings.warn(shown(lines[0] + more), stacklevel=4)
+        return found or [{} for _ in texts]
 
     def features(self, texts: Sequence[str], batch_size: int = BATCH) -> Tensor:
         """Embed texts as the evaluation embeds captions.

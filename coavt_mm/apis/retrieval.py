@@ -98,6 +98,7 @@ def retrieve(
     _check(inferencer, topk, stream, rerank)
     with_text = _asks_with_text(query, candidates)
     texts = as_texts(query if with_text else candidates)
+    lost = inferencer.texts.lost(texts)
     side = candidates if with_text else query
     answers = inferencer.answers(
         side, None, batch_size, on_error, windows=windows, keep_tokens=bool(rerank)
@@ -111,11 +112,12 @@ def retrieve(
         places = [pair.clip if with_text else pair.text for pair in ranked]
         return [
             dict(rank=rank, candidate=names[index], index=index, **pair.plain())
+            | ({} if with_text else lost[index])
             for rank, (index, pair) in enumerate(zip(places, ranked, strict=True), 1)
         ]
 
     if with_text:
-        return _by_text(texts, clips, hits)
+        return _by_text(texts, lost, clips, hits)
     return [
         dict(query=clip.name, hits=hits(clip.pairs))
         | (dict(error=clip.error) if clip.error else {})
@@ -137,6 +139,7 @@ def _check(
 
 def _by_text(
     texts: Sequence[str],
+    lost: Sequence[dict],
     clips: Sequence[_Clip],
     hits: Callable[[list[_Pair]], list[dict]],
 ) -> list[dict]:
@@ -148,7 +151,12 @@ def _by_text(
     ]
     more = dict(errors=errors) if errors else {}
     return [
-        dict(query=text, hits=hits([c.pairs[i] for c in clips if c.pairs]), **more)
+        dict(
+            query=text,
+            hits=hits([c.pairs[i] for c in clips if c.pairs]),
+            **more,
+            **lost[i],
+        )
         for i, text in enumerate(texts)
     ]
 

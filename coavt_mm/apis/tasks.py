@@ -4,7 +4,10 @@ All tasks take clips as the inferencer's call does, return plain data (lists, di
 numpy) with one entry per clip, also for a single clip, and raise subclasses of
 ``CoAVTError`` with one clear line. A single clip that can't be read raises ClipError;
 in a list, a folder or a manifest its entry carries ``error`` (str, one line) and no
-answer, unless ``on_error='raise'``. Letters: F frames, Q queries, E projected width.
+answer, unless ``on_error='raise'``. Words that the tokenizer does not know, which are
+all one to the model, and what exceeds its longest text are warned of; the entry of such
+a text, or query, has ``unknown_words`` (list of str) or ``cut_off`` (str).
+Letters: F frames, Q queries, E projected width.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,8 +82,9 @@ def embed(
     clips, texts = [], []
     if text is not None:
         given = as_texts(text)
-        pairs = zip(given, inferencer.texts.embed(given), strict=True)
-        texts = [dict(text=t, embedding=e) for t, e in pairs]
+        lost = inferencer.texts.lost(given)
+        parts = zip(given, inferencer.texts.embed(given), lost, strict=True)
+        texts = [dict(text=t, embedding=e, **more) for t, e, more in parts]
     if video is not None or audio is not None:
         options: dict[str, Any] = dict(
             batch_size=batch_size, windows=windows, on_error=on_error
@@ -129,17 +133,18 @@ def classify(
     check_number('topk', topk, 1)
     labels = None if labels is None else as_texts(labels, 'labels')
     by = _by_classes if isinstance(inferencer.model, CoAVTClassifier) else _by_prompts
-    names, scores = by(inferencer, labels, templates)
+    given, scores = by(inferencer, labels, templates)
     answers = inferencer.answers(clip, None, batch_size, on_error, windows=windows)
-    return [_labelled(found, names, scores, topk) for found, _ in answers]
+    return [_labelled(found, given, scores, topk) for found, _ in answers]
 
 
+Labels = list[dict]  # each with ``label``, and what of it is lost
 Scores = Callable[[dict], np.ndarray]  # of each label, from a window's answer
 
 
 def _by_classes(
     inferencer: 'CoAVTInferencer', labels: list[str] | None, templates: Any
-) -> tuple[list[str], Scores]:
+) -> tuple[Labels, Scores]:
     """What to report, and how a classifier scores it."""
     if templates is not None:
         raise InputError('templates are for a CoAVT; this is a CoAVTClassifier')
@@ -151,22 +156,26 @@ def _by_classes(
                 f'{label!r} is none of the {len(names)} classes{nearest(label, names)}'
             )
     columns = [names.index(label) for label in labels]
-    return labels, lambda window: window.pop('scores')[columns]
+    return [dict(label=x) for x in labels], lambda window: window.pop('scores')[columns]
 
 
 def _by_prompts(
     inferencer: 'CoAVTInferencer', labels: list[str] | None, templates: Any
-) -> tuple[list[str], Scores]:
+) -> tuple[Labels, Scores]:
     """What to choose from, and how sentences made of it score."""
     from coavt_mm.evaluation.prompts import class_mean, prompt_scores
 
     head: Any = inferencer.require('contrastive_head', 'embed')
     if labels is None:
-        raise InputError('labels: a CoAVT has no classes of its own, say some')
+        raise InputError(
+            'labels (--texts) are missing: a CoAVT has no classes of its own, say what '
+            'to choose from, such as "a dog barks" "a bell rings"'
+        )
     given = inferencer.pipeline.templates if templates is None else templates
     sentences = as_texts(given, 'templates')
     check_templates(sentences, InputError)
-    feats = inferencer.texts.features(fill_templates(sentences, labels))
+    texts = fill_templates(sentences, labels)
+    feats = inferencer.texts.features(texts)
     prompts = class_mean(feats, len(labels))  # (labels, E)
 
     def scores(window: dict) -> np.ndarray:
@@ -174,23 +183,29 @@ def _by_prompts(
         cosines = prompt_scores(feats.to(prompts.device), prompts)
         return head.probabilities(cosines).detach().cpu().numpy()
 
-    return labels, scores
+    each = len(sentences)
+    lost = inferencer.texts.lost(texts)
+    of_label = [lost[i * each : (i + 1) * each] for i in range(len(labels))]
+    return [
+        dict(label=label, **{key: x[key] for x in parts for key in x})
+        for label, parts in zip(labels, of_label, strict=True)
+    ], scores
 
 
-def _labelled(found: dict, names: Sequence[str], scores: Scores, topk: int) -> dict:
+def _labelled(found: dict, given: Labels, scores: Scores, topk: int) -> dict:
     """A clip's answer with ``labels`` in the place of what they come from."""
     for window in found['windows']:
         window['stream'] = window.pop('streams')[0]
     each = [scores(window) for window in found['windows']]
-    found['labels'] = _best(names, np.mean(each, 0), topk) if each else []
+    found['labels'] = _best(given, np.mean(each, 0), topk) if each else []
     for window, own in zip(found['windows'], each, strict=True):
-        window['labels'] = _best(names, own, topk)
+        window['labels'] = _best(given, own, topk)
     return found
 
 
-def _best(names: Sequence[str], scores: np.ndarray, topk: int) -> list[dict]:
+def _best(given: Labels, scores: np.ndarray, topk: int) -> list[dict]:
     order = tied_order(np.log(scores.clip(1e-30)), SHARE_TOLERANCE)[:topk]
-    return [dict(label=names[i], score=float(scores[i])) for i in order]
+    return [dict(given[i], score=float(scores[i])) for i in order]
 
 
 def caption(
@@ -272,6 +287,7 @@ def match(
     """
     head = inferencer.require('matching_head', 'match')
     texts = as_texts(text)
+    lost = inferencer.texts.lost(texts, 'input_ids')
     options = dict(windows=windows, match=inferencer.texts.tokens(texts))
     answers = inferencer.answers(clip, None, batch_size, on_error, **options)
     clips = []
@@ -283,7 +299,7 @@ def match(
             best = tied_order(scores)[0]
             place = _place(parts[best], head, found['clip'])
             score = float(scores[best])
-            found['texts'].append(dict(text=one, probability=score, **place))
+            found['texts'].append(dict(text=one, probability=score, **place, **lost[i]))
         clips.append(found)
     return clips
 
@@ -334,6 +350,8 @@ def visualize(
     options = dict(out_dir=make_folder(out_dir), windows=windows)
     if texts is not None:
         options['texts'] = as_texts(texts, 'texts')
+        if not isinstance(inferencer.model, CoAVTClassifier):
+            inferencer.texts.lost(options['texts'])
     if getattr(inferencer.model, 'lm_head', None) is not None:
         options['caption'] = {}
     answers = inferencer.answers(clip, None, batch_size, on_error, **options)

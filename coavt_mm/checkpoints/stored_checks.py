@@ -83,6 +83,10 @@ LIMITS = {
 SOURCES = ('init_cfg', 'pretrained')
 
 
+class UnknownTypeError(CheckpointError):
+    """A class that no package has registered, which is imported so far."""
+
+
 def check_form(stored: Any, where: str) -> None:
     """Dicts and lists, not too deep, and no name that means something to mmengine.
 
@@ -221,10 +225,10 @@ def _arguments(
     own.import_from_location()
     scope, _, short = name.rpartition('.') if isinstance(name, str) else ('?', '', '')
     if scope not in ('', own.scope) or short not in own.module_dict:
-        raise CheckpointError(
+        raise UnknownTypeError(
             f'{where}: its stored config asks for {name!r:.60}, which is not '
-            'registered here for stored configs; import the package that has it, or '
-            'give the config'
+            'registered here for stored configs; import the package that has it first '
+            '(in Python), or give the config (--config)'
         )
     parameters = inspect.signature(own.module_dict[short]).parameters.values()
     named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]

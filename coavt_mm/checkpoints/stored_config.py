@@ -17,6 +17,7 @@ from coavt_mm.checkpoints.stored_checks import (
     FRIENDS,
     LIMITS,
     MODEL_LIMITS,
+    UnknownTypeError,
     check_form,
     check_limits,
     check_sources,
@@ -96,6 +97,8 @@ def config_to_json(
     stored['model'] = _without_sources(stored['model'], model)
     stored['classes'] = list(classes) if classes else stored['classes']
     stored['version'] = VERSION
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    stored['imports'] = [imports] if isinstance(imports, str) else list(imports)
     names = {node['tokenizer'] for node in dicts(stored) if node.get('tokenizer')}
     stored['tokenizers'] = {name: serialise_tokenizer(name) for name in sorted(names)}
     try:
@@ -134,8 +137,11 @@ def read_stored_config(checkpoint: Mapping, where: str) -> dict:
         )
     stored = _parsed(text, where)
     tokenizers = _read_tokenizers(stored.pop('tokenizers'), where)
-    check_types(stored['model'], MODELS, {}, where)
-    check_types(stored['pipeline'], TRANSFORMS, FRIENDS, where)
+    try:
+        check_types(stored['model'], MODELS, {}, where)
+        check_types(stored['pipeline'], TRANSFORMS, FRIENDS, where)
+    except UnknownTypeError as error:
+        raise CheckpointError(f'{error}{_named_imports(text)}') from error
     check_sources(stored, tokenizers, where)
     check_limits(stored['model'], MODEL_LIMITS, where)
     check_limits(stored['pipeline'], LIMITS, where)
@@ -143,6 +149,14 @@ def read_stored_config(checkpoint: Mapping, where: str) -> dict:
         if node.get('tokenizer'):
             node['tokenizer'] = tokenizers[node['tokenizer']]
     return stored
+
+
+def _named_imports(text: str) -> str:
+    """Which packages the run imported; nothing is imported because of it."""
+    names = json.loads(text).get('imports')
+    if not names or not _is_list_of(names, str):
+        return ''
+    return f'; it was trained with custom_imports={names!r:.200}'
 
 
 def _parsed(text: Any, where: str) -> dict:

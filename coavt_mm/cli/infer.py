@@ -134,6 +134,7 @@ def _run(args: Namespace) -> None:
     clips = _clips(args)
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
+        warnings.showwarning = _say
         model = apis.load_model(args.checkpoint, args.config, args.device)
         options = dict(batch_size=args.batch_size, on_error=args.on_error)
         answers = task.ask(model, clips, args, options)
@@ -146,6 +147,11 @@ def _run(args: Namespace) -> None:
             print(shown(error), file=sys.stderr)
         count = len(clips) if isinstance(clips, list) else 1
         raise ClipError(f'{len(errors)} of {count} clips are without an answer')
+
+
+def _say(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning in one line, without the place in our code that it comes from."""
+    print(f'Warning: {shown(str(message))}', file=sys.stderr)
 
 
 def _clips(args: Namespace) -> Any:
@@ -213,7 +219,8 @@ def _drawings(found: dict) -> Iterator[str]:
 
 def _place(name: str, window: dict) -> str:
     end = '' if window['end'] is None else f'{window["end"]:.1f}'
-    return f'{name} [{window["start"]:.1f}-{end} s, {window["stream"]}]'
+    silent = ', silent' if window.get('silent') else ''
+    return f'{name} [{window["start"]:.1f}-{end} s, {window["stream"]}{silent}]'
 
 
 def _draw(

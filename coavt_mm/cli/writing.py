@@ -89,12 +89,16 @@ def flat_rows(answer: dict) -> Iterator[dict]:
     Args:
         answer: Of a clip, or of a query.
     """
-    head = {key: answer[key] for key in ('clip', 'query') if key in answer}
+    keys = ('clip', 'query', 'unknown_words', 'cut_off')
+    head = {key: answer[key] for key in keys if key in answer}
     if 'error' in answer:
         yield dict(head, error=answer['error'])
     for key in ('captions', 'labels', 'texts', 'hits', 'errors'):
         for part in answer.get(key, ()):
-            yield head | part
+            row = head | part
+            if words := row.get('unknown_words'):
+                row['unknown_words'] = ' '.join(words)
+            yield row
 
 
 def _write_npz(answers: dict, path: Path) -> None:

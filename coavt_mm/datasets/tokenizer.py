@@ -3,9 +3,13 @@
 import copy
 import hashlib
 import json
+import ssl
 from functools import cache
 from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
+from huggingface_hub import constants, snapshot_download
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -15,6 +19,8 @@ from coavt_mm.registry import TOKENIZERS
 
 # BLIP-2's name of the token that starts a text to be generated.
 DECODER_TOKEN = '[DEC]'
+
+HUB_SECONDS = 5.0  # within which the hub has to answer
 
 # Tokenizers that came as text, with a checkpoint: their names begin so.
 STORED = 'stored:'
@@ -93,7 +99,38 @@ def _load(name_or_path: str) -> PreTrainedTokenizerBase:
             f'tokenizer {name_or_path}: no such file or directory (looked in '
             f'{Path.cwd()}); give a directory, a vocab.txt or a hub id'
         )
-    return _from_pretrained(name_or_path)
+    return _from_hub(name_or_path)
+
+
+def _from_hub(name: str) -> PreTrainedTokenizerBase:
+    """From the hub's cache on this machine; if it is not there, from the hub."""
+    try:
+        cached = Path(snapshot_download(name, local_files_only=True))
+    except OSError:
+        cached = Path()
+    if any((cached / file).is_file() for file in ('tokenizer.json', 'vocab.txt')):
+        return _from_pretrained(str(cached))
+    if not _hub_answers():  # asked once: its own library would try for a minute
+        raise DatasetMissingError(
+            f'tokenizer {name}: not in the cache of this machine, and '
+            f'{constants.ENDPOINT} can not be reached; set the tokenizer to a folder '
+            'with tokenizer.json or vocab.txt (--cfg-options tokenizer=DIR)'
+        )
+    return _from_pretrained(name)
+
+
+def _hub_answers() -> bool:
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=HUB_SECONDS).close()
+    except HTTPError:
+        return True
+    except URLError as error:  # certificates are a matter of its own library
+        return isinstance(error.reason, ssl.SSLError)
+    except OSError:
+        return False
+    return True
 
 
 def _from_pretrained(name_or_path: str) -> PreTrainedTokenizerBase:
@@ -115,7 +152,8 @@ def build_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     id, so the model's table needs ``len(tokenizer)`` rows.
 
     Args:
-        name_or_path: Local directory, vocabulary file, or hub id.
+        name_or_path: Local directory, vocabulary file, or hub id; what the hub's cache
+            holds is taken from there.
 
     Returns:
         The tokenizer, the same object for the same name.
@@ -175,3 +213,23 @@ def encode_text(rules: Tokenizer, text: str, max_tokens: int) -> list[int]:
     words = rules.encode(text, add_special_tokens=False)
     words.truncate(max_tokens - rules.num_special_tokens_to_add(is_pair=False))
     return rules.post_process(words).ids
+
+
+def lost_words(rules: Tokenizer, text: str, max_tokens: int) -> tuple[list[str], str]:
+    """What :func:`encode_text` loses of a text.
+
+    Args:
+        rules: From :func:`build_rules`.
+        text: Any text.
+        max_tokens: Longest text in tokens, [CLS] and [SEP] included.
+
+    Returns:
+        The words that become [UNK], each once, and the end that is cut off.
+    """
+    words = rules.encode(text, add_special_tokens=False)
+    room = max_tokens - rules.num_special_tokens_to_add(is_pair=False)
+    unknown = getattr(rules.model, 'unk_token', None)
+    places = zip(words.tokens[:room], words.offsets, strict=False)
+    lost = [text[slice(*place)] for token, place in places if token == unknown]
+    cut = text[words.offsets[room][0] :] if len(words.ids) > room else ''
+    return list(dict.fromkeys(lost)), cut

@@ -67,7 +67,9 @@ def test_every_command_of_the_page(here, monkeypatch, capsys):
     assert set(command.TASKS) < set(tasks)
     for line in lines:
         run_line(line, monkeypatch)
-        assert capsys.readouterr().out.strip(), line
+        printed = capsys.readouterr()
+        assert printed.out.strip(), line
+        assert 'does not know' not in printed.err, line  # words of the demo
     assert Path('work_dirs/demo/whole.safetensors').is_file()
     command.main(['caption', 'work_dirs/demo/whole.safetensors', CLIP])
     assert capsys.readouterr().out.startswith(f'{CLIP} [0.0-2.6 s, AV]')
@@ -93,12 +95,30 @@ def test_the_python_of_the_landing_page(here, capsys):
     page = (ROOT / 'README.md').read_text(encoding='utf-8')
     (block,) = [block for block in blocks('python', page) if CHECKPOINT in block]
     exec(compile(block, 'README.md', 'exec'), {})
-    assert re.search(r'^1 .+\.mp4 -?[01]\.\d+', capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r'^1 test_\d+ -?[01]\.\d+', capsys.readouterr().out, re.MULTILINE)
+
+
+def notebook_of(page):
+    return json.loads((ROOT / 'docs' / page).read_text('utf-8'))
+
+
+def test_the_notebook_shows_what_it_gives():
+    path, notebook = ROOT / 'docs/quickstart.ipynb', notebook_of('quickstart.ipynb')
+    outputs = [
+        output
+        for cell in notebook['cells']
+        if cell['cell_type'] == 'code'
+        for output in cell['outputs'] or pytest.fail(f'no output: {cell["source"]}')
+    ]
+    assert sum('image/png' in output.get('data', {}) for output in outputs) == 3
+    assert path.stat().st_size < 1_000_000
+    text = path.read_text('utf-8')
+    assert not re.search(r'[\'" ]/(home|root|tmp|work|Users)/|Traceback', text)
 
 
 def test_the_notebook(here):
     """Its cells in order, in one name space."""
-    notebook = json.loads((ROOT / 'docs' / 'quickstart.ipynb').read_text('utf-8'))
+    notebook = notebook_of('quickstart.ipynb')
     names = {}
     for number, cell in enumerate(notebook['cells']):
         if cell['cell_type'] == 'code':

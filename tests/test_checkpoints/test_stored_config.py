@@ -105,6 +105,18 @@ def test_classes_from_elsewhere_are_refused(cfg, place, name):
         read_stored_config(stored(json.dumps(config)), 'evil.pth')
 
 
+def test_the_packages_of_a_run_are_named_and_not_imported(cfg):
+    cfg.custom_imports = dict(imports=['mylab.parts', 'antigravity'])
+    config = json.loads(config_to_json(cfg, MODELS.build(cfg.model)))
+    config['model']['type'] = 'MyLabModel'
+    with pytest.raises(CheckpointError, match=r"--config\); .*'mylab.parts', 'anti"):
+        read_stored_config(stored(json.dumps(config)), 'x.pth')
+    for other in (None, 'x', [1], {}):  # of a stranger's checkpoint
+        config['imports'] = other
+        with pytest.raises(CheckpointError, match=r'\(--config\)$'):
+            read_stored_config(stored(json.dumps(config)), 'x.pth')
+
+
 @pytest.mark.parametrize('text', ['', '{"model"', '{}', '[]', 'null', 3])
 def test_a_damaged_config_is_one_line(text):
     with pytest.raises(CheckpointError, match='stored config is damaged'):

@@ -287,3 +287,17 @@ def test_pictures_of_strange_names(here, run, short):
     )
     assert error == '1 of 8 clips are without an answer'
     assert len(os.listdir('drawn')) == len(out) == 7
+
+
+def test_what_a_text_loses_is_one_line(here, run):
+    words = ('clips/a.mp4', '--texts', 'the колокол', '--out', 'x.csv')
+    _, errors, _ = run('retrieve', *words)
+    (line,) = [line for line in errors if line.startswith('Warning: ')]
+    assert '"the колокол": the tokenizer does not know "колокол"' in line
+    with open('x.csv', encoding='utf-8') as file:
+        assert next(csv.DictReader(file))['unknown_words'] == 'колокол'
+
+
+def test_silence_is_said(here, run, make_clip):
+    out, _, _ = run('caption', str(make_clip(seconds=0.5, silent=True)))
+    assert ' s, V, silent]' in out[0]

@@ -1,7 +1,13 @@
 import json
+import ssl
+from urllib.error import HTTPError, URLError
 
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
+from transformers import AutoTokenizer
 
+from coavt_mm.datasets import tokenizer as tokenizing
 from coavt_mm.datasets.tokenizer import build_tokenizer
 from coavt_mm.errors import DatasetMissingError
 
@@ -51,13 +57,67 @@ def test_missing(name):
         build_tokenizer(name)
 
 
-def test_a_hub_id_that_cannot_be_reached(monkeypatch):
-    def offline(*_, **__):
-        raise OSError("We couldn't connect\nto the hub")
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that nobody may ask, with an empty cache."""
 
-    monkeypatch.setattr('transformers.AutoTokenizer.from_pretrained', offline)
-    with pytest.raises(DatasetMissingError, match="bert-x: We couldn't connect$"):
+    def ask(name, **_):
+        if name != str(tmp_path / 'cached'):
+            raise AssertionError(f'{name} was looked for')
+        return load(name, **_)
+
+    load = AutoTokenizer.from_pretrained
+    monkeypatch.setattr(AutoTokenizer, 'from_pretrained', ask)
+    monkeypatch.setattr(tokenizing, 'snapshot_download', missing)
+    return tmp_path / 'cached'
+
+
+def missing(name, local_files_only):
+    assert local_files_only
+    raise LocalEntryNotFoundError('not there')
+
+
+@pytest.mark.parametrize('offline', [True, False])
+def test_a_hub_that_can_not_be_reached_is_asked_once(monkeypatch, hub, offline):
+    asked = []
+
+    def no_network(request, timeout):
+        asked.append(request.full_url)
+        assert 0 < timeout < 10
+        raise URLError(OSError('no route'))
+
+    monkeypatch.setattr(tokenizing, 'urlopen', no_network)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', offline)
+    with pytest.raises(DatasetMissingError, match='bert-x: .*--cfg-options tokenizer='):
         build_tokenizer('bert-x')
+    assert asked == ([] if offline else [constants.ENDPOINT])
+
+
+@pytest.mark.parametrize(
+    'answer', [HTTPError('url', 405, 'no', {}, None), URLError(ssl.SSLError('cert'))]
+)
+def test_a_hub_that_answers_is_left_to_its_library(monkeypatch, hub, answer):
+    def answers(*_, **__):
+        raise answer
+
+    def from_hub(name, **_):
+        raise OSError('bert-y is no model\nof the hub')
+
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(tokenizing, 'urlopen', answers)
+    monkeypatch.setattr(AutoTokenizer, 'from_pretrained', from_hub)
+    with pytest.raises(DatasetMissingError, match='bert-y: bert-y is no model$'):
+        build_tokenizer('bert-y')
+
+
+def test_the_cache_comes_first(monkeypatch, hub, vocabulary):
+    build_tokenizer(str(vocabulary)).save_pretrained(str(hub))
+    monkeypatch.setattr(tokenizing, 'snapshot_download', lambda *_, **__: str(hub))
+    monkeypatch.setattr(tokenizing, 'urlopen', missing)
+    assert (
+        build_tokenizer('bert-z')('dog')['input_ids']
+        == (build_tokenizer(str(vocabulary))('dog')['input_ids'])
+    )
 
 
 def test_another_text_file_is_no_vocabulary(tmp_path):
