@@ -2,7 +2,12 @@ import json
 
 import pytest
 
-from coavt_mm.datasets.tokenizer import build_tokenizer
+from coavt_mm.datasets.tokenizer import (
+    build_rules,
+    build_tokenizer,
+    serialise_tokenizer,
+    store_tokenizer,
+)
 from coavt_mm.errors import DatasetMissingError
 
 
@@ -39,6 +44,18 @@ def test_directories(tmp_path, vocabulary):
         assert tokenizer.bos_token_id == from_file.bos_token_id
         text = 'A dog, a Cat.'
         assert tokenizer(text)['input_ids'] == from_file(text)['input_ids']
+
+
+def test_the_rules_are_those_of_transformers(tmp_path, vocabulary):
+    build_tokenizer(str(vocabulary)).save_pretrained(str(tmp_path))
+    stored = store_tokenizer(serialise_tokenizer(str(vocabulary)))
+    for name in (str(vocabulary), str(tmp_path), stored):
+        theirs, rules = build_tokenizer(name), build_rules(name)
+        assert rules.to_str() == theirs.backend_tokenizer.to_str()
+        ids = theirs('The dog, a cat [SEP] barks.', padding='max_length', max_length=12)
+        rows = [[theirs.bos_token_id, *ids['input_ids']], []]
+        texts = theirs.batch_decode(rows, skip_special_tokens=True)
+        assert rules.decode_batch(rows) == texts
 
 
 def test_one_per_process(vocabulary):
