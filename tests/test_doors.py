@@ -47,6 +47,20 @@ def test_help_and_version_wait_for_nothing(code):
     assert not loaded(code) & set(HEAVY)
 
 
+def test_clips_are_checked_without_torch():
+    code = 'from coavt_mm.preparation import FolderIndex, prepare, read_folder_csv'
+    modules = loaded(code)
+    assert 'coavt_mm.datasets.decoding' in modules
+    needed = {'av', 'cv2', 'mmengine', 'numpy', 'PIL'}
+    assert not modules & ({*HEAVY, 'coavt_mm.models'} - needed)
+
+
+def test_scores_of_classes_are_waited_for_by_those_who_want_them():
+    modules = loaded('import coavt_mm.evaluation')
+    assert 'coavt_mm.evaluation.classification' in modules
+    assert not modules & {'scipy', 'sklearn', 'transformers'}
+
+
 @pytest.mark.slow
 def test_a_caption_needs_neither_plots_nor_metrics_nor_other_libraries(
     vocabulary, make_clip, tmp_path
