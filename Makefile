@@ -4,16 +4,17 @@ PYTHON ?=
 ARGS ?=
 VENV := .venv
 CONSTRAINTS := requirements/constraints.txt
-REQUIREMENTS := pyproject.toml $(CONSTRAINTS)
+# named by what is asked for, not by a time: archives and branches bring older files
+REQUIREMENTS := $(shell cat pyproject.toml $(CONSTRAINTS) | cksum | cut -d ' ' -f 1)
 LINTED := $(wildcard coavt_mm configs tools tests projects docs setup.py *.md)
 
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 ifeq ($(strip $(PYTHON)),)
 RUN := $(VENV)/bin/python
-RUN_READY := $(VENV)/.ready-run
-TEST_READY := $(VENV)/.ready-test
-DOCS_READY := $(VENV)/.ready-docs
+RUN_READY := $(VENV)/.ready-run-$(REQUIREMENTS)
+TEST_READY := $(VENV)/.ready-test-$(REQUIREMENTS)
+DOCS_READY := $(VENV)/.ready-docs-$(REQUIREMENTS)
 else
 RUN := $(PYTHON)
 RUN_READY := check-run
@@ -71,17 +72,21 @@ $(VENV)/bin/python:
 	echo 'No Python 3.10, 3.11 or 3.12 with the module venv was found' \
 	     '(on Debian and Ubuntu: apt install python3-venv).' >&2; exit 1
 
-$(VENV)/.ready-run: $(REQUIREMENTS) | $(VENV)/bin/python
-	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite,caption]'
-	@touch $@
+INSTALL = $(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS)
+# what was installed for other requirements is not there any more
+READY = @rm -f $(filter-out %-$(REQUIREMENTS),$(wildcard $(VENV)/.ready-*)) && touch
 
-$(VENV)/.ready-test: $(REQUIREMENTS) | $(VENV)/bin/python
-	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[lite,caption,test]'
-	@touch $(VENV)/.ready-run $(VENV)/.ready-docs $@
+$(VENV)/.ready-run-%: | $(VENV)/bin/python
+	$(INSTALL) -e '.[lite,caption]'
+	$(READY) $@
 
-$(VENV)/.ready-docs: $(REQUIREMENTS) | $(VENV)/bin/python
-	$(RUN) -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e '.[docs]'
-	@touch $@
+$(VENV)/.ready-test-%: | $(VENV)/bin/python
+	$(INSTALL) -e '.[lite,caption,test]'
+	$(READY) $(RUN_READY) $(DOCS_READY) $@
+
+$(VENV)/.ready-docs-%: | $(VENV)/bin/python
+	$(INSTALL) -e '.[docs]'
+	$(READY) $@
 
 define CHECK
 	@$(RUN) -c 'import importlib.util, sys; \

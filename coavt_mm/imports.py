@@ -5,8 +5,11 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from threading import get_ident
 from types import ModuleType
 from typing import Any
+
+OPTIMIZERS = 'mmengine.optim.optimizer.builder'
 
 
 class _Watch:
@@ -18,6 +21,8 @@ class _Watch:
         self.waits_for: dict[str, Callable[[], ModuleSpec | None]]
         self.waits_for = dict.fromkeys(self.names, self.before_models)
         self.waits_for['mmaction'] = self.before_mmaction
+        if OPTIMIZERS not in sys.modules:
+            self.waits_for[OPTIMIZERS] = self.before_optimizers
         if 'mmengine.registry' not in sys.modules:
             self.waits_for['mmengine'] = self.when_mmengine_is_there
 
@@ -45,6 +50,33 @@ class _Watch:
 
         prepare_openmmlab_models()
 
+    def before_optimizers(self) -> ModuleSpec | None:
+        """Spare whoever builds a model transformers, which imports longer than torch.
+
+        mmengine 0.10.7 imports it for an optimiser, Adafactor, and does without where
+        it is not found. So it is not found, and Adafactor registered by a function.
+        Unnecessary once mmengine imports it when it is asked for.
+        """
+        spec, thread = find_spec(OPTIMIZERS), get_ident()
+        if spec is None or spec.loader is None or 'transformers' in sys.modules:
+            return None
+        load = spec.loader.exec_module
+
+        def hide() -> None:
+            if get_ident() == thread:
+                raise ModuleNotFoundError('not needed here', name='transformers')
+
+        def load_without(module: ModuleType) -> None:
+            self.waits_for['transformers'] = hide
+            try:
+                load(module)
+            finally:
+                self.waits_for.pop('transformers', None)
+            module.OPTIMIZERS.register_module('Adafactor', module=adafactor)
+
+        vars(spec.loader)['exec_module'] = load_without
+        return spec
+
     def when_mmengine_is_there(self) -> ModuleSpec | None:
         """Make our scope known at the end of mmengine's own import."""
         spec = find_spec('mmengine')
@@ -58,6 +90,13 @@ class _Watch:
 
         vars(spec.loader)['exec_module'] = load_and_register
         return spec
+
+
+def adafactor(*args: Any, **options: Any) -> Any:
+    """The optimiser Adafactor of transformers, which is imported only now."""
+    from transformers import Adafactor
+
+    return Adafactor(*args, **options)
 
 
 def watch_imports() -> None:

@@ -31,9 +31,11 @@ OPTIM_WRAPPERS = _node('OPTIM_WRAPPERS', 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _node('OPTIM_WRAPPER_CONSTRUCTORS', 'engine')
 PARAM_SCHEDULERS = _node('PARAM_SCHEDULERS', 'engine')
 # Data
-DATASETS = _node('DATASETS', 'datasets')
-DATA_SAMPLERS = _node('DATA_SAMPLERS', 'datasets')
-TRANSFORMS = _node('TRANSFORMS', 'datasets', 'openmmlab')
+DATASETS = _node(
+    'DATASETS', 'datasets.concat', 'datasets.dataset', 'datasets.shards.dataset'
+)
+DATA_SAMPLERS = _node('DATA_SAMPLERS', 'datasets.samplers', 'datasets.shards.sampler')
+TRANSFORMS = _node('TRANSFORMS', 'datasets.transforms', 'openmmlab')
 TOKENIZERS = Registry(
     'tokenizer', scope='coavt_mm', locations=['coavt_mm.datasets.tokenizer']
 )
@@ -49,4 +51,4 @@ EVALUATORS = EVALUATOR  # its name in mmpretrain and mmaction
 VISUALIZERS = _node('VISUALIZERS', 'visualization')
 VISBACKENDS = _node('VISBACKENDS', 'engine')
 INFERENCERS = _node('INFERENCERS', 'apis.inferencer')
-FUNCTIONS = _node('FUNCTIONS', 'datasets')
+FUNCTIONS = _node('FUNCTIONS', 'datasets.collate')

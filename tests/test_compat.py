@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, checkpoint
+from mmengine.utils import digit_version
 
 from coavt_mm import compat
 from coavt_mm.apis import CoAVTInferencer
@@ -276,12 +277,16 @@ def test_models_of_mmaction2_and_mmpretrain_import():
         'import mmaction.models, mmpretrain.models\n'
         'assert not set(watch) & set(sys.meta_path)\n'
         'from mmengine.runner import CheckpointLoader\n'
-        'assert CheckpointLoader._schemes[""] is compat.load_from_local\n'
+        'print(CheckpointLoader._schemes[""] is compat.load_from_local)\n'
         'from coavt_mm.errors import CoAVTError\n'
         'try:\n    mmaction.models.DRN()\nexcept CoAVTError as error:\n'
         '    print(error)\n'
     )
-    assert 'not part of the installed mmaction2 wheel' in run_python(code)
+    ours, missing = run_python(code).splitlines()[-2:]
+    # before 2.6 mmengine can read its checkpoints, and is left alone
+    refuses = digit_version(torch.__version__) >= digit_version('2.6')
+    assert ours == str(refuses)
+    assert 'not part of the installed mmaction2 wheel' in missing
 
 
 def test_mmaction2_is_imported_beside_the_mmcv_of_the_fork(install):

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_apis
+import torch
+from mmengine.utils import digit_version
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ('mmengine', 'torch', 'numpy', 'transformers', 'av', 'matplotlib', 'sklearn',
@@ -44,19 +47,51 @@ def test_help_and_version_wait_for_nothing(code):
     assert not loaded(code) & set(HEAVY)
 
 
-@pytest.mark.slow
-def test_a_model_needs_neither_plots_nor_metrics_nor_other_libraries():
-    code = (
-        'from coavt_mm.apis import load_model\n'
-        'from coavt_mm.registry import MODELS, TRANSFORMS\n'
-        'MODELS.get("CoAVT"), TRANSFORMS.get("PackAVTInputs")'
-    )
+def test_clips_are_checked_without_torch():
+    code = 'from coavt_mm.preparation import FolderIndex, prepare, read_folder_csv'
     modules = loaded(code)
-    assert 'coavt_mm.models.coavt' in modules
-    unwanted = ('matplotlib', 'mmaction', 'mmpretrain', 'tensorboard', 'decord', 'ray',
+    assert 'coavt_mm.datasets.decoding' in modules
+    needed = {'av', 'cv2', 'mmengine', 'numpy', 'PIL'}
+    assert not modules & ({*HEAVY, 'coavt_mm.models'} - needed)
+
+
+def test_scores_of_classes_are_waited_for_by_those_who_want_them():
+    modules = loaded('import coavt_mm.evaluation')
+    assert 'coavt_mm.evaluation.classification' in modules
+    assert not modules & {'scipy', 'sklearn', 'transformers'}
+
+
+@pytest.mark.slow
+def test_a_caption_needs_neither_plots_nor_metrics_nor_other_libraries(
+    vocabulary, make_clip, tmp_path
+):
+    cfg = tiny_apis.coavt_cfg(vocabulary)
+    resize = dict(type='Resize', scale=(32, 32), keep_ratio=False)
+    cfg.test_dataloader.dataset.pipeline[1].transforms = [resize]
+    checkpoint = tiny_apis.save(cfg, tmp_path / 'coavt.pth')
+    words = ['caption', str(checkpoint), str(make_clip(seconds=0.5))]
+    modules = loaded(f'from coavt_mm.cli.main import main\nmain({words!r})')
+    assert 'coavt_mm.models.generation' in modules
+    unwanted = ('matplotlib', 'mmaction', 'mmpretrain', 'tensorboard', 'ray',
                 'coavt_mm.evaluation', 'coavt_mm.visualization', 'pycocoevalcap',
-                'coavt_mm.engine', 'coavt_mm.preparation')  # fmt: skip
-    assert not modules & set(unwanted)
+                'coavt_mm.engine', 'coavt_mm.preparation.preparing', 'transformers',
+                'scipy', 'sklearn', 'torchvision', 'huggingface_hub')  # fmt: skip
+    assert not [name for name in unwanted if name in modules]
+    if digit_version(torch.__version__) >= digit_version('2.6'):
+        assert 'torch._dynamo' not in modules  # the compiler; older torch imports it
+
+
+def test_an_optimiser_of_transformers_is_there_when_it_is_asked_for():
+    code = (
+        'import coavt_mm, sys, torch\n'
+        'from mmengine.registry import OPTIMIZERS\n'
+        'import mmengine.optim\n'
+        'assert "transformers" not in sys.modules\n'
+        'weights = [torch.nn.Parameter(torch.ones(3))]\n'
+        'built = OPTIMIZERS.build(dict(type="Adafactor", params=weights))\n'
+        'assert type(built).__module__ == "transformers.optimization", type(built)'
+    )
+    assert 'transformers' in loaded(code)
 
 
 def test_the_scope_is_known_whichever_is_imported_first():

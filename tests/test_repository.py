@@ -84,6 +84,32 @@ def test_every_tool_of_make_lint_and_test_is_pinned_and_in_the_extra():
     assert tools <= extra and tools <= set(pins('constraints.txt'))
 
 
+@pytest.mark.skipif(shutil.which('make') is None, reason='needs make')
+def test_make_installs_again_when_other_versions_are_asked_for(tmp_path):
+    """Whatever the times of the files say."""
+    for name in ('Makefile', 'pyproject.toml', 'requirements/constraints.txt'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    python = tmp_path / '.venv/bin/python'
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" >> called\n')
+    python.chmod(0o755)
+
+    def installs(target='demo'):
+        (tmp_path / 'called').unlink(missing_ok=True)
+        env = {k: v for k, v in os.environ.items() if k not in ('PYTHON', 'MAKEFLAGS')}
+        subprocess.run(['make', '-s', target], cwd=tmp_path, env=env, check=True)
+        return (tmp_path / 'called').read_text().count('pip install')
+
+    pins = tmp_path / 'requirements/constraints.txt'
+    first = pins.read_text()
+    assert [installs(), installs(), installs('quick'), installs()] == [1, 0, 1, 0]
+    for text in (first.replace('torch==', 'torch==9'), first):
+        pins.write_text(text)
+        os.utime(pins, (0, 0))
+        assert [installs('quick'), installs(), installs('quick')] == [1, 0, 0]
+
+
 def test_the_workflow_tests_every_python_that_is_promised():
     workflow = yaml.safe_load((ROOT / '.github/workflows/tests.yml').read_text())
     named = re.findall(r':: (3\.\d+)', '\n'.join(PROJECT['classifiers']))

@@ -198,10 +198,10 @@ def encode_text(model: CoAVT, text: Text) -> Tensor:
             x, _ = _query_layer(layer, x, 0, mask=mask)
         return x
     bert = model.text_encoder.bert
-    x, mask = bert.embeddings(input_ids=text.ids), _additive(text.mask)[:, None, None]
+    x, mask = bert.embeddings(text.ids), _additive(text.mask)[:, None, None]
     heads = bert.config.num_attention_heads
     dropout = bert.config.attention_probs_dropout_prob if bert.training else 0.0
-    for layer in bert.encoder.layer:
+    for layer in bert.layers:
         own = layer.attention.self
         query, key, value = (
             _heads(part(x), heads) for part in (own.query, own.key, own.value)

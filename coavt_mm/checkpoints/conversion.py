@@ -4,9 +4,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from coavt_mm.checkpoint_files import plain_names
 from coavt_mm.compat import load_from_local
@@ -219,9 +221,22 @@ def _first_match(name: str, table: Sequence[Rule]):
     return None, None
 
 
+class _WithoutInit(TorchFunctionMode):
+    """Nothing is drawn for weights without memory: there, torch's compiler is
+    imported for it, which takes as long as a third of torch."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is nn.init.normal_:
+            return kwargs['tensor']
+        return func(*args, **(kwargs or {}))
+
+
 def skeleton(model_cfg: dict) -> nn.Module:
     """The model with names and shapes only, without memory for its weights."""
-    with torch.device('meta'):  # whatever the process's default scope is
+    with torch.device('meta'), _WithoutInit():
+        # whatever the process's default scope is
         return MODELS.build(dict(model_cfg, _scope_=MODELS.scope))
 
 

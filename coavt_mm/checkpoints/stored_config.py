@@ -8,6 +8,7 @@ classes with arguments of known kinds, see ``stored_checks``.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from mmengine.config import Config
@@ -27,7 +28,7 @@ from coavt_mm.checkpoints.stored_checks import (
 from coavt_mm.datasets.stored_tokenizer import checked_tokenizer
 from coavt_mm.datasets.tokenizer import serialise_tokenizer, store_tokenizer
 from coavt_mm.errors import CheckpointError, ConfigError
-from coavt_mm.models.text_encoder import BERT_KEYS, TextEncoder
+from coavt_mm.models.text_encoder import TextEncoder
 from coavt_mm.registry import MODELS, TRANSFORMS
 
 #: Where the JSON lies in a checkpoint's ``meta``, and in the metadata of safetensors.
@@ -233,9 +234,8 @@ def _without_sources(cfg: dict, module: nn.Module | None) -> dict:
     """A model's config without the files that its weights once started from."""
     cfg = {key: value for key, value in cfg.items() if key != 'init_cfg'}
     if isinstance(module, TextEncoder) and cfg.pop('pretrained', None):
-        size = module.bert.config.to_diff_dict()
         cfg.pop('vocab_size', None)
-        cfg['config'] = {k: v for k, v in size.items() if k in BERT_KEYS}
+        cfg['config'] = asdict(module.bert.config)
     return {
         key: _without_sources(value, getattr(module, key, None))
         if isinstance(value, dict)

@@ -201,3 +201,9 @@ def read_sound(
         mono = _cut(samples, first, begin, stop, rate)
     _check_sound(mono)
     return mono.astype(np.float32) if mono.size else None
+
+
+def peak_dbfs(waveform: np.ndarray) -> float:
+    """Peak level of a waveform (S,) in dB relative to full scale."""
+    peak = float(np.abs(waveform).max(initial=0.0))
+    return 20 * np.log10(peak) if peak > 0 else -np.inf

@@ -1,26 +1,21 @@
 """One BERT tokenizer per process and name."""
 
-import copy
 import hashlib
-import json
-import ssl
 from functools import cache
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import constants, snapshot_download
 from tokenizers import BertWordPieceTokenizer, Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from coavt_mm.datasets.stored_tokenizer import SPECIAL_TOKENS, checked_tokenizer
 from coavt_mm.errors import CheckpointError, ConfigError, DatasetMissingError
 from coavt_mm.registry import TOKENIZERS
 
+if TYPE_CHECKING:  # takes longer to import than torch
+    from transformers import PreTrainedTokenizerBase
+
 # BLIP-2's name of the token that starts a text to be generated.
 DECODER_TOKEN = '[DEC]'
-
-HUB_SECONDS = 5.0  # within which the hub has to answer
 
 # Tokenizers that came as text, with a checkpoint: their names begin so.
 STORED = 'stored:'
@@ -33,10 +28,7 @@ def serialise_tokenizer(name_or_path: str) -> str:
     Args:
         name_or_path: As of :func:`build_tokenizer`.
     """
-    rules = json.loads(build_tokenizer(name_or_path).backend_tokenizer.to_str())
-    # what the latest call left behind, no property of the tokenizer
-    rules.update(truncation=None, padding=None)
-    return json.dumps(rules)
+    return build_rules(name_or_path).to_str()
 
 
 def store_tokenizer(text: str) -> str:
@@ -53,7 +45,7 @@ def store_tokenizer(text: str) -> str:
     return name
 
 
-def _from_text(name: str) -> PreTrainedTokenizerFast:
+def _from_text(name: str) -> Tokenizer:
     if name not in _stored:
         raise DatasetMissingError(
             f'tokenizer {name} came with a checkpoint that this process has not read'
@@ -64,27 +56,22 @@ def _from_text(name: str) -> PreTrainedTokenizerFast:
         raise DatasetMissingError(
             f'tokenizer {name}: not readable ({error})'
         ) from error
-    return PreTrainedTokenizerFast(tokenizer_object=rules, **SPECIAL_TOKENS)
+    rules.add_special_tokens([*SPECIAL_TOKENS.values()])
+    return rules
 
 
-def _from_vocabulary(path: Path) -> PreTrainedTokenizerFast:
-    """Read an uncased WordPiece vocabulary, one piece a line.
-
-    Built on ``tokenizers`` itself, since the arguments of transformers'
-    BertTokenizerFast differ between its releases 4 and 5."""
+def _from_vocabulary(path: Path) -> Tokenizer:
+    """Read an uncased WordPiece vocabulary, one piece a line."""
     pieces = set(path.read_text(encoding='utf-8').splitlines())
     missing = [token for token in SPECIAL_TOKENS.values() if token not in pieces]
     if missing:
         raise DatasetMissingError(
             f'{path} is no BERT vocabulary: it lacks {", ".join(missing)}'
         )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=BertWordPieceTokenizer(str(path), lowercase=True)._tokenizer,
-        **SPECIAL_TOKENS,
-    )
+    return BertWordPieceTokenizer(str(path), lowercase=True)._tokenizer
 
 
-def _load(name_or_path: str) -> PreTrainedTokenizerBase:
+def _load(name_or_path: str) -> 'Tokenizer | PreTrainedTokenizerBase':
     if name_or_path.startswith(STORED):
         return _from_text(name_or_path)
     path = Path(name_or_path).expanduser()
@@ -102,38 +89,26 @@ def _load(name_or_path: str) -> PreTrainedTokenizerBase:
     return _from_hub(name_or_path)
 
 
-def _from_hub(name: str) -> PreTrainedTokenizerBase:
+def _from_hub(name: str) -> 'PreTrainedTokenizerBase':
     """From the hub's cache on this machine; if it is not there, from the hub."""
-    try:
-        cached = Path(snapshot_download(name, local_files_only=True))
-    except OSError:
-        cached = Path()
-    if any((cached / file).is_file() for file in ('tokenizer.json', 'vocab.txt')):
+    from coavt_mm.datasets import hub
+
+    cached = hub.cached_folder(name)
+    files = ('tokenizer.json', 'vocab.txt')
+    if cached is not None and any((cached / file).is_file() for file in files):
         return _from_pretrained(str(cached))
-    if not _hub_answers():  # asked once: its own library would try for a minute
+    if not hub.hub_answers():
         raise DatasetMissingError(
-            f'tokenizer {name}: not in the cache of this machine, and '
-            f'{constants.ENDPOINT} can not be reached; set the tokenizer to a folder '
-            'with tokenizer.json or vocab.txt (--cfg-options tokenizer=DIR)'
+            f'tokenizer {name}: not in the cache of this machine, and the hub can not be '
+            'reached; set the tokenizer to a folder with tokenizer.json or vocab.txt '
+            '(--cfg-options tokenizer=DIR)'
         )
     return _from_pretrained(name)
 
 
-def _hub_answers() -> bool:
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=HUB_SECONDS).close()
-    except HTTPError:
-        return True
-    except URLError as error:  # certificates are a matter of its own library
-        return isinstance(error.reason, ssl.SSLError)
-    except OSError:
-        return False
-    return True
+def _from_pretrained(name_or_path: str) -> 'PreTrainedTokenizerBase':
+    from transformers import AutoTokenizer
 
-
-def _from_pretrained(name_or_path: str) -> PreTrainedTokenizerBase:
     # never code that comes with a tokenizer, and no question whether to run it
     tokenizer = AutoTokenizer.from_pretrained(
         name_or_path, use_fast=True, trust_remote_code=False
@@ -143,10 +118,19 @@ def _from_pretrained(name_or_path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def _read(name_or_path: str) -> 'Tokenizer | PreTrainedTokenizerBase':
+    try:
+        return _load(name_or_path)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DatasetMissingError(f'tokenizer {name_or_path}: {reason}') from error
+
+
 @TOKENIZERS.register_module('WordPieces')
 @cache
-def build_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    """Build a BERT tokenizer with BLIP-2's [DEC] as its ``bos_token``.
+def build_tokenizer(name_or_path: str) -> 'PreTrainedTokenizerBase':
+    """Build a BERT tokenizer of transformers' kind, with BLIP-2's [DEC] as
+    ``bos_token``.
 
     A vocabulary that has [DEC] already keeps its ids; otherwise it gets the next free
     id, so the model's table needs ``len(tokenizer)`` rows.
@@ -161,27 +145,33 @@ def build_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     Raises:
         DatasetMissingError: Nothing is there and the hub can't be reached.
     """
-    try:
-        tokenizer = _load(name_or_path)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DatasetMissingError(f'tokenizer {name_or_path}: {reason}') from error
+    tokenizer: Any = _read(name_or_path)
+    if isinstance(tokenizer, Tokenizer):
+        from transformers import PreTrainedTokenizerFast
+
+        # the arguments of its BertTokenizerFast differ between releases 4 and 5
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, **SPECIAL_TOKENS
+        )
     tokenizer.add_special_tokens({'bos_token': DECODER_TOKEN})
     return tokenizer
 
 
+@TOKENIZERS.register_module('WordPieceRules')
 @cache
 def build_rules(name_or_path: str) -> Tokenizer:
     """The rules and word pieces of :func:`build_tokenizer`, for :func:`encode_text`.
 
-    A copy that neither truncates nor pads, and never will: tokenizers keeps both as a
-    state, which a call of transformers' tokenizer sets, under the hands of other
-    threads and of models with another length.
+    They neither truncate nor pad, and never will: tokenizers keeps both as a state,
+    which a call of transformers' tokenizer sets, under the hands of other threads and
+    of models with another length.
 
     Args:
         name_or_path: As of :func:`build_tokenizer`.
     """
-    rules = copy.deepcopy(build_tokenizer(name_or_path).backend_tokenizer)
+    found = _read(name_or_path)
+    rules = found if isinstance(found, Tokenizer) else found.backend_tokenizer
+    rules.add_special_tokens([DECODER_TOKEN])
     rules.no_truncation()
     rules.no_padding()
     return rules

@@ -12,8 +12,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import norm
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import CoAVTError, ConfigError
@@ -131,7 +129,9 @@ def d_prime(auc: float | None) -> float | None:
     """
     if auc is None or not 0 < auc < 1:
         return None
-    return float(np.sqrt(2) * norm.ppf(auc))
+    from scipy.special import ndtri
+
+    return float(np.sqrt(2) * ndtri(auc))
 
 
 def multi_label_scores(scores: np.ndarray, labels: np.ndarray) -> dict:
@@ -151,6 +151,8 @@ def multi_label_scores(scores: np.ndarray, labels: np.ndarray) -> dict:
     Raises:
         CoAVTError: If a score is NaN or inf.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     _check_finite(scores)
     ap = [
         float(average_precision_score(truth, score)) if truth.any() else None
@@ -235,6 +237,8 @@ def single_label_scores(scores: np.ndarray, labels: np.ndarray) -> dict:
     ]
     numbers['mean_class_accuracy'] = _mean([a for a in accuracy if a is not None])
     if (labels.sum(axis=1) > 1).any():
+        from sklearn.metrics import f1_score
+
         best = np.eye(classes, dtype=bool)[best_classes(scores, labels)]
         numbers['f1'] = float(f1_score(labels, best, average='micro'))
     return {**numbers, 'per_class': accuracy}

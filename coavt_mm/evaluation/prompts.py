@@ -10,7 +10,6 @@ from torch import Tensor
 
 from coavt_mm.datasets.tokenizer import (
     build_rules,
-    build_tokenizer,
     check_max_tokens,
     encode_text,
 )
@@ -64,8 +63,7 @@ def text_features(model: 'CoAVT', texts: Sequence[str], max_tokens: int = 77) ->
     rules = build_rules(name)
     check_max_tokens(rules, max_tokens)
     rows = [torch.tensor(encode_text(rules, text, max_tokens)) for text in texts]
-    padding = build_tokenizer(name).pad_token_id
-    return embed_rows(model, rows, padding)
+    return embed_rows(model, rows, model.data_preprocessor.pad_token_id)
 
 
 def class_mean(features: Tensor, classes: int) -> Tensor:

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from mmengine.structures import BaseDataElement
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from coavt_mm.batches import mask_of
@@ -367,18 +368,18 @@ class CoAVT(TrainedModel):
             raise ConfigError('this model has no lm_head to write captions with')
         state = self.query(tokens)
         ids = generate(self.query_encoder, self.lm_head, state, clip_keys, **options)
-        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return self.tokenizer.decode_batch(ids)
 
     @cached_property
-    def tokenizer(self):
-        """The tokenizer, built when captions are first written."""
+    def tokenizer(self) -> Tokenizer:
+        """Rules and word pieces, read when captions are first written."""
         if self.tokenizer_path is None:
             raise ConfigError(
                 'writing captions needs `tokenizer` in the model config: a local '
                 'directory, a vocabulary file or a hub id'
             )
         tokenizer = TOKENIZERS.build(
-            dict(type='WordPieces', name_or_path=self.tokenizer_path)
+            dict(type='WordPieceRules', name_or_path=self.tokenizer_path)
         )
         self.lm_head.check_ids(tokenizer, self.tokenizer_path)
         return tokenizer

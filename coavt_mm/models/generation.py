@@ -11,12 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import (
-    LogitsProcessorList,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from coavt_mm.compat import current_names
 from coavt_mm.errors import ConfigError
@@ -83,13 +77,18 @@ class Decoding:
 
     def processors(self) -> Callable[[Tensor, Tensor], Tensor]:
         """What transformers does to scores (rows, vocab) after ids (rows, L)."""
-        found: Any = LogitsProcessorList()
+        if self.repetition_penalty == 1 and self.top_p is None:
+            return lambda ids, scores: scores
+        # takes longer to import than torch
+        from transformers.generation import logits_process as made
+
+        found: Any = made.LogitsProcessorList()
         if self.repetition_penalty != 1:
             penalty = float(self.repetition_penalty)
-            found.append(RepetitionPenaltyLogitsProcessor(penalty))
+            found.append(made.RepetitionPenaltyLogitsProcessor(penalty))
         if self.top_p is not None:
-            found.append(TemperatureLogitsWarper(float(self.temperature)))
-            found.append(TopPLogitsWarper(self.top_p))
+            found.append(made.TemperatureLogitsWarper(float(self.temperature)))
+            found.append(made.TopPLogitsWarper(self.top_p))
         return found
 
 

@@ -10,8 +10,8 @@ T text tokens, D width, E projected width.
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.layers import gather_with_grad, global_mean
@@ -298,14 +298,14 @@ class LanguageModelingHead(LossHead):
         input_ids[:, 0] = self.dec_token_id
         return input_ids
 
-    def check_ids(self, tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+    def check_ids(self, tokenizer: Tokenizer, path: str) -> None:
         """Refuse a tokenizer whose tokens begin or end captions otherwise.
 
         Raises:
             ConfigError: The message names the setting.
         """
         for name, piece in dict(dec_token_id='[DEC]', end_token_id='[SEP]').items():
-            given, wanted = getattr(self, name), tokenizer.convert_tokens_to_ids(piece)
+            given, wanted = getattr(self, name), tokenizer.token_to_id(piece)
             if given != wanted:
                 raise ConfigError(
                     f'lm_head.{name} is {given}, but {piece} has id {wanted} in the '

@@ -68,6 +68,14 @@ def _class_of(part: dict) -> Any:
     return MODELS.get(kind) if isinstance(kind, str) else kind
 
 
+def shapes_only() -> bool:
+    """Whether a model without memory is being built, on the device 'meta'.
+
+    There arithmetic imports torch's compiler, which takes a third as long as torch.
+    """
+    return torch.get_default_device().type == 'meta'
+
+
 def sincos_table(embed_dims: int, rows: int, cols: int) -> Tensor:
     """Fixed 2-D sin-cos positions of a grid, square or not (MAE, CAV-MAE).
 
@@ -84,6 +92,8 @@ def sincos_table(embed_dims: int, rows: int, cols: int) -> Tensor:
     """
     if embed_dims % 4:
         raise ConfigError(f'embed_dims must be a multiple of 4, not {embed_dims}')
+    if shapes_only():
+        return torch.empty(rows * cols, embed_dims)
     quarter = embed_dims // 4
     omega = 1 / 10000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.compliance.kaldi import get_mel_banks
 
+from coavt_mm.models.layers import shapes_only
 from coavt_mm.registry import MODELS
 
 
@@ -38,17 +39,24 @@ class LogMel(nn.Module):
         self.window_size = int(sample_rate * frame_length * 0.001)  # samples
         self.hop = int(sample_rate * frame_shift * 0.001)  # samples
         self.fft_size = 1 << (self.window_size - 1).bit_length()
+        self.banks: Tensor
+        self.window: Tensor
+        banks, window = self._tables(num_mel_bins, low_freq)
+        self.register_buffer('banks', banks, persistent=False)
+        self.register_buffer('window', window, persistent=False)
+
+    def _tables(self, bins: int, low_freq: float) -> tuple[Tensor, Tensor]:
+        """Filters (fft_size // 2 + 1, M) and window (window_size,)."""
+        if shapes_only():
+            empty = torch.empty(self.fft_size // 2 + 1, bins)
+            return empty, torch.empty(self.window_size)
         banks, _ = get_mel_banks(
-            num_mel_bins, self.fft_size, float(sample_rate), low_freq, 0.0,
+            bins, self.fft_size, float(self.sample_rate), low_freq, 0.0,
             100.0, -500.0, 1.0,
         )  # fmt: skip
         # the Nyquist bin belongs to no filter
         banks = nn.functional.pad(banks, (0, 1)).T.contiguous()
-        window = torch.hann_window(self.window_size, periodic=False)
-        self.banks: Tensor
-        self.window: Tensor
-        self.register_buffer('banks', banks, persistent=False)
-        self.register_buffer('window', window, persistent=False)
+        return banks, torch.hann_window(self.window_size, periodic=False)
 
     def num_frames(self, samples: Tensor) -> Tensor:
         """Number of whole windows in waveforms of the given lengths.

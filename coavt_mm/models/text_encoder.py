@@ -1,34 +1,18 @@
-"""Text encoder: transformers' BERT."""
+"""Text encoder: BERT without its pooler."""
 
 import os
+from dataclasses import fields
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from coavt_mm.compat import renamed
 from coavt_mm.errors import CheckpointError, ConfigError
+from coavt_mm.models.bert import Bert, BertSettings
 from coavt_mm.registry import MODELS
-
-#: What of transformers' BertConfig makes a BERT: sizes, rates and constants. The rest
-#: says where it came from, or names code, such as an attention kernel on the hub.
-BERT_KEYS = {
-    'vocab_size': int,
-    'hidden_size': int,
-    'num_hidden_layers': int,
-    'num_attention_heads': int,
-    'intermediate_size': int,
-    'max_position_embeddings': int,
-    'type_vocab_size': int,
-    'hidden_act': str,
-    'hidden_dropout_prob': float,
-    'attention_probs_dropout_prob': float,
-    'initializer_range': float,
-    'layer_norm_eps': float,
-    'pad_token_id': int,
-}
 
 
 @MODELS.register_module()
@@ -36,16 +20,16 @@ class TextEncoder(BaseModule):
     """BERT without its pooler.
 
     Args:
-        config: Arguments of transformers' ``BertConfig``, for a randomly initialised
-            model; those of :data:`BERT_KEYS`.
+        config: Arguments of :class:`~coavt_mm.models.bert.BertSettings`, for a randomly
+            initialised model.
         init: With ``config``, how the weights begin. BERT's own N(0, 0.02), 'bert',
             gives all captions nearly the same [CLS] state, on which contrastive
             training without pre-trained text weights idles for long; 'wide' lets [CLS]
             begin as a bag of random words, so that captions are far apart.
         pretrained: Local directory or hub id of BERT weights. Give either this or
             ``config``.
-        vocab_size: Grow the vocabulary of pre-trained weights to this many pieces
-            (BLIP-2's extra [DEC] makes 30,523).
+        vocab_size: Grow the vocabulary to this many pieces (BLIP-2's extra [DEC] makes
+            30,523).
         init_cfg: mmengine's initialisation config.
 
     Raises:
@@ -69,15 +53,14 @@ class TextEncoder(BaseModule):
         if init not in ('bert', 'wide', True, False):
             raise ConfigError(f"TextEncoder: init is {init!r}, not 'bert' or 'wide'")
         if config is not None:
-            _check_keys(config)
-            bert_cfg = BertConfig(**config)
-            self.bert = BertModel(bert_cfg, add_pooling_layer=False)
+            sizes = (
+                config if vocab_size is None else dict(config, vocab_size=vocab_size)
+            )
+            self.bert = Bert(_settings(sizes))
             if init in ('wide', True):  # True of `spread`, the name that it had
                 _widen(self.bert)
         elif pretrained is not None:
-            self.bert = _load_bert(pretrained)
-        if vocab_size is not None:
-            self.bert.resize_token_embeddings(vocab_size)
+            self.bert = _load_bert(pretrained, vocab_size)
 
     @property
     def embed_dims(self) -> int:
@@ -96,12 +79,9 @@ class TextEncoder(BaseModule):
         Returns:
             (B, T, D); [CLS] is the first.
         """
-        x = self.bert.embeddings(input_ids=input_ids)
-        # BertModel makes the same mask, but asks the device whether it is needed
-        mask = (1 - attention_mask[:, None, None].to(x.dtype)) * torch.finfo(
-            x.dtype
-        ).min
-        return self.bert.encoder(x, attention_mask=mask).last_hidden_state
+        kind = self.bert.embeddings.LayerNorm.weight.dtype
+        mask = (1 - attention_mask[:, None, None].to(kind)) * torch.finfo(kind).min
+        return self.bert(input_ids, mask)
 
     @property
     def max_tokens(self) -> int:
@@ -109,40 +89,49 @@ class TextEncoder(BaseModule):
         return self.bert.config.max_position_embeddings
 
 
-def _check_keys(config: dict) -> None:
+def _settings(config: dict) -> BertSettings:
+    kinds = {field.name: field.type for field in fields(BertSettings)}
     for name, value in config.items():
-        if name not in BERT_KEYS:
+        if name not in kinds:
             raise ConfigError(
-                f'TextEncoder.config takes no {name!r:.60}; it takes '
-                f'{", ".join(BERT_KEYS)}'
+                f'TextEncoder.config takes no {name!r:.60}; it takes {", ".join(kinds)}'
             )
-        kind = BERT_KEYS[name]
+        kind: Any = kinds[name]
         fits = isinstance(value, (int, float) if kind is float else kind)
         if not fits or isinstance(value, bool) or (kind is not str and value < 0):
             raise ConfigError(
                 f'TextEncoder.config: {name}={value!r:.60} is no {kind.__name__}, or '
                 'negative'
             )
+    settings = BertSettings(**config)
+    if settings.hidden_size % max(settings.num_attention_heads, 1):
+        raise ConfigError(
+            f'TextEncoder.config: hidden_size={settings.hidden_size} is not a multiple '
+            f'of num_attention_heads={settings.num_attention_heads}'
+        )
+    return settings
 
 
-def _widen(bert: BertModel) -> None:
+def _widen(bert: Bert) -> None:
     embeddings = bert.embeddings
     nn.init.normal_(embeddings.word_embeddings.weight, std=1.0)
     nn.init.normal_(embeddings.position_embeddings.weight, std=0.1)
     nn.init.zeros_(embeddings.token_type_embeddings.weight)
-    for layer in bert.encoder.layer:
+    for layer in bert.layers:
         # attention must outweigh the residual for [CLS] to hear the words
         nn.init.normal_(layer.attention.self.value.weight, std=0.2)
         nn.init.normal_(layer.attention.output.dense.weight, std=0.2)
 
 
-def _load_bert(path: str) -> BertModel:
+def _load_bert(path: str, vocab_size: int | None) -> Bert:
+    from transformers import BertConfig, BertModel
+
     local = os.path.sep in path and not os.path.isdir(path)
     try:
         config = BertConfig.from_pretrained(path)
         # config.json could name a kernel on the hub, which is code; given beside the
         # path alone, our choice is overruled by it in transformers 4.48
-        return BertModel.from_pretrained(
+        theirs = BertModel.from_pretrained(
             path, config=config, add_pooling_layer=False, attn_implementation='sdpa'
         )
     except (OSError, ValueError) as error:
@@ -151,3 +140,22 @@ def _load_bert(path: str) -> BertModel:
             f'TextEncoder: BERT weights could not be loaded from {path!r} ({hint}); '
             'give a directory written by save_pretrained() or a hub id'
         ) from error
+    if vocab_size is not None:
+        theirs.resize_token_embeddings(vocab_size)
+    return _as_ours(theirs, path)
+
+
+def _as_ours(theirs: Any, path: str) -> Bert:
+    """The same weights, in float32, whatever the release of transformers reads."""
+    names = [field.name for field in fields(BertSettings)]
+    settings = BertSettings(**{name: getattr(theirs.config, name) for name in names})
+    with torch.device('meta'):
+        bert = Bert(settings)
+    state = {name: value.float() for name, value in theirs.state_dict().items()}
+    odd = sorted(state.keys() ^ bert.state_dict().keys())
+    if odd:
+        raise CheckpointError(
+            f'TextEncoder: {path!r} is another BERT than ours: {odd[0]} differs'
+        )
+    bert.load_state_dict(state, assign=True)
+    return bert

@@ -9,7 +9,7 @@ from coavt_mm.datasets.decoding import READING, read_audio, read_frames
 from coavt_mm.datasets.manifest import content_hash
 from coavt_mm.datasets.media import MediaInfo, probe
 from coavt_mm.datasets.opening import with_time_limit
-from coavt_mm.datasets.transforms.audio import peak_dbfs
+from coavt_mm.datasets.sound import peak_dbfs
 from coavt_mm.errors import ClipError
 
 # A file named by the id alone that is this much (s) longer than the span asked for is

@@ -7,8 +7,13 @@ from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoTokenizer
 
-from coavt_mm.datasets import tokenizer as tokenizing
-from coavt_mm.datasets.tokenizer import build_tokenizer
+from coavt_mm.datasets import hub as hub_of_tokenizers
+from coavt_mm.datasets.tokenizer import (
+    build_rules,
+    build_tokenizer,
+    serialise_tokenizer,
+    store_tokenizer,
+)
 from coavt_mm.errors import DatasetMissingError
 
 
@@ -47,6 +52,18 @@ def test_directories(tmp_path, vocabulary):
         assert tokenizer(text)['input_ids'] == from_file(text)['input_ids']
 
 
+def test_the_rules_are_those_of_transformers(tmp_path, vocabulary):
+    build_tokenizer(str(vocabulary)).save_pretrained(str(tmp_path))
+    stored = store_tokenizer(serialise_tokenizer(str(vocabulary)))
+    for name in (str(vocabulary), str(tmp_path), stored):
+        theirs, rules = build_tokenizer(name), build_rules(name)
+        assert rules.to_str() == theirs.backend_tokenizer.to_str()
+        ids = theirs('The dog, a cat [SEP] barks.', padding='max_length', max_length=12)
+        rows = [[theirs.bos_token_id, *ids['input_ids']], []]
+        texts = theirs.batch_decode(rows, skip_special_tokens=True)
+        assert rules.decode_batch(rows) == texts
+
+
 def test_one_per_process(vocabulary):
     assert build_tokenizer(str(vocabulary)) is build_tokenizer(str(vocabulary))
 
@@ -68,7 +85,7 @@ def hub(monkeypatch, tmp_path):
 
     load = AutoTokenizer.from_pretrained
     monkeypatch.setattr(AutoTokenizer, 'from_pretrained', ask)
-    monkeypatch.setattr(tokenizing, 'snapshot_download', missing)
+    monkeypatch.setattr(hub_of_tokenizers, 'snapshot_download', missing)
     return tmp_path / 'cached'
 
 
@@ -86,7 +103,7 @@ def test_a_hub_that_can_not_be_reached_is_asked_once(monkeypatch, hub, offline):
         assert 0 < timeout < 10
         raise URLError(OSError('no route'))
 
-    monkeypatch.setattr(tokenizing, 'urlopen', no_network)
+    monkeypatch.setattr(hub_of_tokenizers, 'urlopen', no_network)
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', offline)
     with pytest.raises(DatasetMissingError, match='bert-x: .*--cfg-options tokenizer='):
         build_tokenizer('bert-x')
@@ -104,7 +121,7 @@ def test_a_hub_that_answers_is_left_to_its_library(monkeypatch, hub, answer):
         raise OSError('bert-y is no model\nof the hub')
 
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
-    monkeypatch.setattr(tokenizing, 'urlopen', answers)
+    monkeypatch.setattr(hub_of_tokenizers, 'urlopen', answers)
     monkeypatch.setattr(AutoTokenizer, 'from_pretrained', from_hub)
     with pytest.raises(DatasetMissingError, match='bert-y: bert-y is no model$'):
         build_tokenizer('bert-y')
@@ -112,8 +129,8 @@ def test_a_hub_that_answers_is_left_to_its_library(monkeypatch, hub, answer):
 
 def test_the_cache_comes_first(monkeypatch, hub, vocabulary):
     build_tokenizer(str(vocabulary)).save_pretrained(str(hub))
-    monkeypatch.setattr(tokenizing, 'snapshot_download', lambda *_, **__: str(hub))
-    monkeypatch.setattr(tokenizing, 'urlopen', missing)
+    monkeypatch.setattr(hub_of_tokenizers, 'snapshot_download', lambda *_, **__: str(hub))
+    monkeypatch.setattr(hub_of_tokenizers, 'urlopen', missing)
     assert (
         build_tokenizer('bert-z')('dog')['input_ids']
         == (build_tokenizer(str(vocabulary))('dog')['input_ids'])

@@ -6,15 +6,10 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from coavt_mm.datasets.opening import with_time_limit
+from coavt_mm.datasets.sound import peak_dbfs
 from coavt_mm.datasets.sources import ClipSource, source_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
-
-
-def peak_dbfs(waveform: np.ndarray) -> float:
-    """Peak level of a waveform (S,) in dB relative to full scale."""
-    peak = float(np.abs(waveform).max(initial=0.0))
-    return 20 * np.log10(peak) if peak > 0 else -np.inf
 
 
 @TRANSFORMS.register_module()

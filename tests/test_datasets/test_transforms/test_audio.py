@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from media_files import tone, write_sound
 
+from coavt_mm.datasets.sound import peak_dbfs
 from coavt_mm.datasets.transforms import LoadAudio
-from coavt_mm.datasets.transforms.audio import peak_dbfs
 from coavt_mm.errors import ClipError, ConfigError
 
 
