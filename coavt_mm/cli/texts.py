@@ -45,7 +45,9 @@ def cut_texts(dataset: Any) -> str:
 
 def parts_of(dataset: Any) -> Iterator[Any]:
     """The data sets that one is made of; itself, if of none."""
-    inner = getattr(dataset, 'datasets', None) or getattr(dataset, 'dataset', None)
+    names = ('datasets', 'dataset', '_dataset')  # of mmengine's wrappers
+    own = getattr(dataset, '__dict__', {})
+    inner = next((own[name] for name in names if name in own), None)
     if inner is None:
         yield dataset
         return
