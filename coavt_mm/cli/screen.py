@@ -220,7 +220,8 @@ def say_trained(runner: Runner) -> None:
     config = work_dir / Path(runner.cfg.filename or 'config.py').name
     lines = {
         'last checkpoint': _short(last) if last else '',
-        'best checkpoint': f'{_short(best[1])} (by {best[0]})' if best else '',
+        # joined: an f-string would write the metric as its file is named
+        'best checkpoint': _short(best[1]) + ' (by ' + best[0] + ')' if best else '',
         'curves': _short(work_dir / 'vis_data' / 'scalars.json'),
         'log': log_file(runner),
     }

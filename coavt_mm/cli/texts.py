@@ -40,7 +40,8 @@ def cut_texts(dataset: Any) -> str:
     if not long:
         return f'none of {texts:,}{part_of} is longer than {limit}'
     share = 100 * long / texts
-    return f'{long:,} of {texts:,}{part_of}, {share:.2g} %, are cut at {limit}'
+    per_cent = f'{share:.0f}' if share >= 1 else f'{share:.1g}'
+    return f'{long:,} of {texts:,}{part_of}, {per_cent} %, are cut at {limit}'
 
 
 def parts_of(dataset: Any) -> Iterator[Any]:

@@ -10,41 +10,12 @@ from uuid import uuid4
 
 import pytest
 import torch
-from media_files import write_clip
-from small_configs import small
+from small_runs import WORDS
 
 from coavt_mm.cli import launch
 from coavt_mm.models import CoAVT
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / 'configs/coavt/pretrain_demo.py'
-WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', '[DEC]', 'a', 'red', 'star']
-
-
-def write_rows(path, count, **keys):
-    rows = [
-        dict(id=str(i), clip='clip.mp4', labels=['star'], captions=[f'a red star {i}'],
-             visual_captions=['a red star'], audio_captions=['a star'], **keys)
-        for i in range(count)
-    ]  # fmt: skip
-    path.write_text('\n'.join(map(json.dumps, rows)) + '\n')
-    return path
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    """A data folder whose six clips are one file, and a small config of it."""
-    root = tmp_path_factory.mktemp('data') / 'Töne und Bilder'
-    root.mkdir()
-    write_clip(root / 'clip.mp4')
-    (root / 'vocab.txt').write_text('\n'.join(WORDS) + '\n')
-    for name in ('train', 'val', 'test'):
-        write_rows(root / f'{name}.jsonl', 6)
-    cfg = small(DEMO, root, root / 'run')
-    cfg.train_dataloader.sampler.curriculum = []
-    cfg.train_dataloader.pop('num_batch_per_epoch')
-    cfg.dump(root / 'config.py')
-    return root
 
 
 @pytest.fixture
@@ -280,7 +251,7 @@ def test_batches_without_negatives_and_texts_that_are_cut(start):
     )
     assert status == 0
     assert 'batches of 1 clip: contrastive and matching losses have nothing' in out
-    assert '12 of 18, 67 %, are cut at max_tokens=4' in out
+    assert '6 of 18, 33 %, are cut at max_tokens=4' in out
 
 
 def test_fewer_clips_than_a_batch_and_another_batch_than_before(start, trained):
