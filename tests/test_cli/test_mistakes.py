@@ -54,7 +54,7 @@ def one_line(err):
 
 # what is typed -> what is answered, without a model
 EARLY = {
-    'a key': (['model.widht=3'], "unknown key 'model.widht'"),
+    'a key': (['model.qwidth=3'], "unknown key 'model.qwidth'"),
     'a kind': (['train_cfg.max_iters=many'], 'a number there, this is text'),
     'a folder': (
         ['train_dataloader.dataset.ann_file=train.jsonl',

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ import pytest
 from mmengine.config import Config
 
 from coavt_mm.cli import launch
+from coavt_mm.cli.screen import forget_behind
 from coavt_mm.cli.texts import cut_texts
 from coavt_mm.datasets import AVTDataset
 
@@ -174,6 +176,33 @@ def test_curves_lie_in_one_place_and_those_of_another_run_aside(screens, monkeyp
     places = sorted(p.parent.name for p in (home / 'again').rglob('scalars.json'))
     assert places[0] == 'vis_data' and re.fullmatch(r'vis_data_\d{8}_\d{6}', places[1])
     assert len(places) == 2
+
+
+def test_steps_that_are_trained_once_more_have_one_point(tmp_path):
+    curves = tmp_path / 'scalars.json'
+    forget_behind(curves, 3)  # a run that wrote none
+    curves.write_text(
+        '{"loss": 1.0, "step": 3}\n{"R@1": 2.0, "step": 3}\n{"step": 4}\n'
+    )
+    forget_behind(curves, 3)
+    assert curves.read_text() == '{"loss": 1.0, "step": 3}\n{"R@1": 2.0, "step": 3}\n'
+
+
+def test_the_documentation_shows_these_screens(screens):
+    _, said = screens
+    docs = Path(__file__).parents[2] / 'docs'
+    training = (docs / 'training.md').read_text('utf-8')
+    first = block(training, 'training pretrain_demo')
+    assert [*first] == [*block(said['train'], 'training small')]
+    last = block(training, 'trained 12 steps')
+    both = block(said['train'], 'trained 15 steps')
+    assert [*last] == [name for name in both if name != 'best checkpoint']
+    for text in (training, said['train']):
+        assert re.search(r'iteration 0: picture begins \(stage 1 of \d\): losses', text)
+        assert 's a step: the end is expected at ' in text
+    told = block((docs / 'retrieval.md').read_text('utf-8'), '- tested')
+    kept = [name for name in told if name not in ('numbers', 'plots')]
+    assert kept == [*block(said['test'], '- tested')]
 
 
 def test_other_processes_are_quiet(screens, monkeypatch, tmp_path):
