@@ -16,6 +16,7 @@ from typing import Any
 from mmengine.config import Config
 
 from coavt_mm.config_variables import (
+    TOP_LEVEL,
     follow_variables,
     read_with,
     set_variables,
@@ -44,9 +45,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     read = partial(_read, path, file)
     cfg = made = read()
 
-    from coavt_mm.config_options import TOP_LEVEL, check_cfg_options, chosen_variables
-
     if options:
+        from coavt_mm.config_options import check_cfg_options, chosen_variables
+
         names = variables_of(file) if any('.' not in key for key in options) else set()
         values = chosen_variables(read, cfg, names, options)
         made = read(values) if values else cfg

@@ -12,20 +12,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from coavt_mm import compat
-from coavt_mm.config_variables import SHARED, walk
+from coavt_mm.config_variables import SHARED, TOP_LEVEL, walk
 from coavt_mm.errors import ConfigError
-
-# Top-level keys that Runner reads from the config besides its own arguments.
-_READ_BY_RUNNER = {
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'sync_bn',
-}
 
 
 def _arguments(function: Any) -> set[str]:
@@ -37,9 +25,8 @@ _DATALOADER = _arguments(DataLoader.__init__) | {
     'num_batch_per_epoch',
     'disable_subprocess_warning',
 }
-TOP_LEVEL = (_arguments(Runner.__init__) - {'cfg'}) | _READ_BY_RUNNER
 _KNOWN_BY_PATH = {
-    '': TOP_LEVEL,
+    '': {*TOP_LEVEL},
     'train_dataloader': _DATALOADER,
     'val_dataloader': _DATALOADER,
     'test_dataloader': _DATALOADER,

@@ -16,6 +16,45 @@ from typing import Any
 
 from mmengine.config import Config
 
+#: What mmengine's Runner reads of a config; its signature would have to be imported.
+TOP_LEVEL = frozenset(
+    (
+        'activation_checkpointing',
+        'auto_scale_lr',
+        'compile',
+        'custom_hooks',
+        'custom_imports',
+        'data_preprocessor',
+        'default_hooks',
+        'default_scope',
+        'efficient_conv_bn_eval',
+        'env_cfg',
+        'experiment_name',
+        'find_unused_parameters',
+        'launcher',
+        'load_from',
+        'log_level',
+        'log_processor',
+        'model',
+        'model_wrapper_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'randomness',
+        'resume',
+        'runner_type',
+        'sync_bn',
+        'test_cfg',
+        'test_dataloader',
+        'test_evaluator',
+        'train_cfg',
+        'train_dataloader',
+        'val_cfg',
+        'val_dataloader',
+        'val_evaluator',
+        'visualizer',
+        'work_dir',
+    )
+)
 #: Variable -> what it is; a setting of its name that holds its value follows it.
 SHARED = ('tokenizer', 'data_root')
 

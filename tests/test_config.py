@@ -1,12 +1,15 @@
 import copy
+import inspect
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 
 from coavt_mm.config import load_config, number_steps
 from coavt_mm.config_options import check_cfg_options
+from coavt_mm.config_variables import TOP_LEVEL
 from coavt_mm.errors import ConfigError
 
 
@@ -165,3 +168,8 @@ def test_a_name_is_not_looked_for_far_away():
         demo_config({'optim_wrapper.paramwise_cfg.num_hidden_layers': 1})
     with pytest.raises(ConfigError, match="the nearest valid key .*norm_decay_mult'"):
         demo_config({'optim_wrapper.paramwise_cfg.norm_deca_mult': 1})
+
+
+def test_what_a_runner_reads_is_known_without_importing_it():
+    arguments = {*inspect.signature(Runner.__init__).parameters} - {'self', 'cfg'}
+    assert arguments <= TOP_LEVEL

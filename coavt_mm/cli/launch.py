@@ -132,12 +132,13 @@ def _train(args: Namespace) -> None:
     resumed = None if args.resume == 'auto' else args.resume
     cfg = _prepare(args, loaders, resumed)
 
-    from coavt_mm.cli.running import run_training
+    from coavt_mm.cli.running import no_litter, run_training
     from coavt_mm.engine.running import set_resume
 
-    set_resume(cfg, args.resume)
-    _change(cfg, args)
-    run_training(cfg, loaders)
+    with no_litter(cfg.work_dir):
+        set_resume(cfg, args.resume)
+        _change(cfg, args)
+        run_training(cfg, loaders)
 
 
 def _change(cfg: Any, args: Namespace) -> None:
@@ -162,12 +163,13 @@ def _test(args: Namespace) -> dict[str, float]:
     cfg = _prepare(args, ['test_dataloader'], args.checkpoint)
 
     from coavt_mm.cli import options
-    from coavt_mm.cli.running import run_test
+    from coavt_mm.cli.running import no_litter, run_test
 
     cfg.load_from, cfg.resume = args.checkpoint, False
-    if args.dump:
-        options.dump_results(cfg, args.dump)
-    return run_test(cfg)
+    with no_litter(cfg.work_dir):
+        if args.dump:
+            options.dump_results(cfg, args.dump)
+        return run_test(cfg)
 
 
 train = Command(

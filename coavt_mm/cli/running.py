@@ -23,6 +23,8 @@ from coavt_mm.engine.saving import ResumeHook
 from coavt_mm.engine.weights import StrictCheckpointHook, bare_model
 from coavt_mm.errors import CoAVTError, ConfigError
 
+CURVES = 'vis_data'
+
 
 def run_training(cfg: Config, loaders: Sequence[str]) -> None:
     """Train, and say what, how long and where to.
@@ -32,14 +34,13 @@ def run_training(cfg: Config, loaders: Sequence[str]) -> None:
         loaders: Those of its loaders that are read.
     """
     _check_device(cfg)
-    with no_litter(cfg.work_dir):
-        _keep_curves(cfg)
-        runner = build_runner(cfg, loaders)
-        for loader in loaders:
-            check_texts(runner, getattr(runner, f'_{loader}'))
-        for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), TrainScreen()):
-            runner.register_hook(hook)
-        runner.train()
+    _keep_curves(cfg)
+    runner = build_runner(cfg, loaders)
+    for loader in loaders:
+        check_texts(runner, getattr(runner, f'_{loader}'))
+    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), TrainScreen()):
+        runner.register_hook(hook)
+    runner.train()
     say_trained(runner)
 
 
@@ -53,12 +54,11 @@ def run_test(cfg: Config) -> dict[str, float]:
         Name of a metric -> value.
     """
     since = time.time()
-    with no_litter(cfg.work_dir):
-        runner = build_runner(cfg, ['test_dataloader'])
-        check_texts(runner, runner._test_dataloader)
-        runner.register_hook(StrictCheckpointHook())
-        runner.register_hook(TestScreen())
-        metrics = runner.test()
+    runner = build_runner(cfg, ['test_dataloader'])
+    check_texts(runner, runner._test_dataloader)
+    runner.register_hook(StrictCheckpointHook())
+    runner.register_hook(TestScreen())
+    metrics = runner.test()
     say_tested(runner, metrics, since)
     return metrics
 
@@ -75,7 +75,7 @@ def _check_device(cfg: Config) -> None:
 
 def _keep_curves(cfg: Config) -> None:
     """Move the curves of another run aside, under the time of their last point."""
-    old = Path(cfg.work_dir) / 'vis_data'
+    old = Path(cfg.work_dir) / CURVES
     if not old.is_dir() or cfg.get('resume') or not is_main_process():
         return
     last = time.localtime(max(f.stat().st_mtime for f in (old, *old.iterdir())))
@@ -109,8 +109,11 @@ def _take_away(work_dir: Path, before: set[Path]) -> None:
     )
     if re.search(r'(Iter|Epoch)\((train|val|test)\)|Saving checkpoint', text):
         return  # it has come further than its start
-    for folder in logs:
+    for folder in (*logs, *new & {work_dir / CURVES}):
         rmtree(folder, ignore_errors=True)
+    for aside in new:  # another run's, moved for this one
+        if aside.name.startswith(f'{CURVES}_') and not (work_dir / CURVES).exists():
+            aside.rename(work_dir / CURVES)
     with suppress(OSError):  # it is not empty, or was there before
         os.rmdir(work_dir)
 

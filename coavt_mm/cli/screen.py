@@ -1,5 +1,6 @@
 """What ``train`` and ``test`` print for a person: the begin of a run, and its end."""
 
+import json
 import shlex
 import time
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Any
 
 import psutil
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -81,6 +82,8 @@ class TrainScreen(Hook):
         Args:
             runner: The runner, its checkpoint loaded.
         """
+        if runner._resume and is_main_process():
+            forget_behind(Path(runner.work_dir) / 'vis_data/scalars.json', runner.iter)
         self._begin = runner.iter
         self._since: float | None = None
         loader = runner.train_dataloader
@@ -123,6 +126,21 @@ class TrainScreen(Hook):
                 f'{timedelta(seconds=round(left))}, validation not counted; '
                 f'memory: {_memory()}'
             )
+
+
+def forget_behind(curves: Path, step: int) -> None:
+    """Take points of steps that are trained once more off a resumed run's curves.
+
+    Args:
+        curves: Rows in JSON, each with its ``step``.
+        step: The last that counts.
+    """
+    if not curves.is_file():
+        return
+    rows = curves.read_text('utf-8').splitlines(keepends=True)
+    kept = [row for row in rows if json.loads(row).get('step', 0) <= step]
+    if len(kept) < len(rows):
+        curves.write_text(''.join(kept), 'utf-8')
 
 
 def _memory() -> str:
@@ -220,7 +238,8 @@ def say_trained(runner: Runner) -> None:
     config = work_dir / Path(runner.cfg.filename or 'config.py').name
     lines = {
         'last checkpoint': _short(last) if last else '',
-        'best checkpoint': f'{_short(best[1])} (by {best[0]})' if best else '',
+        # joined: an f-string would write the metric as its file is named
+        'best checkpoint': _short(best[1]) + ' (by ' + best[0] + ')' if best else '',
         'curves': _short(work_dir / 'vis_data' / 'scalars.json'),
         'log': log_file(runner),
     }

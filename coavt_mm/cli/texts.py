@@ -40,12 +40,15 @@ def cut_texts(dataset: Any) -> str:
     if not long:
         return f'none of {texts:,}{part_of} is longer than {limit}'
     share = 100 * long / texts
-    return f'{long:,} of {texts:,}{part_of}, {share:.2g} %, are cut at {limit}'
+    per_cent = f'{share:.0f}' if share >= 1 else f'{share:.1g}'
+    return f'{long:,} of {texts:,}{part_of}, {per_cent} %, are cut at {limit}'
 
 
 def parts_of(dataset: Any) -> Iterator[Any]:
     """The data sets that one is made of; itself, if of none."""
-    inner = getattr(dataset, 'datasets', None) or getattr(dataset, 'dataset', None)
+    names = ('datasets', 'dataset', '_dataset')  # of mmengine's wrappers
+    own = getattr(dataset, '__dict__', {})
+    inner = next((own[name] for name in names if name in own), None)
     if inner is None:
         yield dataset
         return

@@ -169,8 +169,6 @@ def _write_page(page: Path, folders: list[Path], seconds: dict[str, float]) -> N
     print(f'Results: {page}')
 
 
-
-
 def _write_results(
     out: Path, cfg: ConfigDict, seconds: dict[str, float], peak_mb: float
 ) -> dict:

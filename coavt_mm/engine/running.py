@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,14 @@ class DataFirst:
                 built = self.build_dataloader(loader, self.seed, diff_rank_seed)
                 setattr(self, f'_{name}', built)
         return super().build_model(model)  # type: ignore[misc]
+
+    def load_or_resume(self: Any) -> None:
+        """mmengine's, which prints on every process what the log says, too."""
+        with redirect_stdout(StringIO()) as said:
+            super().load_or_resume()  # type: ignore[misc]
+        for line in said.getvalue().splitlines():
+            if not line.startswith('Loads checkpoint by'):
+                print(line)
 
 
 def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
