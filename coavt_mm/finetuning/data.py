@@ -121,8 +121,8 @@ def _listed(table: str, labels: bool) -> dict[str, list[ListedClip]]:
         listed.setdefault(split, []).extend(clips)
     if set(listed) != {'all'} and not {'train'} <= set(listed) <= {*SPLITS}:
         raise ManifestError(
-            f'{table}: its column "split" has {", ".join(sorted(listed))} ("all": '
-            'empty cells); it must have train, and may have val and test, or be left out'
+            f'{table}: its column "split" has {", ".join(sorted(listed))} (all: empty '
+            'cells); it must have train, and may have val and test, or be left out'
         )
     what = 'label' if labels else 'caption'
     texts = ('labels',) if labels else tuple(CAPTION_FIELDS)

@@ -129,7 +129,9 @@ def test_a_hub_that_answers_is_left_to_its_library(monkeypatch, hub, answer):
 
 def test_the_cache_comes_first(monkeypatch, hub, vocabulary):
     build_tokenizer(str(vocabulary)).save_pretrained(str(hub))
-    monkeypatch.setattr(hub_of_tokenizers, 'snapshot_download', lambda *_, **__: str(hub))
+    monkeypatch.setattr(
+        hub_of_tokenizers, 'snapshot_download', lambda *_, **__: str(hub)
+    )
     monkeypatch.setattr(hub_of_tokenizers, 'urlopen', missing)
     assert (
         build_tokenizer('bert-z')('dog')['input_ids']
