@@ -194,16 +194,18 @@ class TextReader:
             ``max_tokens``; as far as there are any.
         """
         reader = self.tokenizers.get(key or self.model.text_ids)
+        if reader is None:  # `tokens` says so
+            return [{} for _ in texts]
         found: list[dict] = []
-        for text in texts if reader else ():
+        for text in texts:
             words, end = lost_words(reader.rules, text, reader.max_tokens)
             both = dict(unknown_words=words, cut_off=end)
             found.append({name: part for name, part in both.items() if part})
-        lines = [_loss(*pair) for pair in zip(texts, found, strict=False) if pair[1]]
+        lines = [_loss(*pair) for pair in zip(texts, found, strict=True) if pair[1]]
         if lines:
             more = f'; {len(lines) - 1} more texts likewise' if lines[1:] else ''
             warnings.warn(shown(lines[0] + more), stacklevel=4)
-        return found or [{} for _ in texts]
+        return found
 
     def features(self, texts: Sequence[str], batch_size: int = BATCH) -> Tensor:
         """Embed texts as the evaluation embeds captions.

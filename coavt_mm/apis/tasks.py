@@ -349,9 +349,9 @@ def visualize(
         raise InputError(f'out_dir must be a path, not a {type(out_dir).__name__}')
     options = dict(out_dir=make_folder(out_dir), windows=windows)
     if texts is not None:
-        options['texts'] = as_texts(texts, 'texts')
+        options['texts'] = given = as_texts(texts, 'texts')
         if not isinstance(inferencer.model, CoAVTClassifier):
-            inferencer.texts.lost(options['texts'])
+            inferencer.texts.lost(given)
     if getattr(inferencer.model, 'lm_head', None) is not None:
         options['caption'] = {}
     answers = inferencer.answers(clip, None, batch_size, on_error, **options)

@@ -122,7 +122,7 @@ def test_a_store_that_breaks_is_named(coavt, monkeypatch):
 
 @pytest.mark.parametrize(
     ('length', 'count', 'last_start'),
-    [(0.3, 1, 0), (0.5, 1, 0), (0.52, 1, 0), (0.56, 2, 0.5), (1.0, 2, 0.5),
+    [(0.3, 1, 0), (0.5, 1, 0), (0.52, 1, 0), (0.56, 2, 0.06), (1.0, 2, 0.5),
      (1.02, 2, 0.5), (1.3, 3, 1.0)],
 )  # fmt: skip
 def test_windows_cover_the_clip(length, count, last_start):
