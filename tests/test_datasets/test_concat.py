@@ -2,12 +2,14 @@
 
 import json
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
 from media_files import write_rows
 from mmengine.structures import BaseDataElement
 
+from coavt_mm.batches import stack_inputs
 from coavt_mm.datasets import (
     AVTDataset,
     AVTShardDataset,
@@ -163,3 +165,12 @@ def test_shards_of_both_are_told_apart(sets, monkeypatch):
     assert data.shard_numbers.tolist() == [0, 0, 1, 1, 2, 3, 3, 4]
     order = [x.index for x in islice(ShardSampler(data, seed=0, buffer=2), 8)]
     assert sorted(order) == [*range(8)]
+
+
+def test_a_batch_of_clips_with_and_without_text_is_said():
+    samples = [SimpleNamespace(sample_id=x, texts=[], audio_samples=0) for x in 'ab']
+    packed = dict(frames=[None] * 2, waveform=[None] * 2, caption_lengths=[None] * 2)
+    assert 'input_ids' not in stack_inputs({**packed, 'input_ids': [None] * 2}, samples)
+    mixed = {**packed, 'input_ids': [torch.tensor([2, 3]), None]}
+    with pytest.raises(ConfigError, match='some, such as b, have none: the pipelines'):
+        stack_inputs(mixed, samples)
