@@ -25,6 +25,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar='TABLE',
         help='train a classifier: columns clip and label, and as above',
     )
+    _add_training(parser)
+
+
+def _add_training(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--from',
         dest='checkpoint',

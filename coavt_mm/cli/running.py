@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 from coavt_mm.cli.screen import TestScreen, TrainScreen, say_tested, say_trained
 from coavt_mm.cli.texts import parts_of, steps_of
-from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_tokenizer
+from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_rules
 from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
 from coavt_mm.engine.running import build_runner
 from coavt_mm.engine.saving import ResumeHook
@@ -168,7 +168,7 @@ def _check_words(setting: str, rows: int | None, step: Any) -> None:
 def _check_writing(model: Any, step: Any) -> None:
     head, rows = model.lm_head, _rows(model.query_encoder)
     if head.streams and hasattr(head, 'check_ids'):
-        head.check_ids(build_tokenizer(step.name), step.name)
+        head.check_ids(build_rules(step.name), step.name)
         if rows is not None and head.dec_token_id >= rows:
             raise ConfigError(
                 f'lm_head.dec_token_id={head.dec_token_id} is no row of the '
@@ -176,8 +176,8 @@ def _check_writing(model: Any, step: Any) -> None:
             )
     name = getattr(model, 'tokenizer_path', None)
     if name not in (None, step.name):
-        words = build_tokenizer(name).get_vocab()
-        if words != build_tokenizer(step.name).get_vocab():
+        words = build_rules(name).get_vocab()
+        if words != build_rules(step.name).get_vocab():
             raise ConfigError(
                 f'model.tokenizer={name} writes other word pieces than those that the '
                 f'pipeline reads, {step.name}; give both the same'

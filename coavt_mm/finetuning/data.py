@@ -109,7 +109,7 @@ def prepare_own(
         _stream(report),
         _seconds(root / JOURNAL),
         classes if labels else (),
-        [*_lost(report, root), *_unlisted(index, listed), *_many(rows, root)],
+        [*_lost(report, root), *_unlisted(index, listed), *_many(splits, root)],
     )
 
 

@@ -84,16 +84,40 @@ def run_finetuning(options: Options) -> Path:
             options.labels,
             options.workers,
         )
-        _check_size(data)
         settings, notes = _settings(options, data, begin)
-        notes = [*data.notes, *notes]
         _say(data, notes)
     config = LABELS if options.labels else CAPTIONS
     given = ['--cfg-options', *_written(settings), *options.cfg_options]
     train = ['train', config, '--work-dir', str(out / 'train'), *given]
+    command = shlex.join(['coavt', *train])
     if options.prepare_only:
-        print(f'\nTrain with\n  coavt {shlex.join(train)}')
+        print(f'\nTrain with\n  {command}')
         return data.root
+    _run_stages(config, train, settings, options, seconds)
+    page = write_page(
+        Job(
+            out,
+            data,
+            options.folders[0],
+            options.checkpoint,
+            notes,
+            seconds,
+            command,
+        )
+    )
+    _end(out, page, options)
+    return page
+
+
+def _run_stages(
+    config: str,
+    train: Sequence[str],
+    settings: Mapping[str, Any],
+    options: Options,
+    seconds: dict[str, float],
+) -> None:
+    """Test what training starts from, train, test what came of it."""
+    out = Path(options.work_dir)
     if options.checkpoint and not options.labels:
         with timed(seconds, 'test before'):
             own = {k: v for k, v in settings.items() if k != 'vocab_size'}
@@ -105,19 +129,6 @@ def run_finetuning(options: Options) -> Path:
     with timed(seconds, 'test'):
         own = dict(settings, out_dir=out / 'after')
         _test(config, str(checkpoint), out / 'after', own, options)
-    page = write_page(
-        Job(
-            out,
-            data,
-            options.folders[0],
-            options.checkpoint,
-            notes,
-            seconds,
-            shlex.join(['coavt', *train]),
-        )
-    )
-    _end(out, page, options)
-    return page
 
 
 def _test(
@@ -138,7 +149,8 @@ def _check_size(data: OwnData) -> None:
 def _settings(
     options: Options, data: OwnData, begin: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Variables of the config, and what to know of them."""
+    """Variables of the config, and what to know of the data and of them."""
+    _check_size(data)
     clips = len(data.rows['train'])
     batch = min(options.batch_size, clips)
     least, most = STEPS
@@ -156,9 +168,10 @@ def _settings(
         settings |= _sizes(data)
     settings['max_iters'] = options.steps or min(steps, most)
     if options.labels:
-        return settings | dict(num_classes=len(data.classes), task=data.task), []
+        about = dict(num_classes=len(data.classes), task=data.task)
+        return settings | about, [*data.notes]
     words, notes = _words(options, data, begin)
-    return settings | words, notes
+    return settings | words, [*data.notes, *notes]
 
 
 def _sizes(data: OwnData) -> dict[str, float]:

@@ -96,13 +96,15 @@ def extend_pieces(
     words = unknown_words(tokenizer, captions)
     rules = json.loads(serialise_tokenizer(tokenizer))
     pieces = rules['model']['vocab']
-    taken = {**pieces, **{t['content']: t['id'] for t in rules['added_tokens']}}
+    # an added token keeps its id only if the vocabulary has it, too
+    pieces.update({token['content']: token['id'] for token in rules['added_tokens']})
     repeated = (word for word, count in words.items() for _ in range(count))
     learnt = _learnt(repeated, ['[UNK]'])
-    new = [p for p in sorted(learnt, key=learnt.__getitem__) if p not in taken]
+    new = [p for p in sorted(learnt, key=learnt.__getitem__) if p not in pieces]
     if not words or not new:
         return tokenizer, 0
-    pieces.update({piece: len(taken) + i for i, piece in enumerate(new)})
+    first = len(pieces)
+    pieces.update({piece: first + place for place, piece in enumerate(new)})
     return _save(Tokenizer.from_str(json.dumps(rules)), folder), len(new)
 
 

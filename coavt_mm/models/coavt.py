@@ -57,8 +57,7 @@ class CoAVT(TrainedModel):
             E_AV for matching; ``caption`` (dict of name -> arguments of
             :class:`~.generation.Decoding`) writes captions, e.g.
             ``dict(greedy=dict(), beam=dict(num_beams=3), drawn=dict(top_p=0.9))``.
-        frozen: Parts that stay as they are loaded, such as 'av_encoder': no gradient,
-            no dropout, no masking of tokens.
+        frozen: Parts that stay as loaded, such as 'av_encoder': no gradient, no dropout.
         data_preprocessor: Its config.
         init_cfg: mmengine's initialisation config.
 
@@ -100,12 +99,7 @@ class CoAVT(TrainedModel):
                 self.extra_heads[name] = self._build_head(f'extra_heads.{name}', head)
         self.tokenizer_path = tokenizer
         self.test_cfg = checked_test_cfg(test_cfg)
-        if self.av_head is not None and getattr(self.av_encoder, 'one_pass', False):
-            raise ConfigError(
-                'CoAVT: with one_pass in the av_encoder the tokens of the sound have '
-                'seen the picture, so that av_head would have nothing to learn; leave '
-                'one out'
-            )
+        _check_passes(self.av_encoder, self.av_head)
         self.freeze(frozen)
 
     def _build_head(self, name: str, head: dict | nn.Module | None) -> Any:
@@ -383,6 +377,14 @@ class CoAVT(TrainedModel):
         )
         self.lm_head.check_ids(tokenizer, self.tokenizer_path)
         return tokenizer
+
+
+def _check_passes(av_encoder: Any, av_head: Any) -> None:
+    if av_head is not None and getattr(av_encoder, 'one_pass', False):
+        raise ConfigError(
+            'CoAVT: with one_pass in the av_encoder the tokens of the sound have seen '
+            'the picture, so that av_head would have nothing to learn; leave one out'
+        )
 
 
 def _checked_names(heads: dict) -> dict:

@@ -65,10 +65,15 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg={{_base_.optim_wrapper.paramwise_cfg}},
 )
+warmup_iters = min(20, max_iters // 2)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup_iters),
     dict(
-        type='CosineAnnealingLR', eta_min=0.0, by_epoch=False, begin=20, end=max_iters
+        type='CosineAnnealingLR',
+        eta_min=0.0,
+        by_epoch=False,
+        begin=warmup_iters,
+        end=max_iters,
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max(max_iters // 5, 1))

@@ -181,8 +181,8 @@ def test_a_classifier_learns_no_captions(checkpoint):
         caption_model(model, 'x', 100, 10, 'all')
 
 
-def test_sound_alone_learns_what_both_did(checkpoint):
-    model = caption_model(begin(str(checkpoint))['model'], 'x', 500, 10, 'all', 'A')
+def test_sound_alone_learns_what_both_did():
+    model = caption_model(begin(None)['model'], 'x', 500, 10, 'all', 'A')
     weights = model['matching_head']['streams']
     assert weights['A'] == weights['AV'] > 0
     assert model['query_encoder']['vocab_size'] == 500

@@ -26,11 +26,13 @@ def test_pieces_of_captions_are_a_bert_vocabulary(tmp_path):
     checked_tokenizer(serialise_tokenizer(name))  # a checkpoint may carry it
 
 
-@pytest.fixture
-def words_alone(tmp_path):
-    """The demo's vocabulary: whole words, no letters to spell others with."""
+@pytest.fixture(params=[True, False], ids=['with [DEC]', 'without [DEC]'])
+def words_alone(tmp_path, request):
+    """The demo's vocabulary: whole words, no letters to spell others with. [DEC] is
+    among them, or is added behind them as to BERT's."""
+    words = [w for w in grammar.vocabulary() if request.param or w != '[DEC]']
     path = tmp_path / 'vocab.txt'
-    path.write_text('\n'.join(grammar.vocabulary()) + '\n')
+    path.write_text('\n'.join(words) + '\n')
     return str(path)
 
 
@@ -44,6 +46,8 @@ def test_what_a_tokenizer_knows_stays_as_it_was(tmp_path, words_alone):
     before, after = build_tokenizer(old), build_tokenizer(name)
     assert new > 0 and len(after) == len(before) + new
     assert after.get_vocab().items() >= before.get_vocab().items()
+    assert after.bos_token_id == before.bos_token_id
+    assert {*build_rules(name).get_vocab().values()} == {*range(len(after))}
     text = ' '.join(known)
     assert after.tokenize(text) == before.tokenize(text)
     assert not unknown_words(name, texts)
