@@ -155,7 +155,7 @@ def _copy(file: Path, values: Mapping[str, Any], folder: Path) -> Path:
 
 def _assignments(text: str) -> dict[str, ast.Assign]:
     """Variable -> the last line that sets it, in the order of the file."""
-    found = {}
+    found: dict[str, ast.Assign] = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
@@ -179,7 +179,7 @@ def _bases(file: Path) -> dict[str, Path]:
 def set_variables(
     cfg: Config, parts: Collection[str], options: dict[str, Any], made: Collection[str]
 ) -> dict[str, Any]:
-    """Replace options that set a shared variable by those that set what holds its value.
+    """Replace options of a shared variable by those that set what holds its value.
 
     ``data_root`` is also the beginning of what lies in the folder, such as the demo's
     ``data_root/vocab.txt``.

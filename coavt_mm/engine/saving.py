@@ -83,7 +83,8 @@ class CheckpointHook(_CheckpointHook):
                 runner.logger.warning(_explain(name, [*metrics]))
         self._missed.update(missing)
         try:  # None is never the best
-            super().after_val_epoch(runner, {**metrics, **dict.fromkeys(missing)})
+            absent: dict = dict.fromkeys(missing)
+            super().after_val_epoch(runner, {**metrics, **absent})
         except ConfigError as error:  # of 'auto', whose metric is known only now
             runner.logger.warning(f'{error}. No best checkpoint is kept')
             self.save_best = None
