@@ -3,13 +3,12 @@
 import inspect
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import Registry, root
-from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from coavt_mm import compat
 from coavt_mm.config_variables import SHARED, TOP_LEVEL, walk
@@ -20,16 +19,23 @@ def _arguments(function: Any) -> set[str]:
     return set(inspect.signature(function).parameters) - {'self', 'args', 'kwargs'}
 
 
-# What dictionaries without a `type`, or with more than their class takes, may hold.
-_DATALOADER = _arguments(DataLoader.__init__) | {
-    'num_batch_per_epoch',
-    'disable_subprocess_warning',
-}
-_KNOWN_BY_PATH = {
+@cache
+def _known(path: str) -> set[str]:
+    """What dictionaries without a `type`, or with more than their class takes, hold."""
+    if path.endswith('_dataloader'):
+        from torch.utils.data import DataLoader
+
+        more = {'num_batch_per_epoch', 'disable_subprocess_warning'}
+        return _arguments(DataLoader.__init__) | more
+    if path == 'randomness':
+        from mmengine.runner import Runner
+
+        return _arguments(Runner.set_randomness)
+    return _KNOWN_BY_PATH.get(path, set())
+
+
+_KNOWN_BY_PATH: dict[str, set[str]] = {
     '': {*TOP_LEVEL},
-    'train_dataloader': _DATALOADER,
-    'val_dataloader': _DATALOADER,
-    'test_dataloader': _DATALOADER,
     'optim_wrapper': {'constructor', 'paramwise_cfg'},
     'optim_wrapper.paramwise_cfg': {
         'bias_decay_mult',
@@ -40,7 +46,6 @@ _KNOWN_BY_PATH = {
         'norm_decay_mult',
     },
     'optim_wrapper.clip_grad': {'clip_value', 'max_norm', 'norm_type', 'type'},
-    'randomness': _arguments(Runner.set_randomness),
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'auto_scale_lr': {'enable', 'base_batch_size'},
 }
@@ -166,7 +171,7 @@ def _check_new_key(
     owners = [name for name in path if not name.isdigit()]
     if owners[1:] and owners[-1] in _CHECKED_BY_OWNER and 'type' not in node:
         return
-    valid = set(_KNOWN_BY_PATH.get(parent, ()))
+    valid = {*_known(parent)}
     if path:
         valid |= set(node)
         type_name = options.get(f'{parent}.type', node.get('type'))

@@ -178,7 +178,7 @@ def _bases(file: Path) -> dict[str, Path]:
 def set_variables(
     cfg: Config, parts: Collection[str], options: dict[str, Any], made: Collection[str]
 ) -> dict[str, Any]:
-    """Replace options that set a shared variable by settings of what holds its value.
+    """Replace options of a shared variable by those that set what holds its value.
 
     ``data_root`` is also the beginning of what lies in the folder, such as the demo's
     ``data_root/vocab.txt``.

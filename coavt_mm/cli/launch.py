@@ -10,7 +10,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, NoReturn
 
 from coavt_mm.cli.commands import Command, SettingsAction
-from coavt_mm.errors import CoAVTError, shown
+from coavt_mm.errors import CoAVTError, ConfigError, shown
 
 # Modules without which nothing runs -> what brings them.
 NEEDED = dict.fromkeys(
@@ -101,6 +101,13 @@ def _prepare(args: Namespace, loaders: Sequence[str], checkpoint: str | None) ->
     from coavt_mm.config import check_writable, load_config, set_work_dir
 
     _set_environment(args, os.environ)
+    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise ConfigError(
+            '--launcher pytorch: torchrun starts such a run, as in `torchrun '
+            '--nproc_per_node 2 -m coavt_mm ... --launcher pytorch`'
+        )
+    # mmengine sets one thread for each process, as it should
+    warnings.filterwarnings('ignore', message=r'Setting (MKL|OMP)_NUM_THREADS')
     if rank() != '0':  # the first process says it
         warnings.simplefilter('ignore')
         sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115

@@ -151,9 +151,12 @@ def test_a_checkpoint_that_is_not_there(start):
 
 def test_a_path_is_looked_for_before_torch_is_imported(data, tmp_path):
     """A process of its own: here torch is there already."""
+    path = {'PYTHONPATH': str(ROOT)}
     lines = [
         ['nowhere.py'],
         [str(data / 'config.py'), '--resume', 'no such.pth'],
+        [str(data / 'config.py'), '--cfg-options', 'train_dataloader.batch_size=0'],
+        [str(data / 'config.py'), '--launcher', 'pytorch'],
     ]
     code = (
         'import sys, json\n'
@@ -167,14 +170,14 @@ def test_a_path_is_looked_for_before_torch_is_imported(data, tmp_path):
     )
     done = subprocess.run(
         [sys.executable, '-c', code, json.dumps(lines)],
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        env={k: v for k, v in os.environ.items() if k != 'RANK'} | path,
         capture_output=True,
         text=True,
         timeout=300,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count('\n') == 2 and 'no such.pth' in done.stderr
+    assert done.stderr.count('\n') == 4 and 'no such.pth' in done.stderr
 
 
 # --------------------------------------------------------------------------------------
