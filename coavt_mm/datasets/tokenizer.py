@@ -100,8 +100,8 @@ def _from_hub(name: str) -> 'PreTrainedTokenizerBase':
     if not hub.hub_answers():
         raise DatasetMissingError(
             f'tokenizer {name}: not in the cache of this machine, and the hub can not '
-            'be reached; set the tokenizer to a folder with tokenizer.json or vocab.txt '
-            '(--cfg-options tokenizer=DIR)'
+            'be reached; set the tokenizer to a folder with tokenizer.json or '
+            'vocab.txt (--cfg-options tokenizer=DIR)'
         )
     return _from_pretrained(name)
 

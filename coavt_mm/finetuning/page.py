@@ -265,12 +265,31 @@ def _classes(out: Path, cards: _Cards) -> dict[str, Any]:
         for clip, answer in zip(clips, found, strict=True)
         if answer.get('labels')
     ]
-    numbers = {k: v for k, v in report.items() if isinstance(v, float)}
+    most = max(row['clips'] for row in report['per_class']) / report['clips']
+    numbers = {key: value for key, value in report.items() if isinstance(value, float)}
+    facts = {name.replace('_', ' '): _shown(name, v) for name, v in numbers.items()}
     pictures = sorted((out / 'after').glob('*.png'))
     return dict(
-        facts={name: f'{value:.1f}' for name, value in numbers.items()},
-        tables={},
+        facts={**facts, 'of the largest class': _shown('', most)},
+        tables={'Classes of the test': _class_table(report['per_class'])},
         figures={path.stem.replace('_', ' '): path for path in pictures},
         answers=answers,
-        answers_title='Classes',
+        answers_title='Clips of the test',
     )
+
+
+def _shown(name: str, value: float) -> str:
+    """A share in per cent; d' is none."""
+    return f'{value:.2f}' if name.startswith('d') else f'{100 * value:.1f} %'
+
+
+def _class_table(rows: Sequence[Mapping]) -> list[list[str]]:
+    """One row per class, the worst first."""
+    (value,) = rows[0].keys() - {'class', 'clips'}
+    ordered = sorted(rows, key=lambda row: (row[value] is None, row[value]))
+    shown = [
+        [row['class'], str(row['clips']),
+         '-' if row[value] is None else _shown(value, row[value])]
+        for row in ordered
+    ]  # fmt: skip
+    return [['class', 'clips', value.replace('_', ' ')], *shown]

@@ -57,7 +57,7 @@ class CoAVT(TrainedModel):
             E_AV for matching; ``caption`` (dict of name -> arguments of
             :class:`~.generation.Decoding`) writes captions, e.g.
             ``dict(greedy=dict(), beam=dict(num_beams=3), drawn=dict(top_p=0.9))``.
-        frozen: Parts that stay as loaded, such as 'av_encoder': no gradient, no dropout.
+        frozen: Parts that stay as loaded, such as 'av_encoder', without dropout.
         data_preprocessor: Its config.
         init_cfg: mmengine's initialisation config.
 
