@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
 
 from coavt_mm.cli import launch
 from coavt_mm.demo import Settings, make_sounding_shapes
@@ -49,7 +50,8 @@ def test_optimiser_and_rates(name):
     cfg, recipe = load(name), RECIPES[name]
     cfg.optim_wrapper.type = 'OptimWrapper'
     model = tiny_backbone(cfg)
-    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    with DefaultScope.overwrite_default_scope('coavt_mm'):
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     assert isinstance(optimizer, torch.optim.Adam)
     heads = {id(p) for p in model.head.parameters()}
     assert len(heads) == 4
