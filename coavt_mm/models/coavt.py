@@ -372,9 +372,8 @@ class CoAVT(TrainedModel):
                 'writing captions needs `tokenizer` in the model config: a local '
                 'directory, a vocabulary file or a hub id'
             )
-        tokenizer = TOKENIZERS.build(
-            dict(type='WordPieceRules', name_or_path=self.tokenizer_path)
-        )
+        part = dict(type='WordPieceRules', name_or_path=self.tokenizer_path)
+        tokenizer = TOKENIZERS.build(part)
         self.lm_head.check_ids(tokenizer, self.tokenizer_path)
         return tokenizer
 
