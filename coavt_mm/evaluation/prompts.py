@@ -63,7 +63,7 @@ def text_features(model: 'CoAVT', texts: Sequence[str], max_tokens: int = 77) ->
     rules = build_rules(name)
     check_max_tokens(rules, max_tokens)
     rows = [torch.tensor(encode_text(rules, text, max_tokens)) for text in texts]
-    return embed_rows(model, rows, model.data_preprocessor.pad_token_id)
+    return embed_rows(model, rows, rules.token_to_id('[PAD]') or 0)
 
 
 def class_mean(features: Tensor, classes: int) -> Tensor:
