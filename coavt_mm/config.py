@@ -23,7 +23,7 @@ from coavt_mm.config_variables import (
     variables_of,
     walk,
 )
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import ConfigError, CoAVTError
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -67,7 +67,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 def _read(path: str, file: str, values: dict[str, Any] | None = None) -> Config:
     try:
         return read_with(file, values) if values else Config.fromfile(file)
-    except ConfigError:  # of a config that looks at what its variables name
+    except CoAVTError:  # of a config that looks at what its variables name
         raise
     except Exception as error:  # a config is code and may raise anything
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
