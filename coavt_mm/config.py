@@ -23,7 +23,7 @@ from coavt_mm.config_variables import (
     variables_of,
     walk,
 )
-from coavt_mm.errors import ConfigError, CoAVTError
+from coavt_mm.errors import CoAVTError, ConfigError
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
