@@ -184,6 +184,7 @@ def _warnings(runner: Runner, total: int) -> list[str]:
             'batches of 1 clip: contrastive and matching losses have nothing to '
             'compare and learn nothing; raise train_dataloader.batch_size'
         )
+    lines += _about_rate(runner, total)
     if clips < total:
         lines.append(
             f'the data set has {clips} clips and a batch {total}: each clip is in a '
@@ -191,6 +192,20 @@ def _warnings(runner: Runner, total: int) -> list[str]:
             f'train_dataloader.batch_size={max(clips // get_world_size(), 1)} or less'
         )
     return lines
+
+
+def _about_rate(runner: Runner, total: int) -> list[str]:
+    """A learning rate holds for one number of clips in a step of the optimiser."""
+    scaling = runner.cfg.get('auto_scale_lr') or {}
+    meant = scaling.get('base_batch_size')
+    counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    if scaling.get('enable') or meant in (None, total * counts):
+        return []
+    return [
+        f'the learning rate is meant for {meant} clips a step and not for '
+        f'{total * counts}, and so is the number of steps: --auto-scale-lr scales the '
+        'rate, train_cfg sets the steps'
+    ]
 
 
 class TestScreen(Hook):

@@ -53,6 +53,7 @@ optim_wrapper = dict(
     ),
     paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10))),
 )
+auto_scale_lr = dict(base_batch_size=64)
 param_scheduler = dict(milestones=[*range(halve_from, epochs)])
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 default_hooks = dict(

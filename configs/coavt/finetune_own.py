@@ -77,6 +77,7 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max(max_iters // 5, 1))
+auto_scale_lr = dict(base_batch_size=batch_size)
 find_unused_parameters = True  # what an unseen stream has
 default_hooks = dict(
     logger=dict(interval=10),

@@ -56,6 +56,7 @@ param_scheduler = [
 ]
 train_dataloader = dict(sampler=dict(curriculum=curriculum))
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
+auto_scale_lr = dict(base_batch_size=32)  # clips of all processes
 find_unused_parameters = True  # the joint stream's norms at first
 default_hooks = dict(
     curriculum=dict(type='CurriculumHook'),

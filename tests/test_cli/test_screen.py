@@ -14,7 +14,7 @@ import pytest
 from mmengine.config import Config
 
 from coavt_mm.cli import launch
-from coavt_mm.cli.screen import forget_behind
+from coavt_mm.cli.screen import _about_rate, forget_behind
 from coavt_mm.cli.texts import cut_texts
 from coavt_mm.datasets import AVTDataset
 
@@ -34,6 +34,7 @@ def screens(data, tmp_path_factory):
     home.mkdir()
     cfg = Config.fromfile(data / 'config.py')
     cfg.train_dataloader.update(batch_size=2, pin_memory=True)
+    cfg.auto_scale_lr.base_batch_size = 2
     cfg.train_dataloader.sampler.curriculum = STAGES
     cfg.train_cfg.update(val_begin=9, val_interval=9)
     cfg.default_hooks.checkpoint.interval = 9
@@ -219,6 +220,25 @@ def test_other_processes_are_quiet(screens, monkeypatch, tmp_path):
         print('something')
         warnings.warn('something', stacklevel=1)
     assert out.getvalue() == ''
+
+
+@pytest.mark.parametrize(
+    ('clips', 'counts', 'scaling', 'said'),
+    [
+        (256, 1, dict(base_batch_size=256), False),
+        (64, 4, dict(base_batch_size=256), False),
+        (512, 1, dict(base_batch_size=256), True),
+        (512, 1, dict(base_batch_size=256, enable=True), False),
+        (512, 1, {}, False),
+    ],
+)
+def test_a_learning_rate_for_other_batches_is_said(clips, counts, scaling, said):
+    runner = SimpleNamespace(
+        cfg=Config(dict(auto_scale_lr=scaling)),
+        optim_wrapper=SimpleNamespace(_accumulative_counts=counts),
+    )
+    lines = _about_rate(runner, clips)
+    assert bool(lines) == said and all('256 clips a step' in line for line in lines)
 
 
 def test_of_many_clips_some_are_looked_at(data, monkeypatch):
