@@ -201,10 +201,11 @@ def _about_rate(runner: Runner, total: int) -> list[str]:
     counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
     if scaling.get('enable') or meant in (None, total * counts):
         return []
+    now = total * counts
+    steps = f'batch={now}' if 'batch' in runner.cfg else 'train_cfg.max_iters=STEPS'
     return [
-        f'the learning rate is meant for {meant} clips a step and not for '
-        f'{total * counts}, and so is the number of steps: --auto-scale-lr scales the '
-        'rate, train_cfg sets the steps'
+        f'learning rate and number of steps are meant for {meant} clips a step, these '
+        f'are {now}: --auto-scale-lr scales the rate, --cfg-options {steps} the steps'
     ]
 
 
