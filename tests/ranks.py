@@ -1,5 +1,7 @@
 """What the ranks of the two-process tests run; imported there, so importable."""
 
+import os
+import signal
 import tempfile
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -19,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from coavt_mm.engine import ranks as engine_ranks
 from coavt_mm.engine.running import build_runner
+from coavt_mm.engine.stopping import StopHook
 from coavt_mm.errors import CheckpointError
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
@@ -210,3 +214,32 @@ def begin_worker(rank, case, out):
     except CheckpointError as error:
         said = str(error)
     torch.save(said, f'{out}.{rank}')
+
+
+def stop_worker(rank, config, folder):
+    """The second of two processes gets the signal, in its third step."""
+    cfg = Config.fromfile(config)
+    cfg.update(work_dir=folder, launcher='none', custom_hooks=[], val_cfg=None)
+    cfg.update(val_dataloader=None, val_evaluator=None)
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
+    runner, stop = build_runner(cfg, ['train_dataloader']), StopHook()
+    runner.register_hook(Signalled(at=3 if rank == 1 else -1))
+    runner.register_hook(stop)
+    try:
+        with stop.listening():
+            runner.train()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    Path(f'{folder}/ended.{rank}').write_text(f'{code} {runner.iter + 1}')
+
+
+class Signalled(Hook):
+    """Sends a signal to its own process, before a step."""
+
+    def __init__(self, at, number=signal.SIGUSR1):
+        self.at, self.number = at, number
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.at:
+            os.kill(os.getpid(), self.number)

@@ -20,6 +20,7 @@ from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_rules
 from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
 from coavt_mm.engine.running import build_runner
 from coavt_mm.engine.saving import ResumeHook
+from coavt_mm.engine.stopping import StopHook
 from coavt_mm.engine.weights import StrictCheckpointHook, bare_model
 from coavt_mm.errors import CoAVTError, ConfigError
 
@@ -38,9 +39,11 @@ def run_training(cfg: Config, loaders: Sequence[str]) -> None:
     runner = build_runner(cfg, loaders)
     for loader in loaders:
         check_texts(runner, getattr(runner, f'_{loader}'))
-    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), TrainScreen()):
+    stop = StopHook()
+    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), TrainScreen(), stop):
         runner.register_hook(hook)
-    runner.train()
+    with stop.listening():
+        runner.train()
     say_trained(runner)
 
 

@@ -14,6 +14,7 @@ from coavt_mm.engine.optim import (
     ScalarDecayConstructor,
 )
 from coavt_mm.engine.saving import CheckpointHook, ResumeHook
+from coavt_mm.engine.stopping import StopHook
 from coavt_mm.engine.tracking import TensorboardVisBackend
 from coavt_mm.engine.weights import (
     EpochAverageHook,
@@ -36,6 +37,7 @@ __all__ = [
     'ResumeHook',
     'ScalarDecayConstructor',
     'ShareModelHook',
+    'StopHook',
     'StoreConfigHook',
     'StrictCheckpointHook',
     'TensorboardVisBackend',

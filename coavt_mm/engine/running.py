@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -18,6 +19,7 @@ from coavt_mm.config import check_writable
 from coavt_mm.engine.choosing import last_checkpoint
 from coavt_mm.engine.ranks import agree_on_start
 from coavt_mm.engine.screen import quieten
+from coavt_mm.engine.stopping import shield_worker
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import ConfigError
 
@@ -88,6 +90,7 @@ class DataFirst:
             loader = getattr(self, f'_{name}')
             if isinstance(loader, dict):
                 built = self.build_dataloader(loader, self.seed, diff_rank_seed)
+                built.worker_init_fn = partial(shield_worker, built.worker_init_fn)
                 setattr(self, f'_{name}', built)
         return super().build_model(model)  # type: ignore[misc]
 
