@@ -1,5 +1,6 @@
 """What the ranks of the two-process tests run; imported there, so importable."""
 
+import math
 import os
 import signal
 import tempfile
@@ -21,6 +22,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from coavt_mm.engine import ranks as engine_ranks
+from coavt_mm.engine.optim import OptimWrapper
 from coavt_mm.engine.running import build_runner
 from coavt_mm.engine.stopping import StopHook
 from coavt_mm.errors import CheckpointError
@@ -243,3 +245,19 @@ class Signalled(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter + 1 == self.at:
             os.kill(os.getpid(), self.number)
+
+
+def skip_worker(rank, folder):
+    """The loss of the second of two processes is NaN in the second of three steps."""
+    torch.manual_seed(0)
+    model = DistributedDataParallel(nn.Linear(3, 1))
+    wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=0.1))
+    said = []
+    for step in range(3):
+        before = model.module.weight.detach().clone()
+        loss = model(torch.ones(2, 3) + rank).mean()
+        wrapper.update_params(loss + (math.nan if (rank, step) == (1, 1) else 0.0))
+        said.append(
+            (bool(wrapper.last_skipped), torch.equal(before, model.module.weight))
+        )
+    torch.save((said, model.module.weight.detach()), f'{folder}/said.{rank}')

@@ -8,9 +8,11 @@ from coavt_mm.engine.hooks import (
     StoreConfigHook,
 )
 from coavt_mm.engine.loops import ResumableIterLoop
+from coavt_mm.engine.nonfinite import SkippedStepsHook
 from coavt_mm.engine.optim import (
     BF16OptimWrapper,
     EpochCosineLR,
+    OptimWrapper,
     ScalarDecayConstructor,
 )
 from coavt_mm.engine.saving import CheckpointHook, ResumeHook
@@ -32,11 +34,13 @@ __all__ = [
     'IterationSeedHook',
     'NegativesHook',
     'RuntimeInfoHook',
+    'OptimWrapper',
     'PretrainedPart',
     'ResumableIterLoop',
     'ResumeHook',
     'ScalarDecayConstructor',
     'ShareModelHook',
+    'SkippedStepsHook',
     'StopHook',
     'StoreConfigHook',
     'StrictCheckpointHook',

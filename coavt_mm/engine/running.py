@@ -122,9 +122,7 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
     compat.register_checkpoint_loader()
     _check_source(cfg.get('load_from'))
     check_writable(cfg.work_dir)
-    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    if saving.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
-        saving['type'] = 'coavt_mm.CheckpointHook'  # in configs of other scopes too
+    _take_own(cfg)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if isinstance(loader, dict) and not loader.get('num_workers'):
@@ -145,6 +143,17 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
         _compile(runner, compiled if isinstance(compiled, dict) else {})
     agree_on_start(runner)
     return runner
+
+
+def _take_own(cfg: Config) -> None:
+    """Put our variants of mmengine's parts into configs of other scopes, too."""
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    for part, name in (
+        (saving, 'CheckpointHook'),
+        (cfg.get('optim_wrapper') or {}, 'OptimWrapper'),
+    ):
+        if part.get('type') in (name, f'mmengine.{name}'):
+            part['type'] = f'coavt_mm.{name}'
 
 
 def _compile(runner: Runner, options: dict) -> None:
