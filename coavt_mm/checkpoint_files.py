@@ -7,7 +7,8 @@ import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
+from hashlib import sha256
 from typing import Any
 from zipfile import BadZipFile
 
@@ -16,6 +17,9 @@ from coavt_mm.errors import CheckpointError
 # what unpickling and JSON raise for bytes that somebody, or a bad disk, has changed
 _DAMAGE = (RuntimeError, EOFError, BadZipFile, LookupError, OSError, ValueError,
            TypeError, AttributeError, ArithmeticError, MemoryError)  # fmt: skip
+
+# behind the name of a checkpoint: the file with its checksum
+CHECKSUM = '.sha256'
 
 # what averages of weights (mmengine's and torch's) count in, beside `module`
 _COUNTS = ('steps', 'n_averaged')
@@ -35,13 +39,15 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
         The checkpoint.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, or asks for code.
+        CheckpointError: If the file is missing, damaged, another one than its checksum
+            says, or asks for code.
     """
     import torch
 
     path = osp.expanduser(filename)
     if not osp.isfile(path):
         raise CheckpointError(f'{path}: there is no such checkpoint file.')
+    has_checksum(path)
     if path.endswith('.safetensors'):
         return _plain(path, _load_safetensors(path))
     _warn_of_old_torch(torch.__version__)
@@ -53,6 +59,39 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     except _DAMAGE as error:
         raise CheckpointError(_explain_damage(path, error)) from error
     return _plain(path, checkpoint)
+
+
+def has_checksum(path: str) -> bool:
+    """Compare a file with the checksum beside it, which our ``CheckpointHook`` wrote.
+
+    Args:
+        path: Of the checkpoint.
+
+    Returns:
+        Whether there is one; files of other programs and releases have none.
+
+    Raises:
+        CheckpointError: If the file is another one than it was.
+    """
+    note = path + CHECKSUM
+    if not osp.isfile(note):
+        return False
+    digest = sha256()
+    try:
+        with open(note, encoding='utf-8', errors='replace') as file:
+            said = file.read(200).split()[:1]
+        with open(path, 'rb') as file:
+            for block in iter(partial(file.read, 1 << 20), b''):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError(_explain_damage(path, error)) from error
+    if said != [digest.hexdigest()]:
+        raise CheckpointError(
+            f'{path}: its checksum differs from that in {osp.basename(note)}: the file '
+            'has been cut off, damaged or changed since it was saved; take another '
+            'one, or remove the .sha256 file if you changed it yourself'
+        )
+    return True
 
 
 def _load_safetensors(path: str) -> dict:

@@ -29,6 +29,10 @@ class CheckpointError(CoAVTError):
     """A checkpoint is of another kind, damaged, or unsafe to load."""
 
 
+class TrainingError(CoAVTError):
+    """A training can't go on as it is; its checkpoints are good."""
+
+
 class InputError(CoAVTError):
     """What was handed to a function is of a kind or shape that it doesn't take."""
 

@@ -1,5 +1,8 @@
 """What the ranks of the two-process tests run; imported there, so importable."""
 
+import math
+import os
+import signal
 import tempfile
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -9,6 +12,7 @@ from types import SimpleNamespace
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -18,7 +22,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from coavt_mm.engine import ranks as engine_ranks
+from coavt_mm.engine.optim import OptimWrapper
 from coavt_mm.engine.running import build_runner
+from coavt_mm.engine.stopping import StopHook
 from coavt_mm.errors import CheckpointError
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
@@ -210,3 +216,48 @@ def begin_worker(rank, case, out):
     except CheckpointError as error:
         said = str(error)
     torch.save(said, f'{out}.{rank}')
+
+
+def stop_worker(rank, config, folder):
+    """The second of two processes gets the signal, in its third step."""
+    cfg = Config.fromfile(config)
+    cfg.update(work_dir=folder, launcher='none', custom_hooks=[], val_cfg=None)
+    cfg.update(val_dataloader=None, val_evaluator=None)
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
+    runner, stop = build_runner(cfg, ['train_dataloader']), StopHook()
+    runner.register_hook(Signalled(at=3 if rank == 1 else -1))
+    runner.register_hook(stop)
+    try:
+        with stop.listening():
+            runner.train()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    Path(f'{folder}/ended.{rank}').write_text(f'{code} {runner.iter + 1}')
+
+
+class Signalled(Hook):
+    """Sends a signal to its own process, before a step."""
+
+    def __init__(self, at, number=signal.SIGUSR1):
+        self.at, self.number = at, number
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.at:
+            os.kill(os.getpid(), self.number)
+
+
+def skip_worker(rank, folder):
+    """The loss of the second of two processes is NaN in the second of three steps."""
+    torch.manual_seed(0)
+    model = DistributedDataParallel(nn.Linear(3, 1))
+    wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=0.1))
+    said = []
+    for step in range(3):
+        before = model.module.weight.detach().clone()
+        loss = model(torch.ones(2, 3) + rank).mean()
+        wrapper.update_params(loss + (math.nan if (rank, step) == (1, 1) else 0.0))
+        said.append(
+            (bool(wrapper.last_skipped), torch.equal(before, model.module.weight))
+        )
+    torch.save((said, model.module.weight.detach()), f'{folder}/said.{rank}')

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from coavt_mm.analysis.results import read_rows
 from coavt_mm.config import load_config
-from coavt_mm.engine.running import last_checkpoint
+from coavt_mm.engine.choosing import last_checkpoint
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.streams import LOOKS
 from coavt_mm.visualization import save_figure

@@ -7,6 +7,7 @@ import sys
 import warnings
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, MutableMapping, Sequence
+from errno import EDQUOT, ENOSPC
 from typing import Any, NoReturn
 
 from coavt_mm.cli.commands import Command, SettingsAction
@@ -218,6 +219,9 @@ def run_tool(main: Callable[[], Any]) -> None:
     """
     try:
         main()
+    except SystemExit:  # of a training that was told to stop
+        _close_process_group()
+        raise
     except CoAVTError as error:
         _end(one_line(error))
     except ModuleNotFoundError as error:
@@ -225,6 +229,9 @@ def run_tool(main: Callable[[], Any]) -> None:
             raise
         _end(f'{error.name} is not installed; {NEEDED[error.name]}')
     except OSError as error:  # no right to write there, a file where a folder goes
+        if error.errno in (ENOSPC, EDQUOT):
+            place = shown(os.fsdecode(error.filename or 'writing a file'))
+            _end(f'{place}: {error.strerror}; make room, and go on with --resume')
         if error.filename is None or error.strerror is None:
             raise
         _end(shown(f'{os.fsdecode(error.filename)}: {error.strerror}'))

@@ -18,8 +18,10 @@ from coavt_mm.cli.screen import TestScreen, TrainScreen, say_tested, say_trained
 from coavt_mm.cli.texts import parts_of, steps_of
 from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_rules
 from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
+from coavt_mm.engine.nonfinite import SkippedStepsHook
 from coavt_mm.engine.running import build_runner
 from coavt_mm.engine.saving import ResumeHook
+from coavt_mm.engine.stopping import StopHook
 from coavt_mm.engine.weights import StrictCheckpointHook, bare_model
 from coavt_mm.errors import CoAVTError, ConfigError
 
@@ -38,9 +40,13 @@ def run_training(cfg: Config, loaders: Sequence[str]) -> None:
     runner = build_runner(cfg, loaders)
     for loader in loaders:
         check_texts(runner, getattr(runner, f'_{loader}'))
-    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), TrainScreen()):
+    stop = StopHook()
+    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), TrainScreen(), stop):
         runner.register_hook(hook)
-    runner.train()
+    if not any(isinstance(hook, SkippedStepsHook) for hook in runner.hooks):
+        runner.register_hook(SkippedStepsHook())
+    with stop.listening():
+        runner.train()
     say_trained(runner)
 
 

@@ -8,12 +8,15 @@ from coavt_mm.engine.hooks import (
     StoreConfigHook,
 )
 from coavt_mm.engine.loops import ResumableIterLoop
+from coavt_mm.engine.nonfinite import SkippedStepsHook
 from coavt_mm.engine.optim import (
     BF16OptimWrapper,
     EpochCosineLR,
+    OptimWrapper,
     ScalarDecayConstructor,
 )
 from coavt_mm.engine.saving import CheckpointHook, ResumeHook
+from coavt_mm.engine.stopping import StopHook
 from coavt_mm.engine.tracking import TensorboardVisBackend
 from coavt_mm.engine.weights import (
     EpochAverageHook,
@@ -31,11 +34,14 @@ __all__ = [
     'IterationSeedHook',
     'NegativesHook',
     'RuntimeInfoHook',
+    'OptimWrapper',
     'PretrainedPart',
     'ResumableIterLoop',
     'ResumeHook',
     'ScalarDecayConstructor',
     'ShareModelHook',
+    'SkippedStepsHook',
+    'StopHook',
     'StoreConfigHook',
     'StrictCheckpointHook',
     'TensorboardVisBackend',

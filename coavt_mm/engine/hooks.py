@@ -142,7 +142,7 @@ class NegativesHook(Hook):
 
     def __init__(self):
         self._found, self._in_a_row = 0, 0
-        self._coming: deque[tuple[int, _Readout]] = deque()
+        self._coming: deque[tuple[int, Readout]] = deque()
 
     def after_train_iter(
         self,
@@ -161,11 +161,11 @@ class NegativesHook(Hook):
         """
         outputs = outputs or {}
         share = outputs.get('negatives', torch.ones(()))
-        self._coming.append((runner.iter, _Readout(share)))
+        self._coming.append((runner.iter, Readout(share)))
         while self._coming and self._coming[0][1].ready():
             self._see(runner, *self._coming.popleft())
 
-    def _see(self, runner: Runner, iteration: int, share: '_Readout') -> None:
+    def _see(self, runner: Runner, iteration: int, share: 'Readout') -> None:
         if share.value() > 0:
             self._in_a_row = 0
             return
@@ -199,7 +199,7 @@ class NegativesHook(Hook):
             )
 
 
-class _Readout:
+class Readout:
     """A value that comes over from the device while training goes on."""
 
     def __init__(self, value: torch.Tensor):

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper, _ParamScheduler
+from mmengine.optim import DefaultOptimWrapperConstructor, _ParamScheduler
+from mmengine.optim import OptimWrapper as _OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from torch import nn
 
@@ -18,13 +20,77 @@ from coavt_mm.registry import (
 
 
 @OPTIM_WRAPPERS.register_module()
+class OptimWrapper(_OptimWrapper):
+    """mmengine's, which leaves out a step whose loss or gradient is not finite.
+
+    A loss that is not finite makes all gradients of its process NaN, so that after
+    they are averaged all processes leave out the same step. Weights and the
+    optimiser's state stay as they were. A fused optimiser decides on the device;
+    another one waits for the answer there. Arguments are those of
+    :class:`mmengine.optim.OptimWrapper`.
+
+    Attributes:
+        last_skipped: Whether the last step was left out, a scalar on the device.
+    """
+
+    last_skipped: torch.Tensor | None = None
+
+    def backward(self, loss: torch.Tensor, **kwargs) -> None:
+        """Propagate, NaN if the loss is not finite.
+
+        Args:
+            loss: A scalar.
+            kwargs: Of :meth:`torch.Tensor.backward`.
+        """
+        if 'gradient' not in kwargs:
+            one = torch.ones_like(loss)
+            nan = torch.full_like(loss, math.nan)
+            kwargs['gradient'] = torch.where(loss.detach().isfinite(), one, nan)
+        super().backward(loss, **kwargs)
+
+    def step(self, **kwargs) -> None:
+        """Clip and update, or leave all as it was.
+
+        Args:
+            kwargs: Of the optimiser's ``step``.
+        """
+        skipped = self._found_inf()
+        if self.clip_grad_kwargs:
+            self._clip_grad()
+        self.last_skipped = skipped
+        optimizer: Any = self.optimizer
+        if skipped is None:
+            optimizer.step(**kwargs)
+        elif getattr(optimizer, '_step_supports_amp_scaling', False):
+            optimizer.found_inf = skipped.float()
+            try:
+                optimizer.step(**kwargs)
+            finally:
+                del optimizer.found_inf
+        elif not skipped:
+            optimizer.step(**kwargs)
+
+    def _found_inf(self) -> torch.Tensor | None:
+        grads = [
+            p.grad
+            for group in self.optimizer.param_groups
+            for p in group['params']
+            if p.grad is not None
+        ]
+        if not grads:
+            return None
+        norms = torch._foreach_norm(grads, math.inf)
+        return ~torch.stack([norm.float() for norm in norms]).isfinite().all()
+
+
+@OPTIM_WRAPPERS.register_module()
 class BF16OptimWrapper(OptimWrapper):
     """Mixed precision in bfloat16, on the device where the model lies.
 
     bfloat16 has the exponent range of float32, so there is no loss scaler and the
-    state is that of :class:`mmengine.optim.OptimWrapper`: a run may switch between the
+    state is that of :class:`OptimWrapper`: a run may switch between the
     two and resume. mmengine's ``AmpOptimWrapper`` refuses to be built on a CPU.
-    Accumulation and clipping are inherited.
+    Accumulation, clipping and what is left out are inherited.
 
     Attributes:
         last_grad_norm: Of the last step that clipped, where it lies on a GPU: our

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -16,10 +16,12 @@ from mmengine.visualization import Visualizer
 
 from coavt_mm import compat
 from coavt_mm.config import check_writable
+from coavt_mm.engine.choosing import last_checkpoint
 from coavt_mm.engine.ranks import agree_on_start
 from coavt_mm.engine.screen import quieten
+from coavt_mm.engine.stopping import shield_worker
 from coavt_mm.engine.weights import bare_model
-from coavt_mm.errors import CheckpointError, ConfigError
+from coavt_mm.errors import ConfigError
 
 # what torch refuses in a DataLoader that has no worker processes
 _OF_WORKERS = (
@@ -42,7 +44,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         resume: None (change nothing), 'auto' or a path.
 
     Raises:
-        CheckpointError: If the work dir's note names a file that is not there.
+        CheckpointError: If there are checkpoints in the work dir, and none can be read.
     """
     if resume is None:
         return
@@ -50,36 +52,6 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         resume = last_checkpoint(cfg.work_dir)
     if resume is not None:
         cfg.resume, cfg.load_from = True, resume
-
-
-def last_checkpoint(work_dir: str | Path) -> str | None:
-    """The local file that mmengine's note names, also after the folder has moved.
-
-    Args:
-        work_dir: Of a run.
-
-    Returns:
-        Its path; None if the run left no note.
-
-    Raises:
-        CheckpointError: If the note names a file that is not there, or an address.
-    """
-    work_dir = Path(work_dir)
-    note = work_dir / 'last_checkpoint'
-    if not note.is_file():
-        print(f'{work_dir}: no last_checkpoint to go on from, a new run begins')
-        return None
-    try:
-        named = note.read_text('utf-8').strip()
-    except UnicodeDecodeError:
-        named = ''
-    for path in (Path(named), work_dir / Path(named).name):
-        if named and '://' not in named and path.exists():
-            return str(path.absolute())
-    raise CheckpointError(
-        f'{note}: names {named!r}, which is no file here; say which one to go on from: '
-        '--resume CHECKPOINT'
-    )
 
 
 class DataFirst:
@@ -118,6 +90,7 @@ class DataFirst:
             loader = getattr(self, f'_{name}')
             if isinstance(loader, dict):
                 built = self.build_dataloader(loader, self.seed, diff_rank_seed)
+                built.worker_init_fn = partial(shield_worker, built.worker_init_fn)
                 setattr(self, f'_{name}', built)
         return super().build_model(model)  # type: ignore[misc]
 
@@ -149,9 +122,7 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
     compat.register_checkpoint_loader()
     _check_source(cfg.get('load_from'))
     check_writable(cfg.work_dir)
-    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    if saving.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
-        saving['type'] = 'coavt_mm.CheckpointHook'  # in configs of other scopes too
+    _take_own(cfg)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if isinstance(loader, dict) and not loader.get('num_workers'):
@@ -172,6 +143,17 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
         _compile(runner, compiled if isinstance(compiled, dict) else {})
     agree_on_start(runner)
     return runner
+
+
+def _take_own(cfg: Config) -> None:
+    """Put our variants of mmengine's parts into configs of other scopes, too."""
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    for part, name in (
+        (saving, 'CheckpointHook'),
+        (cfg.get('optim_wrapper') or {}, 'OptimWrapper'),
+    ):
+        if part.get('type') in (name, f'mmengine.{name}'):
+            part['type'] = f'coavt_mm.{name}'
 
 
 def _compile(runner: Runner, options: dict) -> None:

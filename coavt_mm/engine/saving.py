@@ -1,11 +1,14 @@
 """Checkpoints of a run."""
 
+import os.path as osp
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from coavt_mm.engine.loops import BATCHES, SEEN, compare_batches
 from coavt_mm.engine.ranks import compare_ranks
+from coavt_mm.engine.whole_files import WholeFileBackend, write_note
 from coavt_mm.errors import CheckpointError, ConfigError
 from coavt_mm.registry import HOOKS
 
@@ -43,18 +47,33 @@ class CheckpointHook(_CheckpointHook):
     Which metrics a validation gives depends on its clips: without a clip that has
     both sound and picture there is no stream AV. Where ``save_best`` names one that is
     missing, a warning says once what there is, and the best checkpoint by it is kept
-    from the first validation on that gives it. Arguments are those of
-    :class:`mmengine.hooks.CheckpointHook`.
+    from the first validation on that gives it.
+
+    A checkpoint on a disk is never half written, see
+    :class:`~coavt_mm.engine.whole_files.WholeFileBackend`, and an older one is removed
+    only when the one that replaces it is there. mmengine removes first.
+
+    Args:
+        keep_every: Every checkpoint whose epoch or iteration is a multiple of this
+            stays, beside the last ``max_keep_ckpts``; 0 keeps no others.
+        args, kwargs: Those of :class:`mmengine.hooks.CheckpointHook`.
 
     Raises:
-        ConfigError: If it can't be told whether more or less is better.
+        ConfigError: If it can't be told whether more or less is better, or
+            ``keep_every`` is less than 0.
+        CheckpointError: If one can't be saved, as on a full disk.
     """
 
     save_best: str | list[str] | None
+    backend_args: dict | None
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, keep_every: int = 0, **kwargs):
         super().__init__(*args, **kwargs)
+        if keep_every < 0:
+            raise ConfigError(f'CheckpointHook: keep_every={keep_every}: 0 or more')
+        self.keep_every = keep_every
         self._missed: set[str] = set()
+        self._removing_last: Callable[[], AbstractContextManager] = nullcontext
 
     def before_train(self, runner: Runner) -> None:
         """Find the best of a resumed run, under names of an earlier release, too.
@@ -67,7 +86,15 @@ class CheckpointHook(_CheckpointHook):
             for key in ('best_score_', 'best_ckpt_'):
                 if key + name in known:
                     known.setdefault(f'{key}{name}', known[key + name])
+        if 'keep_ckpt_ids' in known:
+            ids = known['keep_ckpt_ids']
+            known['keep_ckpt_ids'] = [step for step in ids if not self._stays(step)]
+        folder = str(self.out_dir or runner.work_dir)
+        if self.backend_args is self.file_client_args is None and '://' not in folder:
+            self.backend_args = dict(backend='whole_files')
         super().before_train(runner)
+        if isinstance(self.file_backend, WholeFileBackend):
+            self._removing_last = self.file_backend.removing_last
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Keep the checkpoint if it is the best so far.
@@ -83,10 +110,69 @@ class CheckpointHook(_CheckpointHook):
                 runner.logger.warning(_explain(name, [*metrics]))
         self._missed.update(missing)
         try:  # None is never the best
-            super().after_val_epoch(runner, metrics | dict.fromkeys(missing))
+            with self._removing_last():
+                super().after_val_epoch(runner, metrics | dict.fromkeys(missing))
         except ConfigError as error:  # of 'auto', whose metric is known only now
             runner.logger.warning(f'{error}. No best checkpoint is kept')
             self.save_best = None
+
+    def save(self, runner: Runner) -> str:
+        """Save a checkpoint behind a training iteration, unless that is done.
+
+        Args:
+            runner: The runner of the training process.
+
+        Returns:
+            Its path.
+        """
+        path = osp.join(self.out_dir, self.filename_tmpl.format(runner.iter + 1))
+        if self.last_ckpt != path:
+            self._save_checkpoint(runner)
+        return path
+
+    def _stays(self, step: int) -> bool:
+        return self.keep_every > 0 and step % self.keep_every == 0
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """mmengine's; the note of the last checkpoint is whole and comes last."""
+        outdated = self._forget(runner, step)
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if not is_main_process():
+            return
+        write_note(runner.work_dir, self.last_ckpt)
+        for old in outdated:
+            path = self.file_backend.join_path(
+                self.out_dir, self.filename_tmpl.format(old)
+            )
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+            elif self.file_backend.isdir(path):  # those of deepspeed
+                self.file_backend.rmtree(path)
+
+    def _forget(self, runner: Runner, step: int) -> list[int]:
+        """Note a checkpoint among those to keep; which one is none of them any more."""
+        if self.max_keep_ckpts <= 0 or self._stays(step):
+            return []
+        if self.keep_ckpt_ids and self.keep_ckpt_ids[-1] == step:
+            return []
+        full = len(self.keep_ckpt_ids) == self.max_keep_ckpts
+        outdated = [self.keep_ckpt_ids.popleft()] if full else []
+        self.keep_ckpt_ids.append(step)
+        runner.message_hub.update_info('keep_ckpt_ids', [*self.keep_ckpt_ids])
+        return outdated
 
     def _init_rule(
         self, rules: Sequence[str | None], key_indicators: Sequence[str]

@@ -14,6 +14,8 @@ default_hooks = dict(
         save_best='retrieval/text_to_clip/AV/R@1',
         rule='greater',
     ),
+    # leaves out steps with NaN, and ends a run with more of them in 1,000 steps
+    nonfinite=dict(type='SkippedStepsHook', max_skipped=10),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # says what load_from loads, and refuses weights that don't fit
     fit=dict(type='FitCheckpointHook'),

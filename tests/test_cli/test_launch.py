@@ -117,7 +117,7 @@ def test_a_run_in_a_folder_of_any_name(toy_config, tmp_path, monkeypatch):
 
 def test_resume_from_a_work_dir_that_has_moved(toy_cfg, tmp_path):
     cfg = toy_cfg(work_dir=str(tmp_path))
-    (tmp_path / 'iter_3.pth').touch()
+    torch.save({}, tmp_path / 'iter_3.pth')
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/run/iter_3.pth')
     set_resume(cfg, 'auto')
     assert (cfg.load_from, cfg.resume) == (str(tmp_path / 'iter_3.pth'), True)

@@ -136,13 +136,13 @@ def stopped(toy_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp('stopped')
     command = [toy_config, '--work-dir', str(folder), '--cfg-options']
     launch.train([*command, 'train_cfg.max_iters=1'])
-    path = folder / 'iter_1.pth'
+    path = folder / 'changed.pth'
 
     def resume(content):
         torch.save(content, path)
         launch.train([*command, 'train_cfg.max_iters=3', '--resume', str(path)])
 
-    return torch.load(path, weights_only=False), resume
+    return torch.load(folder / 'iter_1.pth', weights_only=False), resume
 
 
 def hub(**about):

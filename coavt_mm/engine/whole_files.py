@@ -1,0 +1,144 @@
+"""Files that are there whole or not at all, whenever the machine stops."""
+
+import os
+import os.path as osp
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+
+from coavt_mm.checkpoint_files import CHECKSUM
+from coavt_mm.errors import CheckpointError
+
+# one name for all: what a stopped run leaves is overwritten by the next save
+UNFINISHED = 'unfinished.tmp'
+
+
+def write_whole(path: str | Path, content: bytes | memoryview) -> None:
+    """Write a file under another name, force it to the disk, then rename it.
+
+    The checksum of the file that it replaces is removed just before.
+
+    Args:
+        path: Of the file; what is there is replaced.
+        content: All of it.
+
+    Raises:
+        OSError: If it can't be written; what was there is there still.
+    """
+    unfinished = osp.join(osp.dirname(path), UNFINISHED)
+    try:
+        with open(unfinished, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            os.remove(f'{path}{CHECKSUM}')
+        os.replace(unfinished, path)
+    except OSError:
+        with suppress(OSError):
+            os.remove(unfinished)
+        raise
+
+
+def sync_folder(path: str | Path) -> None:
+    """Force the names of a folder to the disk, where the system can.
+
+    Args:
+        path: Of the folder.
+    """
+    with suppress(OSError):  # some file systems, and Windows, refuse it
+        folder = os.open(path or '.', os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@register_backend('whole_files')
+class WholeFileBackend(LocalBackend):
+    """mmengine's for local files; a checkpoint is whole, with its checksum beside it.
+
+    ``NAME.pth.sha256`` is of the kind that ``sha256sum -c`` reads.
+    """
+
+    _outdated: dict[str, int] | None = None
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a checkpoint.
+
+        A stop at any moment leaves the old file, or the new one; the checksum is that
+        of the file beside it, or is not there.
+
+        Args:
+            obj: What is in it.
+            filepath: Where to.
+
+        Raises:
+            CheckpointError: If the disk is full, or refuses it.
+        """
+        path = str(filepath)
+        try:
+            os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+            with ThreadPoolExecutor(1) as beside:  # the disk is waited for meanwhile
+                digest = beside.submit(sha256, obj)
+                write_whole(path, obj)
+            line = f'{digest.result().hexdigest()}  {osp.basename(path)}\n'
+            write_whole(path + CHECKSUM, line.encode())
+            sync_folder(osp.dirname(path))
+        except OSError as error:
+            raise _unsaved(path, error) from error
+
+    def remove(self, filepath: str | Path) -> None:
+        """Remove a checkpoint and its checksum.
+
+        Args:
+            filepath: Its path.
+        """
+        if self._outdated is not None:
+            self._outdated[str(filepath)] = os.stat(filepath).st_ino
+            return
+        super().remove(filepath)
+        with suppress(FileNotFoundError):
+            os.remove(f'{filepath}{CHECKSUM}')
+
+    @contextmanager
+    def removing_last(self) -> Iterator[None]:
+        """Remove what is outdated only once the block has saved what replaces it."""
+        self._outdated = {}
+        try:
+            yield
+            outdated = self._outdated
+        finally:
+            self._outdated = None
+        for path, inode in outdated.items():
+            if osp.isfile(path) and os.stat(path).st_ino == inode:  # not the new one
+                self.remove(path)
+
+
+def write_note(work_dir: str | Path, checkpoint: str) -> None:
+    """Note in a work dir which checkpoint is the last.
+
+    Args:
+        work_dir: Of the run.
+        checkpoint: Its path.
+
+    Raises:
+        CheckpointError: If the disk is full; the note is as it was.
+    """
+    note = osp.join(work_dir, 'last_checkpoint')
+    try:
+        write_whole(note, checkpoint.encode('utf-8', 'surrogateescape'))
+        sync_folder(work_dir)
+    except OSError as error:
+        raise _unsaved(note, error) from error
+
+
+def _unsaved(path: str, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f'{path}: can not be saved ({error.strerror or error}); checkpoints saved '
+        'before are as they were. Make room, or mend the disk, and go on with --resume'
+    )

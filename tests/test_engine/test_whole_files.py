@@ -1,0 +1,219 @@
+"""Checkpoints that are whole or not there, and which of them a run goes on from."""
+
+import errno
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from coavt_mm.checkpoint_files import load_from_local
+from coavt_mm.cli import launch
+from coavt_mm.engine import whole_files
+from coavt_mm.engine.choosing import last_checkpoint
+from coavt_mm.engine.whole_files import WholeFileBackend, write_note
+from coavt_mm.errors import CheckpointError, ConfigError
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def names(folder) -> list[str]:
+    return sorted(p.name for p in Path(folder).iterdir())
+
+
+def save(folder, number: int, name: str = 'iter_{}.pth') -> Path:
+    path = Path(folder) / name.format(number)
+    torch.save({'state_dict': {'w': torch.full((100,), float(number))}}, path)
+    WholeFileBackend().put(path.read_bytes(), path)
+    return path
+
+
+def test_a_checksum_that_people_can_check(tmp_path):
+    path = save(tmp_path, 2)
+    assert names(tmp_path) == ['iter_2.pth', 'iter_2.pth.sha256']
+    check = ['sha256sum', '-c', 'iter_2.pth.sha256']
+    assert not subprocess.run(check, cwd=tmp_path, capture_output=True).returncode
+    assert load_from_local(str(path))['state_dict']['w'][0] == 2
+    WholeFileBackend().remove(path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize('call', ['fsync', 'replace', 'remove'])
+@pytest.mark.parametrize('moment', [1, 2, 3])
+def test_a_stop_at_any_moment_leaves_the_old_or_the_new(
+    tmp_path, monkeypatch, call, moment
+):
+    path = save(tmp_path, 2)
+    new = path.with_name('new')
+    torch.save({'state_dict': {'w': torch.full((100,), 3.0)}}, new)
+    content, calls, real = new.read_bytes(), [], getattr(os, call)
+
+    def stop(*args):
+        calls.append(args)
+        if len(calls) == moment:
+            raise Killed
+        return real(*args)
+
+    monkeypatch.setattr(whole_files.os, call, stop)
+    with suppress(Killed):
+        WholeFileBackend().put(content, path)
+    monkeypatch.undo()
+    assert load_from_local(str(path))['state_dict']['w'][0] in (2, 3)
+    save(tmp_path, 4)
+    assert whole_files.UNFINISHED not in names(tmp_path)
+
+
+@pytest.mark.parametrize('call', ['fsync', 'replace'])
+@pytest.mark.parametrize('code', [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call, code):
+    path = save(tmp_path, 2)
+    write_note(tmp_path, str(path))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def fail(*args):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(whole_files.os, call, fail)
+    for write in (
+        lambda: WholeFileBackend().put(b'new', path),
+        lambda: WholeFileBackend().put(b'new', path.with_name('iter_3.pth')),
+        lambda: write_note(tmp_path, 'iter_3.pth'),
+    ):
+        with pytest.raises(CheckpointError, match='can not be saved .*--resume'):
+            write()
+        if call == 'fsync':
+            assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+        assert load_from_local(str(path))['state_dict']['w'][0] == 2
+
+
+def test_what_is_outdated_goes_when_the_new_one_is_there(tmp_path):
+    backend, paths = WholeFileBackend(), [save(tmp_path, n) for n in (1, 2)]
+    with pytest.raises(Killed), backend.removing_last():
+        backend.remove(paths[0])
+        raise Killed
+    assert paths[0].is_file()
+    with backend.removing_last():
+        backend.remove(paths[0])
+        backend.remove(paths[1])
+        save(tmp_path, 2)  # of the same name
+        assert paths[0].is_file()
+    assert names(tmp_path) == ['iter_2.pth', 'iter_2.pth.sha256']
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b'')
+
+
+@pytest.mark.parametrize('harm, reason', [
+    (cut, 'checksum differs'), (flip, 'checksum differs'), (empty, 'checksum differs'),
+    (Path.unlink, 'which is no file here'),
+])  # fmt: skip
+def test_the_newest_that_can_be_read(tmp_path, capsys, harm, reason):
+    paths = [save(tmp_path, n) for n in (2, 10, 8)]
+    save(tmp_path, 12)  # of a run that this one did not go on from
+    (tmp_path / 'best_iter_9.pth').write_bytes(b'')
+    write_note(tmp_path, str(paths[1]))
+    assert last_checkpoint(tmp_path) == str(paths[1])
+    assert capsys.readouterr().out == ''
+    harm(paths[1])
+    assert last_checkpoint(tmp_path) == str(paths[2])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert 'goes on from iter_8.pth. Skipped: ' in line
+    assert reason in line and 'iter_10.pth' in line
+    for path in (paths[0], paths[2]):
+        empty(path)
+    with pytest.raises(CheckpointError, match='No checkpoint here can be read'):
+        last_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize('harm', [cut, empty])
+def test_files_without_a_checksum_are_read(tmp_path, capsys, harm):
+    paths = [save(tmp_path, n, 'epoch_{}.pth') for n in (1, 2)]
+    for path in paths:
+        Path(f'{path}.sha256').unlink()
+    write_note(tmp_path, 'elsewhere/epoch_2.pth')
+    assert last_checkpoint(tmp_path) == str(paths[1])
+    harm(paths[1])
+    assert last_checkpoint(tmp_path) == str(paths[0])
+    assert 'damaged or cut off' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('note', [None, b'', b'\n', b'\xff'])
+def test_a_note_that_is_empty_or_not_there(tmp_path, capsys, note):
+    path = save(tmp_path, 3)
+    if note is not None:
+        (tmp_path / 'last_checkpoint').write_bytes(note)
+    assert last_checkpoint(tmp_path) == str(path)
+    assert ("last_checkpoint: names ''" in capsys.readouterr().out) is bool(
+        note is not None
+    )
+
+
+def test_a_changed_file_is_refused_wherever_it_is_read(tmp_path):
+    path = save(tmp_path, 2)
+    flip(path)
+    with pytest.raises(CheckpointError, match='remove the .sha256 file if you'):
+        load_from_local(str(path))
+
+
+@pytest.fixture
+def train(toy_config, tmp_path):
+    """Trains the toy in a folder with settings, and gives the names of checkpoints."""
+
+    def run(*settings, resume=False):
+        command = [toy_config, '--work-dir', str(tmp_path)] + ['--resume'] * resume
+        launch.train([*command, '--cfg-options', *settings])
+        return [p.name for p in tmp_path.glob('iter_*.pth')]
+
+    return run
+
+
+HOOK = 'default_hooks.checkpoint.'
+
+
+def test_retention(train, tmp_path):
+    keeps = [f'{HOOK}interval=1', f'{HOOK}max_keep_ckpts=1', f'{HOOK}keep_every=3']
+    found = train(*keeps, 'train_cfg.max_iters=5')
+    assert {*found} == {'iter_3.pth', 'iter_5.pth'}
+    empty(tmp_path / 'iter_5.pth')
+    found = train(*keeps, 'train_cfg.max_iters=7', resume=True)
+    assert {*found} == {'iter_3.pth', 'iter_6.pth', 'iter_7.pth'}
+    last = torch.load(tmp_path / 'iter_7.pth', weights_only=False)
+    assert last['message_hub']['runtime_info']['keep_ckpt_ids'] == [7]
+    with pytest.raises(ConfigError, match='keep_every=-1'):
+        train(f'{HOOK}keep_every=-1')
+
+
+def test_a_full_disk_ends_a_run_in_a_line_that_goes_on(train, tmp_path, monkeypatch):
+    """The only checkpoint is removed when the next one is there, and not before."""
+    keeps = [f'{HOOK}interval=2', f'{HOOK}max_keep_ckpts=1']
+    keeps += [f'{HOOK}save_best=count', f'{HOOK}rule=greater']
+    real = whole_files.os.replace
+
+    def full(source, path):
+        if Path(path).name in ('iter_4.pth', 'best_count_iter_6.pth'):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, path)
+
+    monkeypatch.setattr(whole_files.os, 'replace', full)
+    with pytest.raises(CheckpointError, match=r'iter_4.pth: can not be .*No space'):
+        train(*keeps)
+    assert (
+        (tmp_path / 'last_checkpoint').read_text().endswith('iter_3.pth')
+    )  # with the best
+    monkeypatch.undo()
+    assert train(*keeps, resume=True) == ['iter_7.pth']
