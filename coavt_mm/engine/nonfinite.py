@@ -124,7 +124,7 @@ def _write(path: str, batches: list) -> None:
     """A line of JSON for each batch, which has no NaN: those are words."""
     with open(path, 'a', encoding='utf-8') as file:
         for iteration, ids, losses in batches:
-            numbers = {name: _number(float(v.double().mean())) for name, v in losses.items()}
+            numbers = {n: _number(float(v.double().mean())) for n, v in losses.items()}
             row = dict(iteration=iteration, ids=ids, losses=numbers)
             file.write(json.dumps(row, ensure_ascii=False) + '\n')
 

@@ -66,6 +66,7 @@ def test_resume_executes_nothing_of_the_checkpoint(toy_config, tmp_path, door):
     content = torch.load(path, weights_only=False)
     content['meta']['config'] = source_of_a_marker(tmp_path / 'MARK')
     torch.save(content, path)
+    Path(f'{path}.sha256').unlink()  # changed on purpose
     options = ['--cfg-options', 'train_cfg.max_iters=2']
     if door == '--resume':
         launch.train([*command, '--resume', str(path), *options])
@@ -252,6 +253,7 @@ def test_wrapped_weights_are_tested_and_started_from(toy_config, tmp_path, befor
         for name, value in average.items()
     }
     torch.save(content, path)
+    Path(f'{path}.sha256').unlink()  # changed on purpose
     launch.test([toy_config, str(path), *command[1:3]])  # refuses a misfit
     options = ['train_cfg.max_iters=2', 'optim_wrapper.optimizer.lr=0.0']
     launch.train([*command, *options, '--resume', str(path)])
