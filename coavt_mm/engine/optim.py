@@ -23,11 +23,11 @@ from coavt_mm.registry import (
 class OptimWrapper(_OptimWrapper):
     """mmengine's, which leaves out a step whose loss or gradient is not finite.
 
-    A loss that is not finite makes all gradients of its process NaN, so that after
-    they are averaged all processes leave out the same step. Weights and the
-    optimiser's state stay as they were. A fused optimiser decides on the device;
-    another one waits for the answer there. Arguments are those of
-    :class:`mmengine.optim.OptimWrapper`.
+    A gradient whose norm overflows counts as such. A loss that is not finite makes all
+    gradients of its process NaN, so that after they are averaged all processes leave
+    out the same step. Weights and the optimiser's state stay as they were. A fused
+    optimiser decides on the device; for another one the host waits for the answer.
+    Arguments are those of :class:`mmengine.optim.OptimWrapper`.
 
     Attributes:
         last_skipped: Whether the last step was left out, a scalar on the device.
@@ -79,7 +79,7 @@ class OptimWrapper(_OptimWrapper):
         ]
         if not grads:
             return None
-        norms = torch._foreach_norm(grads, math.inf)
+        norms = torch._foreach_norm(grads)  # of order 2: on a CPU others are slow
         return ~torch.stack([norm.float() for norm in norms]).isfinite().all()
 
 
