@@ -25,6 +25,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar='TABLE',
         help='train a classifier: columns clip and label, and as above',
     )
+    parser.add_argument(
+        '--work-dir', help='for all results; default: work_dirs/finetune_FOLDER'
+    )
     _add_training(parser)
 
 
@@ -35,9 +38,6 @@ def _add_training(parser: ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='to start from, with its config; default: a small model from random '
         'weights, which needs more clips',
-    )
-    parser.add_argument(
-        '--work-dir', help='for all results; default: work_dirs/finetune_FOLDER'
     )
     parser.add_argument(
         '--train',
@@ -56,6 +56,11 @@ def _add_training(parser: ArgumentParser) -> None:
         '--prepare-only',
         action='store_true',
         help='make manifests and tokenizer, and say how to train with them',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with the same job in the work dir, which was cut off',
     )
     parser.add_argument(
         '--cfg-options',
@@ -100,6 +105,7 @@ def _run(args: Namespace) -> None:
             batch_size=args.batch_size,
             workers=args.workers,
             prepare_only=args.prepare_only,
+            resume=args.resume,
             cfg_options=args.cfg_options,
         )
     )

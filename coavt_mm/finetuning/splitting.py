@@ -127,7 +127,11 @@ def split_rows(
     for index, row in enumerate(rows):
         splits[chosen.get(index, 'train')].append(row)
     if any(len(own) < 2 for own in splits.values()):
-        hint = '' if labels else '; captions of many clips are labels: --labels'
+        hint = '; captions of many clips are labels: --labels'
+        if labels:
+            hint = (
+                f'; there are {len(kinds)} labels, and each needs 3 groups to be judged'
+            )
         raise ConfigError(
             f'{len(rows)} clips are {len(groups)} groups with no recording or caption '
             'in common, too few to split; give the list a column "split" (train, val, '
