@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from coavt_mm.cli.commands import Command, setting
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import CoAVTError, ConfigError
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -93,22 +93,27 @@ def _run(args: Namespace) -> None:
     from coavt_mm.finetuning.run import Options, run_finetuning
 
     name = Path(os.path.abspath(args.folders[0])).name
-    run_finetuning(
-        Options(
-            folders=args.folders,
-            table=table,
-            checkpoint=args.checkpoint,
-            work_dir=args.work_dir or f'work_dirs/finetune_{name}',
-            labels=args.labels is not None,
-            tuning=args.train,
-            steps=args.steps,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            prepare_only=args.prepare_only,
-            resume=args.resume,
-            cfg_options=args.cfg_options,
-        )
+    options = Options(
+        folders=args.folders,
+        table=table,
+        checkpoint=args.checkpoint,
+        work_dir=args.work_dir or f'work_dirs/finetune_{name}',
+        labels=args.labels is not None,
+        tuning=args.train,
+        steps=args.steps,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        prepare_only=args.prepare_only,
+        resume=args.resume,
+        cfg_options=args.cfg_options,
     )
+    try:
+        run_finetuning(options)
+    except KeyboardInterrupt:
+        raise CoAVTError(
+            'interrupted; the same command with --resume goes on from the last '
+            'checkpoint'
+        ) from None
 
 
 finetune = Command(

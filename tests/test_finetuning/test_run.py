@@ -243,6 +243,16 @@ def test_results_of_an_earlier_job_are_forgotten(tmp_path):
     assert all((tmp_path / name).exists() for name in kept)
 
 
+def test_an_interrupted_job_says_how_to_go_on(folder, tmp_path, monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, 'run_finetuning', interrupt)
+    with pytest.raises(SystemExit):
+        _finetune(folder, tmp_path, '--captions', str(folder / 'captions.csv'))
+    assert capsys.readouterr().err.startswith('Error: interrupted; the same command')
+
+
 def test_a_job_that_was_cut_off_goes_on(folder, tmp_path, checkpoint, monkeypatch):
     done = []
     monkeypatch.setattr(run, 'run_command', lambda *words: done.append(words))
