@@ -138,6 +138,9 @@ def _listed(table: str, labels: bool) -> dict[str, list[ListedClip]]:
         )
     what = 'label' if labels else 'caption'
     texts = ('labels',) if labels else tuple(CAPTION_FIELDS)
+    for clip in (clip for own in listed.values() for clip in own):
+        for key in CAPTION_FIELDS:  # a row that is there twice
+            setattr(clip, key, [*dict.fromkeys(getattr(clip, key))])
     bare = [c.clip_id for own in listed.values() for c in own
             if not any(getattr(c, key) for key in texts)]  # fmt: skip
     if bare:

@@ -19,6 +19,8 @@ SPLITS = ('train', 'val', 'test')
 NAMES = dict(training='train', valid='val', validation='val', dev='val', testing='test')
 #: Share of all clips, fewest and most clips of the splits that don't train.
 SHARES = {'test': (0.2, 5, 1000), 'val': (0.1, 3, 500)}
+#: Share of all clips that a group may have which is larger than a split should be.
+LARGEST = 0.2
 
 Row = dict
 Keys = Callable[[Row], Iterable[str]]
@@ -126,7 +128,9 @@ def split_rows(
     splits: dict[str, list[Row]] = {name: [] for name in SPLITS if name in names}
     for index, row in enumerate(rows):
         splits[chosen.get(index, 'train')].append(row)
-    if any(len(own) < 2 for own in splits.values()):
+    told_apart = ({*map(str, own)} if labels else set().union(*map(_texts, own))
+                  for own in splits.values())  # fmt: skip
+    if any(len(found) < 2 for found in told_apart):
         hint = '; captions of many clips are labels: --labels'
         if labels:
             hint = (
@@ -163,6 +167,10 @@ def _choose(
                 chosen.update(dict.fromkeys(group, name))
                 left.remove(group)
                 taken += len(group)
+        smallest = min(left, key=len)
+        if not taken and len(left) > 1 and len(smallest) <= total * LARGEST:
+            chosen.update(dict.fromkeys(smallest, name))
+            left.remove(smallest)
 
 
 def check_splits(

@@ -117,6 +117,13 @@ def test_data_of_a_list_with_splits(folder, tmp_path):
     assert data.caption_fields == ['captions'] and data.notes == []
 
 
+def test_a_row_that_is_there_twice_is_one_caption(folder, tmp_path):
+    head, *rows = (folder / 'captions.csv').read_text('utf-8').splitlines()
+    (tmp_path / 'own.csv').write_text('\n'.join([head, *rows, *rows[:3]]))
+    data = prepare_own([folder], str(tmp_path / 'own.csv'), tmp_path / 'data', False, 0)
+    assert {len(r['captions']) for own in data.rows.values() for r in own} == {1}
+
+
 def test_data_say_what_is_lost(folder, tmp_path):
     lines = (folder / 'captions.csv').read_text('utf-8').splitlines()
     (tmp_path / 'own.csv').write_text('\n'.join([*lines[:-1], 'gone.mp4,nobody']))
