@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from coavt_mm.cli.commands import Command, setting
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import CoAVTError, ConfigError
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -25,6 +25,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar='TABLE',
         help='train a classifier: columns clip and label, and as above',
     )
+    parser.add_argument(
+        '--work-dir', help='for all results; default: work_dirs/finetune_FOLDER'
+    )
     _add_training(parser)
 
 
@@ -35,9 +38,6 @@ def _add_training(parser: ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='to start from, with its config; default: a small model from random '
         'weights, which needs more clips',
-    )
-    parser.add_argument(
-        '--work-dir', help='for all results; default: work_dirs/finetune_FOLDER'
     )
     parser.add_argument(
         '--train',
@@ -56,6 +56,11 @@ def _add_training(parser: ArgumentParser) -> None:
         '--prepare-only',
         action='store_true',
         help='make manifests and tokenizer, and say how to train with them',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with the same job in the work dir, which was cut off',
     )
     parser.add_argument(
         '--cfg-options',
@@ -88,21 +93,27 @@ def _run(args: Namespace) -> None:
     from coavt_mm.finetuning.run import Options, run_finetuning
 
     name = Path(os.path.abspath(args.folders[0])).name
-    run_finetuning(
-        Options(
-            folders=args.folders,
-            table=table,
-            checkpoint=args.checkpoint,
-            work_dir=args.work_dir or f'work_dirs/finetune_{name}',
-            labels=args.labels is not None,
-            tuning=args.train,
-            steps=args.steps,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            prepare_only=args.prepare_only,
-            cfg_options=args.cfg_options,
-        )
+    options = Options(
+        folders=args.folders,
+        table=table,
+        checkpoint=args.checkpoint,
+        work_dir=args.work_dir or f'work_dirs/finetune_{name}',
+        labels=args.labels is not None,
+        tuning=args.train,
+        steps=args.steps,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        prepare_only=args.prepare_only,
+        resume=args.resume,
+        cfg_options=args.cfg_options,
     )
+    try:
+        run_finetuning(options)
+    except KeyboardInterrupt:
+        raise CoAVTError(
+            'interrupted; the same command with --resume goes on from the last '
+            'checkpoint'
+        ) from None
 
 
 finetune = Command(

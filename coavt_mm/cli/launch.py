@@ -215,7 +215,8 @@ def run_tool(main: Callable[[], Any]) -> None:
 
     Raises:
         SystemExit: With status 1, when a :class:`CoAVTError` was raised, a package that
-            is needed is missing, or a file or folder could not be opened or made.
+            is needed is missing, a file or folder could not be opened or made, or the
+            user interrupts.
     """
     try:
         main()
@@ -224,6 +225,8 @@ def run_tool(main: Callable[[], Any]) -> None:
         raise
     except CoAVTError as error:
         _end(one_line(error))
+    except KeyboardInterrupt:
+        _end('interrupted')
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise

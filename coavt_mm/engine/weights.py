@@ -4,6 +4,7 @@ mmengine loads with ``strict=False`` and only warns, even if nothing matches.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
@@ -76,6 +77,8 @@ class FitCheckpointHook(Hook):
             model's own, on resume) is taken as it is.
         new_words: The tokenizer has word pieces behind those of the checkpoint, whose
             vectors begin anew.
+        renew: Parts that begin anew where the checkpoint has them in other shapes, such
+            as a head for other classes.
     """
 
     priority = 'NORMAL'
@@ -85,9 +88,10 @@ class FitCheckpointHook(Hook):
         min_share: float = 0.5,
         rename: dict[str, str] | None = None,
         new_words: bool = False,
+        renew: Sequence[str] = (),
     ):
         self.min_share, self.rename = min_share, dict(rename or {})
-        self.new_words = new_words
+        self.new_words, self.renew = new_words, tuple(renew)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare with the model, and put a fitting state dict in its place.
@@ -105,6 +109,8 @@ class FitCheckpointHook(Hook):
 
         model = bare_model(runner)
         state, lines = self._renamed(read_state_dict(checkpoint), model)
+        state, anew = self._without_misfits(state, model)
+        lines += anew
         if self.new_words:
             state, grown = grow_words(state, model)
             lines += [f'{name}: {how}' for name, how in grown.items()]
@@ -118,6 +124,20 @@ class FitCheckpointHook(Hook):
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         if optimizer is not None:
             merge_stored_groups(checkpoint, optimizer, model)
+
+    def _without_misfits(
+        self, state: dict[str, Tensor], model: nn.Module
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """The state dict without parts to renew, and lines for a log."""
+        own = model.state_dict()
+        odd = {
+            name.partition('.')[0]
+            for name, tensor in state.items()
+            if name in own and own[name].shape != tensor.shape
+        }
+        odd &= {*self.renew}
+        kept = {n: t for n, t in state.items() if n.partition('.')[0] not in odd}
+        return kept, [f'{part} begins anew' for part in sorted(odd)]
 
     def _renamed(
         self, state: dict[str, Tensor], model: nn.Module

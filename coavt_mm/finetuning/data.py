@@ -6,8 +6,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from coavt_mm.datasets.folders import PICTURE_SUFFIXES
 from coavt_mm.datasets.manifest import iter_rows, write_manifest
-from coavt_mm.errors import ConfigError, ManifestError
+from coavt_mm.errors import ConfigError, DatasetMissingError, ManifestError
 from coavt_mm.finetuning.splitting import (
     NAMES,
     SPLITS,
@@ -18,11 +19,14 @@ from coavt_mm.finetuning.splitting import (
 from coavt_mm.preparation.journal import read_journal
 from coavt_mm.preparation.layouts import FolderIndex
 from coavt_mm.preparation.preparing import JOURNAL, prepare
+from coavt_mm.preparation.settings import UNUSABLE
 from coavt_mm.preparation.sources import ListedClip, read_folder_csv
-from coavt_mm.streams import CAPTION_FIELDS
+from coavt_mm.streams import CAPTION_FIELDS, STREAMS, available
 
 #: From so many clips on, files of their own are slower to read than shards.
 MANY = 20_000
+FEWEST = 20  # clips in all
+FEWEST_OF_SPLIT = 2
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def prepare_own(
     if labels and len(classes) < 2:
         raise ManifestError(f'{table}: all clips have the label {classes[0]!r}')
     index = FolderIndex(folders)
+    _check_found(listed, index, table)
     report = prepare(
         listed,
         index,
@@ -96,7 +101,9 @@ def prepare_own(
         workers=workers,
     )
     recordings = {c.clip_id: c.recording for own in listed.values() for c in own}
+    lost = _lost(report, root)
     rows = {name: [r for r, _ in iter_rows(root / f'{name}.jsonl')] for name in listed}
+    _check_sizes(rows, root)
     splits = _split(rows, root, not labels, recordings)
     for name, own in splits.items():
         about: dict[str, Any] = dict(protocol=f'own-{name}', missing=0)
@@ -106,10 +113,15 @@ def prepare_own(
     return OwnData(
         root,
         splits,
-        _stream(report),
+        _stream(report, splits),
         _seconds(root / JOURNAL),
         classes if labels else (),
-        [*_lost(report, root), *_unlisted(index, listed), *_many(splits, root)],
+        [
+            *lost,
+            *_unlisted(index, listed),
+            *_odd_labels(splits, classes),
+            *_many(splits, root),
+        ],
     )
 
 
@@ -126,6 +138,9 @@ def _listed(table: str, labels: bool) -> dict[str, list[ListedClip]]:
         )
     what = 'label' if labels else 'caption'
     texts = ('labels',) if labels else tuple(CAPTION_FIELDS)
+    for clip in (clip for own in listed.values() for clip in own):
+        for key in CAPTION_FIELDS:  # a row that is there twice
+            setattr(clip, key, [*dict.fromkeys(getattr(clip, key))])
     bare = [c.clip_id for own in listed.values() for c in own
             if not any(getattr(c, key) for key in texts)]  # fmt: skip
     if bare:
@@ -134,6 +149,36 @@ def _listed(table: str, labels: bool) -> dict[str, list[ListedClip]]:
             f'the column "{what}", or take them out'
         )
     return listed
+
+
+def _check_found(
+    listed: Mapping[str, Sequence[ListedClip]], index: FolderIndex, table: str
+) -> None:
+    names = [clip.source for own in listed.values() for clip in own]
+    if any(index.find(ListedClip(name)) for name in names):
+        return
+    cure = 'paths start from the folder, the working directory or the root'
+    if names[0].lower().endswith(PICTURE_SUFFIXES):
+        cure = 'a picture becomes a clip by `ffmpeg -loop 1 -i a.jpg -t 2 a.mp4`'
+    where = ', '.join(index.folders)
+    raise DatasetMissingError(
+        f'{table}: not one of its {len(names)} clips is below {where}, the first is '
+        f'{names[0]!r}; {cure}'
+    )
+
+
+def _check_sizes(rows: Mapping[str, Sequence], root: Path) -> None:
+    clips = sum(map(len, rows.values()))
+    if clips < FEWEST:
+        raise ConfigError(
+            f'{clips} clips are too few to learn from; {FEWEST} is the least'
+        )
+    for name, own in rows.items():
+        if len(own) < FEWEST_OF_SPLIT:
+            raise ConfigError(
+                f'the split {name} of the list has {len(own)} clips that can be used, '
+                f'and needs {FEWEST_OF_SPLIT} at least; see {root}/report.md'
+            )
 
 
 def _split(
@@ -153,17 +198,27 @@ def _split(
     return {name: [*(drawn.get(name) or rows[name])] for name in SPLITS}
 
 
-def _stream(report: Mapping) -> str:
-    """AV where a clip has both, else what most clips have."""
-    splits = report['splits'].values()
-    clips = sum(split['written'] for split in splits)
+def _stream(report: Mapping, splits: Mapping[str, Sequence[dict]]) -> str:
+    """What both training and test have most clips of; AV from half as many on."""
     lacking = {
-        problem: sum(len(split['problems'].get(problem, ())) for split in splits)
+        problem: {clip for own in report['splits'].values()
+                  for clip in own['problems'].get(problem, ())}
         for problem in ('no_sound', 'no_picture')
-    }
-    if sum(lacking.values()) < clips:
-        return 'AV'
-    return 'V' if lacking['no_sound'] > lacking['no_picture'] else 'A'
+    }  # fmt: skip
+
+    def counted(rows: Sequence[dict]) -> dict[str, int]:
+        there = [available(row['id'] not in lacking['no_sound'],
+                           row['id'] not in lacking['no_picture'])
+                 for row in rows]  # fmt: skip
+        return {stream: sum(own[stream] for own in there) for stream in STREAMS}
+
+    train, test = counted(splits['train']), counted(splits['test'])
+    both = {stream: min(train[stream], test[stream]) for stream in STREAMS}
+    most = max(STREAMS, key=lambda stream: both[stream])
+    if not both[most]:
+        raise ConfigError('clips of training and test have nothing in common: sound '
+                          'alone there, pictures alone here')  # fmt: skip
+    return 'AV' if 2 * both['AV'] >= both[most] else most
 
 
 def _seconds(journal: Path) -> float:
@@ -185,10 +240,31 @@ def _lost(report: Mapping, root: Path) -> list[str]:
         )
     if written == listed:
         return []
+    counts = {name: sum(len(s['problems'].get(name, ())) for s in splits)
+              for name in UNUSABLE}  # fmt: skip
+    why = ', '.join(f'{n} {name.replace("_", " ")}' for name, n in counts.items() if n)
     return [
-        f'{listed - written} of {listed} listed clips are missing or can not be used; '
-        f'which, and why: {root / "report.md"}'
+        f'{listed - written} of {listed} listed clips can not be used ({why}); which: '
+        f'{root / "report.md"}'
     ]
+
+
+def _odd_labels(
+    splits: Mapping[str, Sequence[dict]], classes: Sequence[str]
+) -> list[str]:
+    notes = []
+    learnt = {label for row in splits['train'] for label in row.get('labels') or ()}
+    if classes and (never := sorted({*classes} - learnt)):
+        notes.append(f'labels that no clip of training has: {", ".join(never)}')
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(' '.join(name.casefold().split()), []).append(name)
+    notes += [
+        f'{" and ".join(map(repr, names))} are taken for different labels'
+        for names in alike.values()
+        if len(names) > 1
+    ]
+    return notes
 
 
 def _unlisted(

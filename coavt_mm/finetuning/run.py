@@ -1,6 +1,7 @@
 """The job: prepare, train on, test before and after, write a page about it."""
 
 import math
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from coavt_mm.checkpoints import read_state_dict
 from coavt_mm.checkpoints.own import fitting_config, save_weights
 from coavt_mm.datasets.tokenizer import build_rules, build_tokenizer
 from coavt_mm.engine.stages import find_checkpoint, run_command, timed
-from coavt_mm.errors import ConfigError
 from coavt_mm.finetuning import recipe
 from coavt_mm.finetuning.data import OwnData, prepare_own
 from coavt_mm.finetuning.page import Job, next_commands, write_page
@@ -27,7 +27,11 @@ CHECKPOINT = 'checkpoint.pth'
 EPOCHS, STEPS = 15, (200, 10_000)
 #: A new model learns words and all from nothing.
 FROM_NOTHING = 4
-FEWEST = 20  # clips
+#: What an earlier job in the same work dir may have left.
+STALE = (
+    'train/*.pth', 'train/last_checkpoint', 'report.html',
+    'before/*.json', 'after/*.json', 'after/*.png', 'after/features.pth',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Options:
         batch_size: Clips in a batch.
         workers: Processes that check and read clips.
         prepare_only: Whether to end when the data are ready.
+        resume: Whether to go on with a job that was cut off.
         cfg_options: Further settings of the config, ``KEY=VALUE``.
     """
 
@@ -58,6 +63,7 @@ class Options:
     batch_size: int = 32
     workers: int = 1
     prepare_only: bool = False
+    resume: bool = False
     cfg_options: Sequence[str] = ()
 
 
@@ -76,6 +82,8 @@ def run_finetuning(options: Options) -> Path:
     out = Path(options.work_dir)
     seconds: dict[str, float] = {}
     begin = recipe.begin(options.checkpoint)  # before anything that takes time
+    if not options.labels:
+        recipe.tokenizer_of(begin['pipeline'])
     with timed(seconds, 'prepare'):
         data = prepare_own(
             options.folders,
@@ -93,7 +101,7 @@ def run_finetuning(options: Options) -> Path:
     if options.prepare_only:
         print(f'\nTrain with\n  {command}')
         return data.root
-    _run_stages(config, train, settings, options, seconds)
+    _train_and_test(config, train, settings, options, seconds)
     page = write_page(
         Job(
             out,
@@ -109,7 +117,14 @@ def run_finetuning(options: Options) -> Path:
     return page
 
 
-def _run_stages(
+def _forget(out: Path, checkpoint: str | None) -> None:
+    """Delete the results of an earlier job, which must not pass for this one's."""
+    for path in (path for pattern in STALE for path in out.glob(pattern)):
+        if not (checkpoint and os.path.samefile(path, checkpoint)):
+            path.unlink()
+
+
+def _train_and_test(
     config: str,
     train: Sequence[str],
     settings: Mapping[str, Any],
@@ -118,13 +133,16 @@ def _run_stages(
 ) -> None:
     """Test what training starts from, train, test what came of it."""
     out = Path(options.work_dir)
-    if options.checkpoint and not options.labels:
+    if not options.resume:
+        _forget(out, options.checkpoint)
+    done = (out / 'before/retrieval.json').is_file()
+    if options.checkpoint and not options.labels and not done:
         with timed(seconds, 'test before'):
             own = {k: v for k, v in settings.items() if k != 'vocab_size'}
             own |= dict(tokenizer=None, out_dir=out / 'before')
             _test(config, options.checkpoint, out / 'before', own, options)
     with timed(seconds, 'train'):
-        run_command(*train)
+        run_command(*train, *(['--resume'] if options.resume else []))
     checkpoint = _keep_weights(find_checkpoint(out / 'train'), out / CHECKPOINT)
     with timed(seconds, 'test'):
         own = dict(settings, out_dir=out / 'after')
@@ -138,19 +156,10 @@ def _test(
     run_command('test', config, checkpoint, '--work-dir', str(out), *given)
 
 
-def _check_size(data: OwnData) -> None:
-    clips = sum(map(len, data.rows.values()))
-    if clips < FEWEST:
-        raise ConfigError(
-            f'{clips} clips are too few to learn from; {FEWEST} is the least'
-        )
-
-
 def _settings(
     options: Options, data: OwnData, begin: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
     """Variables of the config, and what to know of the data and of them."""
-    _check_size(data)
     clips = len(data.rows['train'])
     batch = min(options.batch_size, clips)
     least, most = STEPS

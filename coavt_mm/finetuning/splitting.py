@@ -19,6 +19,8 @@ SPLITS = ('train', 'val', 'test')
 NAMES = dict(training='train', valid='val', validation='val', dev='val', testing='test')
 #: Share of all clips, fewest and most clips of the splits that don't train.
 SHARES = {'test': (0.2, 5, 1000), 'val': (0.1, 3, 500)}
+#: Share of all clips that a group may have which is larger than a split should be.
+LARGEST = 0.2
 
 Row = dict
 Keys = Callable[[Row], Iterable[str]]
@@ -126,8 +128,14 @@ def split_rows(
     splits: dict[str, list[Row]] = {name: [] for name in SPLITS if name in names}
     for index, row in enumerate(rows):
         splits[chosen.get(index, 'train')].append(row)
-    if any(len(own) < 2 for own in splits.values()):
-        hint = '' if labels else '; captions of many clips are labels: --labels'
+    told_apart = ({*map(str, own)} if labels else set().union(*map(_texts, own))
+                  for own in splits.values())  # fmt: skip
+    if any(len(found) < 2 for found in told_apart):
+        hint = '; captions of many clips are labels: --labels'
+        if labels:
+            hint = (
+                f'; there are {len(kinds)} labels, and each needs 3 groups to be judged'
+            )
         raise ConfigError(
             f'{len(rows)} clips are {len(groups)} groups with no recording or caption '
             'in common, too few to split; give the list a column "split" (train, val, '
@@ -159,6 +167,10 @@ def _choose(
                 chosen.update(dict.fromkeys(group, name))
                 left.remove(group)
                 taken += len(group)
+        smallest = min(left, key=len)
+        if not taken and len(left) > 1 and len(smallest) <= total * LARGEST:
+            chosen.update(dict.fromkeys(smallest, name))
+            left.remove(smallest)
 
 
 def check_splits(

@@ -109,6 +109,8 @@ def extend_pieces(
 
 
 def _save(rules: Tokenizer, folder: str | Path) -> str:
+    for known in (build_tokenizer, build_rules):  # by path: an earlier job's in it
+        known.cache_clear()
     PreTrainedTokenizerFast(tokenizer_object=rules, **SPECIAL_TOKENS).save_pretrained(
         folder
     )

@@ -8,7 +8,7 @@ and writes a report (docs/own_clips.md). By hand, after --prepare-only, as that 
         data_root=work_dirs/own/data num_classes=12 load_from=CHECKPOINT
 
 Encoder, pipeline and sizes are those of the checkpoint, a CoAVT's or a classifier's of
-the same classes. Minutes on two CPU cores for a few hundred clips.
+any classes. Minutes on two CPU cores for a few hundred clips.
 """
 
 _base_ = ['../_base_/schedules/pretrain.py', '../_base_/default_runtime.py']
@@ -27,7 +27,8 @@ workers = 1
 out_dir = 'work_dirs/classify_own'  # of tables and plots
 # of a model from random weights
 seconds = 2.56  # of sound
-spec_mean, spec_std = -6.4, 4.5  # of its log-mel energies; tools/data/audio_stats.py
+spec_mean = -6.4  # of its log-mel energies; tools/data/audio_stats.py
+spec_std = 4.5
 
 begin = recipe.begin(load_from, seconds, spec_mean, spec_std)
 model = recipe.label_model(begin['model'], num_classes, task, tuning)
@@ -68,6 +69,6 @@ default_hooks = dict(
     logger=dict(interval=10),
     # the last one: few clips of validation can not tell it from the best
     checkpoint=dict(interval=max(max_iters // 5, 1), save_best=None),
-    fit=dict(rename=dict(av_encoder='backbone')),
+    fit=dict(rename=dict(av_encoder='backbone'), renew=['head']),
 )
 log_processor = dict(window_size=10)

@@ -33,7 +33,8 @@ caption_scores = False  # BLEU and CIDEr-D need the extra `caption`
 out_dir = 'work_dirs/finetune_own'  # of tables and plots
 # of a model from random weights
 seconds = 2.56  # of sound
-spec_mean, spec_std = -6.4, 4.5  # of its log-mel energies; tools/data/audio_stats.py
+spec_mean = -6.4  # of its log-mel energies; tools/data/audio_stats.py
+spec_std = 4.5
 
 begin = recipe.begin(load_from, seconds, spec_mean, spec_std)
 tokenizer_used = tokenizer or recipe.tokenizer_of(begin['pipeline'])

@@ -216,6 +216,21 @@ def test_a_classifiers_own_checkpoint_is_not_renamed(tmp_path):
         assert torch.equal(tensor, own.state_dict()[name])
 
 
+@pytest.mark.parametrize('classes', [4, 7])
+def test_a_head_of_other_classes_begins_anew(tmp_path, classes):
+    source = tmp_path / 'x.pth'
+    head = dict(type='ClassificationHead', num_classes=classes)
+    given = classifier(head=head).state_dict()
+    torch.save(dict(state_dict=given), source)
+    own = classifier(head=dict(head, num_classes=4))
+    run = runner(tmp_path, own, renew=['head'])
+    run.load_checkpoint(str(source))
+    same = {name for name, tensor in run.model.state_dict().items()
+            if torch.equal(tensor, given[name])}  # fmt: skip
+    assert {name for name in given if name.startswith('backbone.')} <= same
+    assert ('head.fc.weight' in same) == (classes == 4)
+
+
 def test_renaming_does_not_excuse_a_misfit(tmp_path):
     source = tmp_path / 'x.pth'
     torch.save(dict(state_dict={'av_encoder.other': torch.ones(3)}), source)

@@ -10,10 +10,11 @@ from media_files import write_clip
 
 from coavt_mm.apis import load_model
 from coavt_mm.cli.main import main
+from coavt_mm.config import load_config
 from coavt_mm.datasets.manifest import iter_manifest
 from coavt_mm.errors import CoAVTError
 from coavt_mm.finetuning import run
-from coavt_mm.finetuning.data import prepare_own
+from coavt_mm.finetuning.data import _stream, prepare_own
 from coavt_mm.finetuning.recipe import begin, caption_model, label_model
 
 ANIMALS = ('chien', 'chat', 'oiseau')
@@ -116,11 +117,19 @@ def test_data_of_a_list_with_splits(folder, tmp_path):
     assert data.caption_fields == ['captions'] and data.notes == []
 
 
+def test_a_row_that_is_there_twice_is_one_caption(folder, tmp_path):
+    head, *rows = (folder / 'captions.csv').read_text('utf-8').splitlines()
+    (tmp_path / 'own.csv').write_text('\n'.join([head, *rows, *rows[:3]]))
+    data = prepare_own([folder], str(tmp_path / 'own.csv'), tmp_path / 'data', False, 0)
+    assert {len(r['captions']) for own in data.rows.values() for r in own} == {1}
+
+
 def test_data_say_what_is_lost(folder, tmp_path):
     lines = (folder / 'captions.csv').read_text('utf-8').splitlines()
     (tmp_path / 'own.csv').write_text('\n'.join([*lines[:-1], 'gone.mp4,nobody']))
     data = prepare_own([folder], str(tmp_path / 'own.csv'), tmp_path / 'data', False, 0)
-    assert '1 of 24 listed clips' in data.notes[0] and 'report.md' in data.notes[0]
+    assert '1 of 24 listed clips can not be used (1 missing)' in data.notes[0]
+    assert 'report.md' in data.notes[0]
     assert data.notes[1] == '1 more clips in the folder are not in the list'
 
 
@@ -132,6 +141,10 @@ def test_data_say_what_is_lost(folder, tmp_path):
          'empty cells'),
         (lambda rows: [f'{row.split(",")[0]},,train' for row in rows],
          '24 clips have no caption, the first is été/00'),
+        (lambda rows: [f'{row},train' for row in rows] + ['gone.mp4,a dog,test'],
+         'the split test of the list has 0 clips that can be used'),
+        (lambda _: [f'x{i}.JPG,a dog,' for i in range(24)], 'below .*x0.JPG.*ffmpeg'),
+        (lambda _: [f'x{i}.mp4,a dog,' for i in range(24)], 'not one of its 24'),
     ],
 )  # fmt: skip
 def test_lists_that_can_not_be_split(folder, tmp_path, change, message):
@@ -172,6 +185,99 @@ def test_what_is_not_there_is_said_first(words, message, capsys):
     with pytest.raises(SystemExit):
         main(['finetune', *words])
     assert message in capsys.readouterr().err
+
+
+def test_labels_that_look_alike_or_have_no_training_clip_are_named(folder, tmp_path):
+    rows = [f'été/{i:02d}.mp4,{"Dog" if i % 2 else "dog"},train' for i in range(20)]
+    rows += [f'été/{i:02d}.mp4,cat,test' for i in range(20, 24)]
+    (tmp_path / 'own.csv').write_text('\n'.join(['clip,label,split', *rows]))
+    data = prepare_own([folder], str(tmp_path / 'own.csv'), tmp_path / 'data', True, 0)
+    assert data.notes == [
+        'labels that no clip of training has: cat',
+        "'Dog' and 'dog' are taken for different labels",
+    ]
+
+
+@pytest.mark.parametrize(
+    ('train', 'test', 'stream'),
+    [
+        ('AV AV A', 'AV A', 'AV'),
+        ('A A A AV V', 'A A V', 'A'),  # no clip of the test has both
+        ('V V V AV AV', 'V V AV', 'V'),
+        ('AV AV', 'A A', 'A'),  # a clip with both has sound, too
+    ],
+)
+def test_the_stream_is_what_training_and_test_have(train, test, stream):
+    splits = {name: [dict(id=f'{name} {i} {own}') for i, own in enumerate(text.split())]
+              for name, text in (('train', train), ('test', test))}  # fmt: skip
+    ids = [row['id'] for own in splits.values() for row in own]
+    problems = {
+        problem: {i: '' for i in ids if i.endswith(f' {only}')}
+        for problem, only in (('no_sound', 'V'), ('no_picture', 'A'))
+    }
+    report = dict(splits=dict(all=dict(problems=problems)))
+    assert _stream(report, splits) == stream
+
+
+def test_training_and_test_without_a_common_stream():
+    splits = dict(train=[dict(id='a')], test=[dict(id='b')])
+    report = dict(
+        splits=dict(all=dict(problems=dict(no_sound={'a': ''}, no_picture={'b': ''})))
+    )
+    with pytest.raises(CoAVTError, match='nothing in common'):
+        _stream(report, splits)
+
+
+@pytest.mark.parametrize('config', [run.CAPTIONS, run.LABELS])
+def test_sizes_of_a_new_model_are_settings_of_the_configs(config, vocabulary):
+    given = dict(load_from=None, seconds=1.5, spec_mean=-9.0, spec_std=3.0)
+    if config == run.CAPTIONS:
+        given |= dict(tokenizer=str(vocabulary))
+    cfg = load_config(config, given)
+    assert cfg.model.data_preprocessor.spec_mean == -9.0
+    assert cfg.model.data_preprocessor.spec_std == 3.0
+    assert cfg.train_pipeline[2].seconds == pytest.approx(1.6)
+
+
+def test_results_of_an_earlier_job_are_forgotten(tmp_path):
+    stale = ['train/iter_900.pth', 'before/retrieval.json', 'after/captions.png']
+    kept = ['train/clip.mp4', 'train/iter_2.pth', 'after/notes.txt']
+    for name in (*stale, *kept):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    run._forget(tmp_path, str(tmp_path / 'train/iter_2.pth'))
+    assert not any((tmp_path / name).exists() for name in stale)
+    assert all((tmp_path / name).exists() for name in kept)
+
+
+def test_an_interrupted_job_says_how_to_go_on(folder, tmp_path, monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, 'run_finetuning', interrupt)
+    with pytest.raises(SystemExit):
+        _finetune(folder, tmp_path, '--captions', str(folder / 'captions.csv'))
+    assert capsys.readouterr().err.startswith('Error: interrupted; the same command')
+
+
+def test_a_job_that_was_cut_off_goes_on(folder, tmp_path, checkpoint, monkeypatch):
+    done = []
+    monkeypatch.setattr(run, 'run_command', lambda *words: done.append(words))
+    (tmp_path / 'before').mkdir()
+    (tmp_path / 'before/retrieval.json').touch()
+    options = run.Options(
+        [folder], 'x.csv', str(checkpoint), str(tmp_path), resume=True
+    )
+    with pytest.raises(CoAVTError, match='no checkpoint'):  # nothing was trained
+        run._train_and_test('config', ['train', 'config'], {}, options, {})
+    assert done == [('train', 'config', '--resume')]
+
+
+def test_a_start_that_reads_no_captions_is_refused_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.recipe, 'begin', lambda _: dict(model={}, pipeline=[]))
+    with pytest.raises(CoAVTError, match='or give --labels'):
+        run.run_finetuning(run.Options([], 'x.csv', 'x.pth', str(tmp_path / 'out')))
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_classifier_learns_no_captions(checkpoint):

@@ -75,6 +75,22 @@ def test_captions_that_many_share_are_no_captions(tmp_path):
         _split(rows, tmp_path)
 
 
+def test_five_recordings_are_enough(tmp_path):
+    rows = _rows(tmp_path, 60)
+    recordings = {row['id']: f'tape {int(row["id"]) // 12}' for row in rows}
+    splits = split_rows(rows, keys_of(rows, tmp_path, True, recordings))
+    sizes = {n: len(own) for n, own in splits.items()}
+    assert sizes == dict(train=36, val=12, test=12)
+
+
+def test_a_split_has_more_than_one_caption(tmp_path):
+    rows = _rows(tmp_path, 60)
+    for i, row in enumerate(rows):
+        row['captions'] = [f'one of {i % 6}']
+    with pytest.raises(ConfigError, match=r'60 clips are 6 groups .* --labels'):
+        _split(rows, tmp_path)
+
+
 def test_every_split_has_every_label_that_has_the_clips(tmp_path):
     rows = _rows(tmp_path, 43)
     for i, row in enumerate(rows):

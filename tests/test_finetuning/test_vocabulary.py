@@ -61,6 +61,15 @@ def test_nothing_new_leaves_the_tokenizer(tmp_path, words_alone):
     assert not (tmp_path / 'more').exists()
 
 
+def test_a_folder_that_an_earlier_job_wrote_is_read_anew(tmp_path):
+    folder = tmp_path / 'pieces'
+    train_pieces(FRENCH, folder)
+    build_rules(str(folder))
+    name = train_pieces(['two other words', 'two other words'], folder)
+    assert not unknown_words(name, ['two other words'])
+    assert 'chien' not in build_tokenizer(name).get_vocab()
+
+
 @pytest.mark.parametrize('text', ['犬が吠える', '☃ ☃', 'naïve Ünïcode'])
 def test_any_script(tmp_path, words_alone, text):
     name, new = extend_pieces(words_alone, [text, text], tmp_path / 'more')
