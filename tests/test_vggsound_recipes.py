@@ -107,7 +107,7 @@ def test_from_cavmae_and_bert_with_the_tokenizer_said_once(folder, monkeypatch):
     end = torch.load('run/iter_4.pth', weights_only=False)['state_dict']
     start = torch.load('bert.pth', weights_only=True)['state_dict']
     assert all(torch.equal(end[f'text_encoder.{x}'], start[x]) for x in start)
-    assert [path.name for path in Path('run').glob('best_*')] == [
+    assert [path.name for path in Path('run').glob('best_*.pth')] == [
         'best_clip_to_text_AV_R1_iter_4.pth'
     ]
     assert 'shapes' in log and 'equal texts are right' in log

@@ -180,6 +180,7 @@ def words(tmp_path_factory):
         (root / name).write_text('\n'.join(pieces) + '\n', 'utf-8')
     return {
         'data/sounding_shapes/vocab.txt': str(root / 'demo.txt'),
+        'data/own/tokenizer': str(root / 'demo.txt'),
         'bert-base-uncased': str(root / 'bert.txt'),
     }
 
