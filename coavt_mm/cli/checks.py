@@ -45,6 +45,11 @@ def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> No
         if kind in ('AVTDataset', 'AVTShardDataset'):
             _check_manifest(path, node, has_clips=kind == 'AVTDataset')
     _check_checkpoint(checkpoint or cfg.get('load_from'))
+    names = {
+        n['tokenizer'] for _, n in _dicts(used) if isinstance(n.get('tokenizer'), str)
+    }
+    for name in sorted(names):
+        _check_hub(name)
 
 
 def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
@@ -77,6 +82,15 @@ def _check_tokenizer(setting: str, name: str) -> None:
             f'{setting}={name}: no such file or directory (looked in {Path.cwd()}); '
             'give a directory, a vocab.txt or a hub id'
         )
+
+
+def _check_hub(name: str) -> None:
+    """Ask the hub before anything heavy is imported; what is a path was looked at."""
+    is_known = name.startswith('stored:') or Path(name).expanduser().exists()
+    if not is_known and name.count('/') < 2 and not Path(name).suffix:
+        from coavt_mm.datasets.hub import check_reachable
+
+        check_reachable(name)
 
 
 def _check_checkpoint(path: str | None, setting: str = '') -> None:

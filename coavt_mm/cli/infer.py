@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coavt_mm import apis
 from coavt_mm.cli.commands import Command
-from coavt_mm.errors import ClipError, shown
+from coavt_mm.errors import ClipError, ConfigError, shown
 
 if TYPE_CHECKING:
     from coavt_mm.apis import CoAVTInferencer
@@ -122,6 +122,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     _run(parse_args(argv))
 
 
+def _check_device(device: str | None) -> None:
+    """Say that there is no GPU before a model is read."""
+    if device is not None and device.startswith('cuda'):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                f'device {device!r} can not be used: torch {torch.__version__} finds '
+                'no GPU with a driver here; leave --device out for the best there is'
+            )
+
+
 def _run(args: Namespace) -> None:
     """Load the model, run the task, print the answers and write them to a file.
 
@@ -135,6 +147,7 @@ def _run(args: Namespace) -> None:
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
         warnings.showwarning = _say
+        _check_device(args.device)
         model = apis.load_model(args.checkpoint, args.config, args.device)
         options = dict(batch_size=args.batch_size, on_error=args.on_error)
         answers = task.ask(model, clips, args, options)

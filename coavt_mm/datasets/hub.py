@@ -7,7 +7,34 @@ from urllib.request import Request, urlopen
 
 from huggingface_hub import constants, snapshot_download
 
+from coavt_mm.errors import DatasetMissingError
+
 SECONDS = 5.0  # within which the hub has to answer
+
+
+def check_reachable(name: str) -> Path | None:
+    """Find a hub id in the cache, else make sure that the hub can be asked for it.
+
+    Args:
+        name: The id.
+
+    Returns:
+        Its folder in the cache; None where the hub has to be asked.
+
+    Raises:
+        DatasetMissingError: It is not in the cache, and the hub does not answer.
+    """
+    cached = cached_folder(name)
+    files = ('tokenizer.json', 'vocab.txt')
+    if cached is not None and any((cached / file).is_file() for file in files):
+        return cached
+    if not hub_answers():
+        raise DatasetMissingError(
+            f'tokenizer {name}: not in the cache of this machine, and the hub can not '
+            'be reached; set the tokenizer to a folder with tokenizer.json or '
+            'vocab.txt (--cfg-options tokenizer=DIR)'
+        )
+    return None
 
 
 def cached_folder(name: str) -> Path | None:

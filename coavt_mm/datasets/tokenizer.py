@@ -91,19 +91,9 @@ def _load(name_or_path: str) -> 'Tokenizer | PreTrainedTokenizerBase':
 
 def _from_hub(name: str) -> 'PreTrainedTokenizerBase':
     """From the hub's cache on this machine; if it is not there, from the hub."""
-    from coavt_mm.datasets import hub
+    from coavt_mm.datasets.hub import check_reachable
 
-    cached = hub.cached_folder(name)
-    files = ('tokenizer.json', 'vocab.txt')
-    if cached is not None and any((cached / file).is_file() for file in files):
-        return _from_pretrained(str(cached))
-    if not hub.hub_answers():
-        raise DatasetMissingError(
-            f'tokenizer {name}: not in the cache of this machine, and the hub can not '
-            'be reached; set the tokenizer to a folder with tokenizer.json or '
-            'vocab.txt (--cfg-options tokenizer=DIR)'
-        )
-    return _from_pretrained(name)
+    return _from_pretrained(str(check_reachable(name) or name))
 
 
 def _from_pretrained(name_or_path: str) -> 'PreTrainedTokenizerBase':
