@@ -143,11 +143,11 @@ def _run(args: Namespace) -> None:
 
     task = TASKS[args.task]
     target = args.out and task.suffixes and check_target(args.out, task.suffixes)
+    _check_device(args.device)
     clips = _clips(args)
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
         warnings.showwarning = _say
-        _check_device(args.device)
         model = apis.load_model(args.checkpoint, args.config, args.device)
         options = dict(batch_size=args.batch_size, on_error=args.on_error)
         answers = task.ask(model, clips, args, options)
