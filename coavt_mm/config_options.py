@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -11,6 +12,12 @@ from mmengine.config import Config
 from mmengine.registry import Registry, root
 
 from coavt_mm import compat
+from coavt_mm.class_sources import (
+    arguments_of,
+    may_be_registered,
+    method_arguments,
+    registered_names,
+)
 from coavt_mm.config_variables import SHARED, TOP_LEVEL, walk
 from coavt_mm.errors import ConfigError
 
@@ -23,14 +30,12 @@ def _arguments(function: Any) -> set[str]:
 def _known(path: str) -> set[str]:
     """What dictionaries without a `type`, or with more than their class takes, hold."""
     if path.endswith('_dataloader'):
-        from torch.utils.data import DataLoader
-
-        more = {'num_batch_per_epoch', 'disable_subprocess_warning'}
-        return _arguments(DataLoader.__init__) | more
+        file, more = 'utils/data/dataloader.py', {'num_batch_per_epoch'}
+        more |= {'disable_subprocess_warning'}
+        return method_arguments('torch', file, 'DataLoader', '__init__') | more
     if path == 'randomness':
-        from mmengine.runner import Runner
-
-        return _arguments(Runner.set_randomness)
+        file = 'runner/runner.py'
+        return method_arguments('mmengine', file, 'Runner', 'set_randomness')
     return _KNOWN_BY_PATH.get(path, set())
 
 
@@ -187,11 +192,9 @@ def _check_new_key(
     valid = {*_known(parent)}
     if path:
         valid |= set(node)
-        type_name = options.get(f'{parent}.type', node.get('type'))
-        scope = cfg.get('default_scope', 'mmengine')
-        place = path[-1] if path[-1] in _OF_PLACE else path[0]
-        target = _find_class(type_name, scope, _OF_PLACE.get(place))
-        valid |= constructor_arguments(target)
+        valid |= _taken_by_class(
+            cfg, path, options.get(f'{parent}.type', node.get('type'))
+        )
     if part in valid:
         return
     if part in node:
@@ -204,6 +207,16 @@ def _check_new_key(
         f'--cfg-options {key}: unknown key {".".join([*path, part])!r}; '
         f'{_nearest(cfg, path, part, valid)}.'
     )
+
+
+def _taken_by_class(cfg: Config, path: list[str], type_name: Any) -> AbstractSet[str]:
+    scope = cfg.get('default_scope', 'mmengine')
+    if isinstance(type_name, str) and not cfg.get('custom_imports'):
+        known = arguments_of(type_name, scope)
+        if known is not None:
+            return known
+    place = path[-1] if path[-1] in _OF_PLACE else path[0]
+    return constructor_arguments(_find_class(type_name, scope, _OF_PLACE.get(place)))
 
 
 def _where_it_went(cfg: Config, variable: str, key: str) -> str:
@@ -279,9 +292,15 @@ def _check_kind(key: str, old: Any, new: Any) -> None:
 # --------------------------------------------------------------------------------------
 def _check_type(cfg: Config, key: str, value: Any) -> None:
     scope = cfg.get('default_scope', 'mmengine')
-    if _find_class(value, scope) is not None:
+    is_plain = isinstance(value, str) and '.' not in value and scope == 'coavt_mm'
+    is_plain = is_plain and not cfg.get('custom_imports')
+    names = registered_names()
+    if is_plain and value in names:
         return
-    names = {name for node in _registries(scope) for name in node.module_dict}
+    if not is_plain or may_be_registered(value):
+        if _find_class(value, scope) is not None:
+            return
+        names = {name for node in _registries(scope) for name in node.module_dict}
     close = get_close_matches(str(value), sorted(names), n=1, cutoff=0.6)
     hint = f'; the nearest is {close[0]!r}' if close else ''
     raise ConfigError(

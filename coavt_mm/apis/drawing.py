@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from coavt_mm.apis.answering import Window
-from coavt_mm.errors import InputError, shown
+from coavt_mm.errors import shown
 from coavt_mm.models.similarity import similarity
 from coavt_mm.streams import MODALITIES
 
@@ -21,20 +21,6 @@ if TYPE_CHECKING:
 
 TOP = 6  # texts shown
 LONGEST_NAME = 200  # bytes; file systems take 255 with number and suffix
-
-
-def make_folder(path: str | Path) -> Path:
-    """Make a folder, if it is not there.
-
-    Raises:
-        InputError: It can't be made.
-    """
-    path = Path(path).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'{path}: is no folder ({error.strerror})') from error
-    return path
 
 
 def input_drawing(

@@ -1,13 +1,13 @@
 """Folders, manifests and lists -> single clips; nothing is read of the clips yet."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import fsspec
 import numpy as np
-import torch
 
 from coavt_mm.datasets.folders import (
     MEDIA_SUFFIXES,
@@ -25,7 +25,10 @@ MANIFEST_SUFFIX = '.jsonl'
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of numpy or a tensor."""
-    return isinstance(value, np.ndarray | torch.Tensor)
+    torch = sys.modules.get('torch')  # without it there are no tensors
+    return isinstance(value, np.ndarray) or bool(
+        torch and isinstance(value, torch.Tensor)
+    )
 
 
 def is_address(value: Any) -> TypeGuard[str]:
@@ -197,3 +200,17 @@ def from_store(call: Callable[[], Any], place: Any) -> Any:
     except Exception as error:  # every store raises its own kinds
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise ClipError(f'{place}: can not be read ({reason})') from error
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder, if it is not there.
+
+    Raises:
+        InputError: It can't be made.
+    """
+    path = Path(path).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'{path}: is no folder ({error.strerror})') from error
+    return path

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from coavt_mm.apis.answering import place_of, say_once
-from coavt_mm.apis.drawing import make_folder
 from coavt_mm.apis.inputs import as_texts, check_number
+from coavt_mm.apis.listing import make_folder
 from coavt_mm.compat import current_names
 from coavt_mm.datasets.manifest import nearest
 from coavt_mm.errors import InputError

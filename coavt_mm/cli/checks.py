@@ -7,10 +7,15 @@ import json
 import os
 import os.path as osp
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from coavt_mm.class_sources import arguments_of, is_own
+from coavt_mm.datasets.manifest import nearest, read_sidecar
+from coavt_mm.datasets.reading import read_list
+from coavt_mm.devices import why_no_gpu
 from coavt_mm.errors import (
     CheckpointError,
     ConfigError,
@@ -18,7 +23,9 @@ from coavt_mm.errors import (
     ManifestError,
 )
 
-MOST_ROWS = 20_000  # of which it is seen at once whether their clips are there
+MOST_ROWS = 20_000  # of which it is seen at once whether clips and labels are there
+#: What mmengine takes out of a dictionary before its class sees it.
+FRAMEWORKS_KEYS = {'_scope_', 'constructor', 'paramwise_cfg', 'priority', 'type'}
 
 
 def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> None:
@@ -32,6 +39,9 @@ def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> No
     Raises:
         CoAVTError: The message names the setting and the file.
     """
+    _check_arguments(cfg, loaders)
+    if 'train_dataloader' in loaders:
+        check_mixed_precision(cfg, has_gpu=why_no_gpu() is None)
     used = {name: cfg[name] for name in loaders if isinstance(cfg.get(name), dict)}
     for name, loader in used.items():
         _check_batch(name, loader)
@@ -39,17 +49,35 @@ def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> No
         if isinstance(node.get('tokenizer'), str):
             _check_tokenizer(f'{path}.tokenizer', node['tokenizer'])
         if path.endswith('init_cfg') and isinstance(node.get('checkpoint'), str):
-            _check_checkpoint(node['checkpoint'], f' ({path}.checkpoint)')
+            check_checkpoint(node['checkpoint'], f' ({path}.checkpoint)')
     for path, node in _dicts(used):
         kind = str(node.get('type')).rpartition('.')[2]
         if kind in ('AVTDataset', 'AVTShardDataset'):
             _check_manifest(path, node, has_clips=kind == 'AVTDataset')
-    _check_checkpoint(checkpoint or cfg.get('load_from'))
+    check_checkpoint(checkpoint or cfg.get('load_from'))
     names = {
         n['tokenizer'] for _, n in _dicts(used) if isinstance(n.get('tokenizer'), str)
     }
     for name in sorted(names):
         _check_hub(name)
+
+
+def check_mixed_precision(cfg: Any, has_gpu: bool) -> None:
+    """Refuse mmengine's mixed precision without a GPU: it only asserts that, late.
+
+    Args:
+        cfg: The config.
+        has_gpu: Whether there may be one.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    kind = str((cfg.get('optim_wrapper') or {}).get('type')).rpartition('.')[2]
+    if kind == 'AmpOptimWrapper' and not has_gpu:
+        raise ConfigError(
+            'optim_wrapper.type=AmpOptimWrapper needs a GPU, and there is none here; '
+            'on a CPU take BF16OptimWrapper, or OptimWrapper'
+        )
 
 
 def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
@@ -63,6 +91,24 @@ def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
     for name, value in pairs:
         if isinstance(value, dict | list | tuple):
             yield from _dicts(value, f'{path}.{name}' if path else str(name))
+
+
+def _check_arguments(cfg: Any, loaders: Sequence[str]) -> None:
+    """Refuse what our classes don't take, as mistyped in a file that a user wrote."""
+    if cfg.get('custom_imports'):  # may bring another class of the name
+        return
+    names = ('model', 'default_hooks', 'custom_hooks', *loaders)
+    scope = cfg.get('default_scope', 'mmengine')
+    for path, node in _dicts({name: cfg.get(name) for name in names}):
+        kind = node.get('type')
+        if not isinstance(kind, str) or not is_own(kind, scope):
+            continue
+        taken = arguments_of(kind, scope)
+        for key in node.keys() - FRAMEWORKS_KEYS - (taken or node.keys()):
+            raise ConfigError(
+                f'{path}.{key}: {kind} does not take {key!r}'
+                f'{nearest(key, sorted(taken or ()))}'
+            )
 
 
 def _check_batch(name: str, loader: dict) -> None:
@@ -93,7 +139,16 @@ def _check_hub(name: str) -> None:
         check_reachable(name)
 
 
-def _check_checkpoint(path: str | None, setting: str = '') -> None:
+def check_checkpoint(path: str | None, setting: str = '') -> None:
+    """Refuse a checkpoint that is not there.
+
+    Args:
+        path: Its path; an address, or None, is not looked at.
+        setting: What the message says of where it is named.
+
+    Raises:
+        CheckpointError: There is no such file.
+    """
     if path and '://' not in path and not osp.isfile(osp.expanduser(path)):
         raise CheckpointError(f'{path}: there is no such checkpoint file{setting}')
 
@@ -113,17 +168,19 @@ def _check_manifest(setting: str, dataset: dict, has_clips: bool) -> None:
         how = dataset.get('how_to_get')
         raise DatasetMissingError(f'{told}; {how}' if how else told)
     with path.open('rb') as file:
-        rows = [line for line in islice(file, MOST_ROWS) if line.strip()]
-    if not rows:
+        lines = [line for line in islice(file, MOST_ROWS) if line.strip()]
+    if not lines:
         raise ManifestError(f'{path}: the manifest has no rows')
-    if has_clips and dataset.get('missing', 'raise') == 'raise':
-        _check_clips(path, rows, root, dataset)
-
-
-def _check_clips(path: Path, rows: list[bytes], root: str, dataset: dict) -> None:
-    if dataset.get('exclude') or dataset.get('indices') is not None:
+    if dataset.get('exclude') or dataset.get('indices') is not None or not has_clips:
         return  # not all of them are read
-    files = [osp.join(root, name) for name in _clips(rows)]
+    rows = [*_rows(lines)]
+    if dataset.get('missing', 'raise') == 'raise':
+        _check_clips(path, rows, root, dataset)
+        _check_labels(path, rows, dataset)
+
+
+def _check_clips(path: Path, rows: list[dict], root: str, dataset: dict) -> None:
+    files = [osp.join(root, name) for row in rows if (name := _clip(row))]
     gone = [name for name in files if not os.path.exists(name)]
     if gone:
         hint = dataset.get('how_to_get') or "set missing='skip' to go on without them"
@@ -133,13 +190,31 @@ def _check_clips(path: Path, rows: list[bytes], root: str, dataset: dict) -> Non
         )
 
 
-def _clips(rows: list[bytes]) -> Iterator[str]:
-    """The file of each row that can be read; what is wrong is said by who reads all."""
-    for line in rows:
-        try:
+def _check_labels(path: Path, rows: list[dict], dataset: dict) -> None:
+    given = dataset.get('classes')
+    classes = read_list(given) if isinstance(given, str) else given
+    classes = classes or read_sidecar(path).get('classes')
+    if not classes or dataset.get('other_labels') == 'drop':
+        return
+    known = {*classes}
+    for row in rows:
+        for label in row.get('labels') or ():
+            if isinstance(label, str) and label not in known:
+                raise ManifestError(
+                    f"{path}: clip {row.get('id') or _clip(row)}: label '{label}' is "
+                    f'not among the {len(known)} classes{nearest(label, classes)}'
+                )
+
+
+def _rows(lines: list[bytes]) -> Iterator[dict]:
+    """The rows that can be read; what is wrong is said by who reads all."""
+    for line in lines:
+        with suppress(ValueError, RecursionError):
             row = json.loads(line)
-            clip = row.get('clip') or row.get('audio')
-        except (ValueError, AttributeError):
-            continue
-        if isinstance(clip, str):
-            yield clip
+            if isinstance(row, dict):
+                yield row
+
+
+def _clip(row: dict) -> str | None:
+    name = row.get('clip') or row.get('audio')
+    return name if isinstance(name, str) else None

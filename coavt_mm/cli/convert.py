@@ -1,14 +1,11 @@
 """Checkpoints of others, and our own, into this package's form: ``coavt convert``."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from coavt_mm.cli.commands import Command, Group
-
-if TYPE_CHECKING:
-    from coavt_mm.checkpoints import Converted
+from coavt_mm.errors import CheckpointError
 
 USE = (
     '\n\nSays which tensor went where, which were left out and why, and how a config\n'
@@ -41,19 +38,24 @@ def _add_size_arguments(parser: ArgumentParser, spec_size: tuple | None = None) 
     parser.add_argument('--img-size', type=int, help='side of the picture, in pixels')
 
 
-def _run(convert: Callable[..., 'Converted'], args: Namespace) -> None:
+def _run(converter: str, args: Namespace) -> None:
     """Convert as the command line says, print the report, write the weights.
 
     Args:
-        convert: Converter; takes the other arguments by name.
+        converter: Name of the function; it takes the other arguments by name.
         args: The command's.
     """
-    from coavt_mm.checkpoints import save_weights
-
     options = dict(vars(args))
     source, out = options.pop('source'), options.pop('out')
-    converted = convert(source, **options)
-    save_weights(converted.state_dict, out, converted.model_cfg, f'from {source}')
+    if not Path(source).expanduser().exists():
+        raise CheckpointError(f'{source}: there is no such checkpoint file')
+
+    from coavt_mm import checkpoints
+
+    converted = getattr(checkpoints, converter)(source, **options)
+    checkpoints.save_weights(
+        converted.state_dict, out, converted.model_cfg, f'from {source}'
+    )
     print(converted.report)
     print(f'model = {converted.model_cfg}')
     print(f"written to {out}; use it by init_cfg=dict(type='Converted', "
@@ -80,33 +82,15 @@ def _add_bert(parser: ArgumentParser) -> None:
     )
 
 
-def _bert(args: Namespace) -> None:
-    from coavt_mm.checkpoints import convert_bert
-
-    _run(convert_bert, args)
-
-
 def _add_blip2(parser: ArgumentParser) -> None:
     _add_arguments(parser)
     parser.add_argument('--dec-token-id', type=int, help='[DEC]; default: last piece')
     parser.add_argument('--end-token-id', type=int, default=102, help='[SEP]')
 
 
-def _blip2(args: Namespace) -> None:
-    from coavt_mm.checkpoints import convert_blip2
-
-    _run(convert_blip2, args)
-
-
 def _add_cavmae(parser: ArgumentParser) -> None:
     _add_arguments(parser)
     _add_size_arguments(parser)
-
-
-def _cavmae(args: Namespace) -> None:
-    from coavt_mm.checkpoints import convert_cavmae
-
-    _run(convert_cavmae, args)
 
 
 def _add_vit(parser: ArgumentParser) -> None:
@@ -115,12 +99,6 @@ def _add_vit(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--joint-depth', type=int, default=1, help='last layers that become joint'
     )
-
-
-def _vit(args: Namespace) -> None:
-    from coavt_mm.checkpoints import convert_vit
-
-    _run(convert_vit, args)
 
 
 def _add_own(parser: ArgumentParser) -> None:
@@ -161,25 +139,25 @@ COMMANDS = {
     'cavmae': Command(
         'CAV-MAE to JointAVEncoder or CoAVTClassifier.' + USE,
         _add_cavmae,
-        _cavmae,
+        partial(_run, 'convert_cavmae'),
         ('coavt convert cavmae audio_model.25.pth cavmae.pth',),
     ),
     'vit': Command(
         'Vision MAE or timm ViT to JointAVEncoder.' + USE,
         _add_vit,
-        _vit,
+        partial(_run, 'convert_vit'),
         ('coavt convert vit mae_pretrain_vit_base.pth vit.pth',),
     ),
     'bert': Command(
         'BERT to TextEncoder or QueryEncoder.' + USE,
         _add_bert,
-        _bert,
+        partial(_run, 'convert_bert'),
         ('coavt convert bert DIR bert.pth --target QueryEncoder',),
     ),
     'blip2': Command(
         'BLIP-2 stage 1 to query encoder, heads and temperature.' + USE,
         _add_blip2,
-        _blip2,
+        partial(_run, 'convert_blip2'),
         ('coavt convert blip2 blip2_pretrained.pth blip2.pth',),
     ),
     'own': Command(

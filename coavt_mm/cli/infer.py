@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coavt_mm import apis
 from coavt_mm.cli.commands import Command
+from coavt_mm.devices import why_no_gpu
 from coavt_mm.errors import ClipError, ConfigError, shown
 
 if TYPE_CHECKING:
@@ -124,14 +125,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _check_device(device: str | None) -> None:
     """Say that there is no GPU before a model is read."""
-    if device is not None and device.startswith('cuda'):
+    if device is None or not device.startswith('cuda'):
+        return
+    reason = why_no_gpu()
+    if reason is None:
         import torch
 
         if not torch.cuda.is_available():
-            raise ConfigError(
-                f'device {device!r} can not be used: torch {torch.__version__} finds '
-                'no GPU with a driver here; leave --device out for the best there is'
-            )
+            reason = f'torch {torch.__version__} finds no GPU with a driver here'
+    if reason is not None:
+        raise ConfigError(
+            f'device {device!r} can not be used: {reason}; leave --device out for the '
+            'best there is'
+        )
 
 
 def _run(args: Namespace) -> None:
@@ -139,11 +145,13 @@ def _run(args: Namespace) -> None:
 
     Answers alone go to the standard output, all else to the standard error.
     """
+    from coavt_mm.cli.checks import check_checkpoint
     from coavt_mm.cli.writing import check_target, write_answers
 
     task = TASKS[args.task]
-    target = args.out and task.suffixes and check_target(args.out, task.suffixes)
     _check_device(args.device)
+    target = args.out and task.suffixes and check_target(args.out, task.suffixes)
+    check_checkpoint(args.checkpoint)
     clips = _clips(args)
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
@@ -169,15 +177,21 @@ def _say(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _clips(args: Namespace) -> Any:
     """A single clip as it is; else a list."""
-    from coavt_mm.apis.listing import is_manifest, listed
+    from coavt_mm.apis.listing import is_address, is_manifest, listed
+    from coavt_mm.datasets.manifest import find_manifest
 
+    first = args.clips[0]
+    for manifest in filter(is_manifest, args.clips):
+        find_manifest(manifest)
+    if len(args.clips) == 1 and not is_address(first) and not os.path.exists(first):
+        raise ClipError(f'{first}: No such file or directory')
     clips: list[Any] = []
     for given in args.clips:
         if is_manifest(given):
             clips += apis.read_clips(given, args.data_root)
         else:
             clips += listed(given)
-    return args.clips[0] if clips == args.clips[:1] else clips
+    return first if clips == args.clips[:1] else clips
 
 
 def _print(lines: Iterator[str]) -> None:

@@ -14,6 +14,7 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from coavt_mm.cli.checks import check_mixed_precision
 from coavt_mm.cli.screen import TestScreen, TrainScreen, say_tested, say_trained
 from coavt_mm.cli.texts import parts_of, steps_of
 from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_rules
@@ -35,7 +36,7 @@ def run_training(cfg: Config, loaders: Sequence[str]) -> None:
         cfg: A complete config.
         loaders: Those of its loaders that are read.
     """
-    _check_device(cfg)
+    check_mixed_precision(cfg, has_gpu=get_device() != 'cpu')
     _keep_curves(cfg)
     runner = build_runner(cfg, loaders)
     for loader in loaders:
@@ -67,16 +68,6 @@ def run_test(cfg: Config) -> dict[str, float]:
     metrics = runner.test()
     say_tested(runner, metrics, since)
     return metrics
-
-
-def _check_device(cfg: Config) -> None:
-    """mmengine's mixed precision asserts that there is a GPU."""
-    kind = str((cfg.get('optim_wrapper') or {}).get('type')).rpartition('.')[2]
-    if kind == 'AmpOptimWrapper' and get_device() == 'cpu':
-        raise ConfigError(
-            'optim_wrapper.type=AmpOptimWrapper needs a GPU, and there is none here; '
-            'on a CPU take BF16OptimWrapper, or OptimWrapper'
-        )
 
 
 def _keep_curves(cfg: Config) -> None:

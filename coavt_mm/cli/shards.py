@@ -72,6 +72,10 @@ def _verify(out_dir: str) -> None:
 def _run(args: Namespace) -> None:
     if args.verify:
         _verify(args.out_dir)
+    from coavt_mm.datasets.manifest import find_manifest
+
+    find_manifest(args.manifest)
+
     from coavt_mm.preparation.shards import make_shards
 
     header = make_shards(

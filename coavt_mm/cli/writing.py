@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from coavt_mm.apis.drawing import make_folder
+from coavt_mm.apis.listing import make_folder
 from coavt_mm.errors import InputError
 from coavt_mm.streams import STREAMS
 

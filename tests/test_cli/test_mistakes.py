@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import torch
+from mmengine.config import Config
 from small_runs import WORDS
 
 from coavt_mm.cli import launch
@@ -134,7 +135,33 @@ def test_a_manifest_that_is_wrong(start, tmp_path, loader, text, answer):
 def test_a_label_that_is_no_class(start):
     status, _, err, built = start('train_dataloader.dataset.classes=[stare, ball]')
     assert status == 1 and not built
-    assert "label 'star' is not among the 2 classes" in one_line(err)
+    assert "clip 0: label 'star' is not among the 2 classes; did you mean 'stare'" in (
+        one_line(err)
+    )
+
+
+@pytest.mark.parametrize(
+    ('part', 'key', 'nearest'),
+    [
+        ('model.av_encoder', 'num_head', 'num_heads'),
+        ('default_hooks.checkpoint', 'intervall', 'interval'),
+        ('train_dataloader.dataset', 'data_rot', 'data_root'),
+        ('val_dataloader.dataset.pipeline.0', 'pik', 'pick'),
+    ],
+)
+def test_a_config_whose_classes_do_not_take_what_it_says(
+    start, data, part, key, nearest
+):
+    cfg = Config.fromfile(str(data / 'config.py'))
+    node = cfg
+    for name in part.split('.'):
+        node = node[int(name) if name.isdigit() else name]
+    node[key] = 3
+    cfg.dump('mine.py')
+    status, out, err, built = start(config='mine.py')
+    assert status == 1 and not out and not built
+    assert f'{part}.{key}: ' in one_line(err)
+    assert f"does not take '{key}'; did you mean '{nearest}'?" in err
 
 
 def test_a_work_dir_that_is_a_file(start, tmp_path):
@@ -152,18 +179,36 @@ def test_a_checkpoint_that_is_not_there(start):
 def test_a_path_is_looked_for_before_torch_is_imported(data, tmp_path):
     """A process of its own: here torch is there already."""
     path = {'PYTHONPATH': str(ROOT)}
+    (tmp_path / 'empty.pth').touch()
+    train = ['train', str(data / 'config.py')]
+    options = [*train, '--cfg-options']
+    clip = str(data / 'clip.mp4')
     lines = [
-        ['nowhere.py'],
-        [str(data / 'config.py'), '--resume', 'no such.pth'],
-        [str(data / 'config.py'), '--cfg-options', 'train_dataloader.batch_size=0'],
-        [str(data / 'config.py'), '--launcher', 'pytorch'],
+        ['train', 'nowhere.py'],
+        [*train, '--resume', 'no such.pth'],
+        [*train, '--launcher', 'pytorch'],
+        [*options, 'train_dataloader.batch_size=0'],
+        [*options, 'model.av_encoder.num_head=3'],
+        [*options, 'optim_wrapper.optimizer.lrr=3'],
+        [*options, 'param_scheduler.0.begn=3'],
+        [*options, 'default_hooks.checkpoint.intervall=3'],
+        [*options, 'train_dataloader.batchsize=3'],
+        [*options, 'randomness.sed=3'],
+        [*options, 'model.type=CoAVTT'],
+        [*options, 'train_dataloader.dataset.classes=[ball]'],
+        ['embed', 'empty.pth', clip, '--out', 'x.doc'],
+        ['caption', 'empty.pth', 'no clip.mp4'],
+        ['caption', 'no such.pth', clip],
+        ['convert', 'cavmae', 'no such.pth', 'out.pth'],
+        ['shards', 'no.jsonl', 'out'],
     ]
     code = (
         'import sys, json\n'
-        'from coavt_mm.cli.launch import run_tool, train\n'
+        'from coavt_mm.cli.launch import run_tool\n'
+        'from coavt_mm.cli.main import main\n'
         'for line in json.loads(sys.argv[1]):\n'
         '    try:\n'
-        '        run_tool(lambda: train(line))\n'
+        '        run_tool(lambda: main(line))\n'
         '    except SystemExit as ended:\n'
         '        assert ended.code == 1\n'
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
@@ -177,7 +222,8 @@ def test_a_path_is_looked_for_before_torch_is_imported(data, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count('\n') == 4 and 'no such.pth' in done.stderr
+    said = done.stderr.splitlines()
+    assert len(said) == len(lines) and all(x.startswith('Error: ') for x in said), said
 
 
 # --------------------------------------------------------------------------------------
