@@ -170,8 +170,8 @@ def _constructors(path: Path, name: str) -> Iterator[ast.FunctionDef]:
         raise LookupError(name)
     yield from inits
     for base in node.bases:
-        base_name = ast.unparse(base).partition('[')[0].rpartition('.')[2]
-        if base_name not in PLAIN_BASES:
+        base_name = ast.unparse(base).partition('[')[0]  # without its type's variables
+        if base_name.rpartition('.')[2] not in PLAIN_BASES:
             yield from _constructors(path, base_name)
 
 

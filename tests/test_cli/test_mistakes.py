@@ -144,7 +144,7 @@ def test_a_label_that_is_no_class(start):
     ('part', 'key', 'nearest'),
     [
         ('model.av_encoder', 'num_head', 'num_heads'),
-        ('default_hooks.checkpoint', 'intervall', 'interval'),
+        ('default_hooks.checkpoint', 'intervl', 'interval'),
         ('train_dataloader.dataset', 'data_rot', 'data_root'),
         ('val_dataloader.dataset.pipeline.0', 'pik', 'pick'),
     ],
@@ -191,7 +191,7 @@ def test_a_path_is_looked_for_before_torch_is_imported(data, tmp_path):
         [*options, 'model.av_encoder.num_head=3'],
         [*options, 'optim_wrapper.optimizer.lrr=3'],
         [*options, 'param_scheduler.0.begn=3'],
-        [*options, 'default_hooks.checkpoint.intervall=3'],
+        [*options, 'default_hooks.checkpoint.intervl=3'],
         [*options, 'train_dataloader.batchsize=3'],
         [*options, 'randomness.sed=3'],
         [*options, 'model.type=CoAVTT'],
