@@ -11,7 +11,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--small',
         action='store_true',
-        help='minutes instead: 256 clips and 100 steps, in data/sounding_shapes_small; '
+        help='minutes instead: 128 clips and 50 steps, in data/sounding_shapes_small; '
         'says whether all works here, not how well',
     )
     parser.add_argument(

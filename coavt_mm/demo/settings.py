@@ -77,8 +77,8 @@ class Settings:
 
 
 #: of `coavt demo --small`: enough that every stage of the curriculum is reached
-SMALL = Settings(train_clips=256, test_clips=40, val_clips=16)
-SMALL_STEPS = 100
+SMALL = Settings(train_clips=128, test_clips=40, val_clips=16)
+SMALL_STEPS = 50
 
 
 def small_options(data_root: str) -> list[str]:
