@@ -153,7 +153,7 @@ def renamed(**names: str) -> Callable[[Callable[..., None]], Callable[..., None]
 # Checkpoints
 # --------------------------------------------------------------------------------------
 def register_checkpoint_loader() -> None:
-    """Let mmengine read its own checkpoints under torch >= 2.6, and no unsafe ones.
+    """Let mmengine read its own checkpoints, and no unsafe ones.
 
     mmengine 0.10.7 calls ``torch.load`` without ``weights_only``; torch 2.6 made True
     the default, which refuses the training log (``HistoryBuffer``) in every checkpoint
@@ -234,15 +234,10 @@ def prepare_openmmlab_models() -> None:
     """Make the models of mmaction2 and mmpretrain importable, their checkpoints too.
 
     Called before the first import of either, see :mod:`coavt_mm.imports`.
-    Before torch 2.6 checkpoints are read as ever: there mmengine can.
     """
-    import torch
-    from mmengine.utils import digit_version
-
     _stub_missing_drn()
     _switch_off_broken_multimodal()
-    if digit_version(torch.__version__) >= digit_version('2.6'):
-        register_checkpoint_loader()
+    register_checkpoint_loader()
 
 
 def mmaction_beside_the_fork() -> ModuleSpec | None:

@@ -10,7 +10,6 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, checkpoint
-from mmengine.utils import digit_version
 
 from coavt_mm import compat
 from coavt_mm.apis import CoAVTInferencer
@@ -283,9 +282,7 @@ def test_models_of_mmaction2_and_mmpretrain_import():
         '    print(error)\n'
     )
     ours, missing = run_python(code).splitlines()[-2:]
-    # before 2.6 mmengine can read its checkpoints, and is left alone
-    refuses = digit_version(torch.__version__) >= digit_version('2.6')
-    assert ours == str(refuses)
+    assert ours == 'True'
     assert 'not part of the installed mmaction2 wheel' in missing
 
 
