@@ -5,7 +5,7 @@ import logging
 import os.path as osp
 import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from hashlib import sha256
@@ -13,6 +13,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from coavt_mm.errors import CheckpointError
+from coavt_mm.training_log import whole_log
 
 # what unpickling and JSON raise for bytes that somebody, or a bad disk, has changed
 _DAMAGE = (RuntimeError, EOFError, BadZipFile, LookupError, OSError, ValueError,
@@ -42,23 +43,39 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
         CheckpointError: If the file is missing, damaged, another one than its checksum
             says, or asks for code.
     """
-    import torch
-
     path = osp.expanduser(filename)
     if not osp.isfile(path):
         raise CheckpointError(f'{path}: there is no such checkpoint file.')
     has_checksum(path)
     if path.endswith('.safetensors'):
         return _plain(path, _load_safetensors(path))
+    return _plain(path, unpickle(path, map_location))
+
+
+def unpickle(path: str, map_location: Any = None, more: Sequence = ()) -> Any:
+    """Read what ``torch.save`` wrote: tensors, arrays, numbers and text.
+
+    Args:
+        path: Of the file.
+        map_location: As of :func:`torch.load`.
+        more: What the file may ask for besides.
+
+    Returns:
+        What is in it, as it is.
+
+    Raises:
+        CheckpointError: If the file is damaged or asks for something else.
+    """
+    import torch
+
     _warn_of_old_torch(torch.__version__)
     try:
-        with _safe_globals(_history_types()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        with _safe_globals([*_array_types(), *more]):
+            return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_explain_refusal(path, str(error))) from error
     except _DAMAGE as error:
         raise CheckpointError(_explain_damage(path, error)) from error
-    return _plain(path, checkpoint)
 
 
 def has_checksum(path: str) -> bool:
@@ -136,6 +153,13 @@ def _plain(path: str, checkpoint: Any) -> Any:
             logger='current',
             level=logging.WARNING,
         )
+    if 'message_hub' in checkpoint:
+        try:
+            checkpoint['message_hub'] = whole_log(checkpoint['message_hub'])
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(
+                f'{path}: the checkpoint is damaged ({error})'
+            ) from error
     if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
         return plain_names(checkpoint, path)
     if isinstance(checkpoint.get('state_dict'), dict):
@@ -243,7 +267,7 @@ def load_from_http(filename: str, map_location: Any = None) -> dict:
 def _explain_refusal(path: str, message: str) -> str:
     """Say in one line what the file asked for."""
     found = re.search(
-        r'GLOBAL (\S+)|unrecognized function (.+?)(?: which|$)|(refused: .+)',
+        r'GLOBAL (\S+)|unrecognized function (.+?)(?: which|$)|refused: (.+)',
         message,
         re.MULTILINE,
     )
@@ -253,20 +277,17 @@ def _explain_refusal(path: str, message: str) -> str:
             f'({message.strip().splitlines()[-1]}); copy or download it again.'
         )
     asked = next(group for group in found.groups() if group).rstrip('.')
+    if asked.rpartition('.')[2] in ('getattr', 'HistoryBuffer'):
+        return (
+            f'{path}: refused, the file asks for `{asked}`, as training logs do that '
+            'mmengine has pickled; `coavt convert log OLD NEW` writes one with the log '
+            'as plain numbers'
+        )
     return (
         f'{path}: refused, the file asks for `{asked}`, which could run code. A '
         'checkpoint of mmengine holds tensors, numbers and text only; load the '
         'weights where the file comes from and save its state_dict anew.'
     )
-
-
-def _guarded_getattr(owner: Any, name: str) -> Callable:
-    """``getattr`` for the statistics methods in HistoryBuffer's pickle, and no more."""
-    from mmengine.logging import HistoryBuffer
-
-    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
-        return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f'refused: getattr({owner!r}, {name!r})')
 
 
 def _encoded(text: str, encoding: str) -> bytes:
@@ -276,7 +297,7 @@ def _encoded(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-def _named(path: str, function: Callable) -> Callable:
+def named(path: str, function: Callable) -> Callable:
     """A stand-in that torch's unpickler finds under another import path.
 
     torch >= 2.6 takes (function, path) pairs instead; 2.4 and 2.5 only read the
@@ -291,25 +312,19 @@ def _named(path: str, function: Callable) -> Callable:
     return stand_in
 
 
-def _history_types() -> list:
-    """All that a HistoryBuffer, its arrays and numpy scalars are rebuilt from."""
+def _array_types() -> list:
+    """All that numpy's arrays and scalars are rebuilt from."""
     import numpy as np
-    from mmengine.logging import HistoryBuffer
 
     scalar: Any = np.float64(0).__reduce__()[0]
     reconstruct: Any = np.zeros(0).__reduce__()[0]
     dtypes = [type(np.dtype(code)) for code in np.typecodes['AllInteger'] + '?efdgSU']
     renamed = [
-        _named(f'numpy.{core}.multiarray.{name}', function)
+        named(f'numpy.{core}.multiarray.{name}', function)
         for core in ('core', '_core')
         for name, function in (('_reconstruct', reconstruct), ('scalar', scalar))
     ]
-    getters = [
-        _named(f'{builtins}.getattr', _guarded_getattr)
-        for builtins in ('builtins', '__builtin__')
-    ]
-    encode = _named('_codecs.encode', _encoded)
-    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *renamed, *getters, encode]
+    return [np.ndarray, np.dtype, *dtypes, *renamed, named('_codecs.encode', _encoded)]
 
 
 @contextmanager

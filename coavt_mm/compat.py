@@ -4,7 +4,7 @@ Every cure is a function that says what fails without it and which release makes
 unnecessary. Importing this module, or ``coavt_mm``, changes nothing in other libraries;
 tools call what they need, and what mmaction2 and mmpretrain need is done when their
 models are first imported. Nothing here replaces a method of another library's class,
-and one function of another library (:func:`register_checkpoint_loader`).
+and two functions of another library (:func:`register_checkpoint_loader`).
 """
 
 import functools
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from coavt_mm.checkpoint_files import load_from_http, load_from_local
 from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.training_log import plain_log
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -158,17 +159,17 @@ def register_checkpoint_loader() -> None:
     mmengine 0.10.7 calls ``torch.load`` without ``weights_only``; torch 2.6 made True
     the default, which refuses the training log (``HistoryBuffer``) in every checkpoint
     that mmengine writes. Older torch, and downloads, would run whatever code a file
-    holds. The loaders registered here keep ``weights_only=True`` and allow just the
-    types that such a log is made of. Unnecessary once mmengine stores its log as plain
-    tensors and lists, or passes ``weights_only`` itself, and no longer executes
-    ``meta['config']`` when it resumes.
+    holds. The loaders registered here keep ``weights_only=True`` and allow tensors,
+    arrays, numbers and text; the log is written as such from now on, whichever hook
+    saves. Unnecessary once mmengine stores its log as plain tensors and lists, passes
+    ``weights_only`` itself, and no longer executes ``meta['config']`` when it resumes.
 
     The fork onedl-mmengine reads a file that is refused once more, with
     ``weights_only=False``, in the loaders that are not replaced here (s3, petrel,
     pavi). Its function for that is replaced by one that doesn't. Unnecessary once the
     fork has dropped it, as it says that it will.
     """
-    from mmengine.runner import CheckpointLoader, checkpoint
+    from mmengine.runner import CheckpointLoader, checkpoint, runner
 
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     CheckpointLoader.register_scheme(
@@ -176,6 +177,17 @@ def register_checkpoint_loader() -> None:
     )
     if hasattr(checkpoint, '_safe_torch_load'):
         vars(checkpoint)['_safe_torch_load'] = _load_weights_only
+    vars(runner)['save_checkpoint'] = _save_plain_log
+
+
+def _save_plain_log(checkpoint: dict, *args, **kwargs) -> None:
+    """mmengine's ``save_checkpoint``, for whose ``Runner`` this stands in."""
+    from mmengine.runner.checkpoint import save_checkpoint
+
+    if 'message_hub' in checkpoint:
+        hub = plain_log(checkpoint['message_hub'])
+        checkpoint = {**checkpoint, 'message_hub': hub}
+    save_checkpoint(checkpoint, *args, **kwargs)
 
 
 def _load_weights_only(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader, checkpoint
+from mmengine.runner import CheckpointLoader, checkpoint, runner
 
 from coavt_mm import compat
 from coavt_mm.apis import CoAVTInferencer
@@ -21,6 +21,7 @@ from coavt_mm.errors import CheckpointError, CoAVTError, ConfigError
 def loader(monkeypatch):
     """mmengine's loader with ours registered, for one test."""
     monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    monkeypatch.setattr(runner, 'save_checkpoint', runner.save_checkpoint)
     compat.register_checkpoint_loader()
     return CheckpointLoader.load_checkpoint
 
@@ -44,7 +45,8 @@ def test_reads_what_mmengine_writes(loader, tmp_path):
         'arrays': [np.eye(2), np.arange(3), np.array(['a', 'bc'])],
         'meta': {'iter': 3, 'cfg': 'text', 'shape': (1, None)},
     }
-    torch.save(content, tmp_path / 'a.pth')
+    runner.save_checkpoint(content, str(tmp_path / 'a.pth'))
+    assert content['message_hub']['log_scalars'] == {'loss': history}
     before = set(torch.serialization.get_safe_globals())
     read = loader(str(tmp_path / 'a.pth'), map_location='cpu')
     again = read['message_hub']['log_scalars']['loss']
@@ -77,7 +79,7 @@ def test_reads_arrays_of_numpy_1_and_2(tmp_path, core):
 EVIL = {
     'a command': (Malicious(__import__('os').system, 'touch EVIL'), 'system'),
     'eval': (Malicious(eval, "open('EVIL', 'w')"), 'eval'),
-    'getattr': (Malicious(getattr, np, 'load'), 'numpy'),
+    'getattr': (Malicious(getattr, np, 'load'), 'getattr'),
     'getattr of the log': (Malicious(getattr, HistoryBuffer, '__init__'), 'getattr'),
     'getattr of a class': (Malicious(getattr, np.ndarray, 'tofile'), 'getattr'),
 }

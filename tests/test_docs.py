@@ -24,6 +24,7 @@ import timm
 import torch
 from documents import PAGES, PROJECT, ROOT, blocks_of, commands_of, write_stubs
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
 from transformers import BertConfig, BertModel
 
@@ -99,6 +100,8 @@ def folder(tmp_path_factory):
     trained = root / 'work_dirs/pretrain_vggsound/iter_17871.pth'
     trained.parent.mkdir(parents=True)
     torch.save(dict(state_dict=ancestors.cavmae()), trained)
+    log = dict(log_scalars=dict(loss=HistoryBuffer([1.0], [1])))
+    torch.save(dict(state_dict={}, message_hub=log), root / 'old.pth')
     # any config: here one that reads shards
     (root / 'CONFIG').write_text(
         "_base_ = ['configs/_base_/datasets/vggsound_shards.py',"

@@ -4,6 +4,7 @@ from coavt_mm.checkpoints.bert import convert_bert
 from coavt_mm.checkpoints.blip2 import convert_blip2
 from coavt_mm.checkpoints.cavmae import convert_cavmae
 from coavt_mm.checkpoints.conversion import Converted, Report, read_state_dict
+from coavt_mm.checkpoints.old_log import convert_log
 from coavt_mm.checkpoints.own import (
     add_config,
     combine,
@@ -33,6 +34,7 @@ __all__ = [
     'convert_bert',
     'convert_blip2',
     'convert_cavmae',
+    'convert_log',
     'convert_vit',
     'export_safetensors',
     'fitting_config',

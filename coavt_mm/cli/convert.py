@@ -135,6 +135,18 @@ def _own(args: Namespace) -> None:
     print(f'{len(state)} tensors written to {args.out}, {compared}')
 
 
+def _add_log(parser: ArgumentParser) -> None:
+    parser.add_argument('source', help='checkpoint whose training log is pickled')
+    parser.add_argument('out', help='.pth file to write; may be the same')
+
+
+def _log(args: Namespace) -> None:
+    from coavt_mm.checkpoints import convert_log
+
+    count = convert_log(args.source, args.out)
+    print(f'{count} scalars of the training log are plain numbers in {args.out}')
+
+
 COMMANDS = {
     'cavmae': Command(
         'CAV-MAE to JointAVEncoder or CoAVTClassifier.' + USE,
@@ -172,6 +184,16 @@ COMMANDS = {
             'coavt convert own all.pth blip2.pth av_encoder=cavmae.pth '
             'text_encoder=bert.pth',
         ),
+    ),
+    'log': Command(
+        'Write a checkpoint of mmengine, or of an early run, with its training log as\n'
+        'plain numbers.\n\n'
+        'mmengine pickles the log, for which readers would have to allow getattr:\n'
+        'such files are refused until this is done, once. Nothing else in them\n'
+        'changes.',
+        _add_log,
+        _log,
+        ('coavt convert log work_dirs/x/iter_300.pth work_dirs/x/iter_300.pth',),
     ),
 }
 convert = Group(

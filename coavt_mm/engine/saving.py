@@ -21,6 +21,7 @@ from coavt_mm.engine.ranks import compare_ranks
 from coavt_mm.engine.whole_files import WholeFileBackend, write_note
 from coavt_mm.errors import CheckpointError, ConfigError
 from coavt_mm.registry import HOOKS
+from coavt_mm.training_log import plain_log
 
 # what loading raises of something that is not what it was saved as
 MALFORMED = (
@@ -115,6 +116,16 @@ class CheckpointHook(_CheckpointHook):
         except ConfigError as error:  # of 'auto', whose metric is known only now
             runner.logger.warning(f'{error}. No best checkpoint is kept')
             self.save_best = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Let the training log be plain numbers, which a reader needs no code for.
+
+        Args:
+            runner: The runner of the training process.
+            checkpoint: What is about to be saved; its ``message_hub`` is replaced.
+        """
+        if 'message_hub' in checkpoint:
+            checkpoint['message_hub'] = plain_log(checkpoint['message_hub'])
 
     def save(self, runner: Runner) -> str:
         """Save a checkpoint behind a training iteration, unless that is done.
