@@ -25,7 +25,7 @@ def plain_log(hub: Any) -> Any:
     if not isinstance(hub, Mapping) or not isinstance(hub.get('log_scalars'), Mapping):
         return hub
     scalars = {
-        name: plain_history(*part.data, part.max_length)
+        name: plain_history(part.data[0], part.data[1], part.max_length)
         if isinstance(part, HistoryBuffer)
         else part
         for name, part in hub['log_scalars'].items()
