@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from hashlib import sha256
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
 from coavt_mm.errors import CheckpointError
 from coavt_mm.training_log import whole_log
@@ -70,12 +70,22 @@ def unpickle(path: str, map_location: Any = None, more: Sequence = ()) -> Any:
 
     _warn_of_old_torch(torch.__version__)
     try:
+        _refuse_packed(path)
         with _safe_globals([*_array_types(), *more]):
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_explain_refusal(path, str(error))) from error
     except _DAMAGE as error:
         raise CheckpointError(_explain_damage(path, error)) from error
+
+
+def _refuse_packed(path: str) -> None:
+    """torch stores tensors as they are; packed ones may be a thousand times larger."""
+    if not is_zipfile(path):
+        return
+    with ZipFile(path) as file:
+        if any(member.compress_type != ZIP_STORED for member in file.infolist()):
+            raise ValueError('its tensors are compressed, which torch never does')
 
 
 def has_checksum(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -166,3 +167,16 @@ def test_an_old_torch_is_said_once(tmp_path, monkeypatch, said):
         load_from_local(str(tmp_path / 'a.pth'))
     (line,) = said
     assert 'torch 2.5.1+cpu' in line and 'CVE-2025-32434' in line
+
+
+def test_a_packed_file_is_refused_before_it_fills_the_memory(tmp_path):
+    torch.save(dict(state_dict=dict(w=torch.zeros(10**6))), tmp_path / 'a.pth')
+    with (
+        ZipFile(tmp_path / 'a.pth') as plain,
+        ZipFile(tmp_path / 'b.pth', 'w', ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert os.path.getsize(tmp_path / 'b.pth') < 10**5
+    with pytest.raises(CheckpointError, match=r'b\.pth: .*compressed'):
+        load_from_local(str(tmp_path / 'b.pth'))

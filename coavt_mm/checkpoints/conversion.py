@@ -126,7 +126,9 @@ class Converted:
     report: Report
 
 
-def read_state_dict(source: Source) -> dict[str, Tensor]:
+def read_state_dict(
+    source: Source, where: str = 'the given state dict'
+) -> dict[str, Tensor]:
     """Tensors by name, without the wrappers and prefixes of common releases.
 
     What torch.compile, DDP and averages of weights put before the names is taken off,
@@ -135,6 +137,7 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
     Args:
         source: A ``.pth``, ``.bin`` or ``.safetensors`` file, or what was read from
             one. Files are read without running code.
+        where: Name of what was read, for messages.
 
     Returns:
         The state dict.
@@ -142,8 +145,7 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If it is damaged, unsafe, or holds no state dict.
     """
-    where = 'the given state dict'
-    if not isinstance(source, Mapping):
+    if isinstance(source, str | PathLike):
         where, source = fspath(source), load_from_local(fspath(source), 'cpu')
     for key in WRAPPERS:
         if isinstance(source, Mapping) and isinstance(source.get(key), Mapping):
@@ -156,7 +158,40 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
             f'{where}: {odd[0]!r} is not a tensor; expected tensors by name, or these '
             f'under one of the keys {", ".join(WRAPPERS)}'
         )
+    stored_numbers(source, where)
     return plain_names(source, where, inner=True)
+
+
+def stored_numbers(state: Mapping[str, Tensor], where: str) -> int:
+    """Numbers that a file has, each counted once.
+
+    Args:
+        state: Its tensors by name.
+        where: Its name, for the message.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        CheckpointError: If a tensor shows more: a small file would fill the memory once
+            its tensors are copied.
+    """
+    stored: dict[int | str, int] = {}
+    for name, tensor in state.items():
+        key: int | str = name
+        size = 0
+        if tensor.layout is torch.strided:
+            size = tensor.numel()
+            if tensor.device.type != 'meta':
+                storage = tensor.untyped_storage()
+                key, size = storage.data_ptr(), len(storage) // tensor.itemsize
+        if tensor.numel() > size:  # a view that shows a number many times, or sparse
+            raise CheckpointError(
+                f'{where}: {name!r:.100} shows {tensor.numel()} numbers, the file has '
+                f'{size} of them'
+            )
+        stored[key] = size
+    return sum(stored.values())
 
 
 def require(state: Mapping[str, Tensor], names: Sequence[str], kind: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from coavt_mm.checkpoint_files import plain_names
+from coavt_mm.checkpoint_files import CHECKSUM, plain_names
 from coavt_mm.checkpoints.conversion import Source, read_state_dict, skeleton
 from coavt_mm.checkpoints.misfits import differing_settings
 from coavt_mm.checkpoints.positions import resize_positions
@@ -46,6 +46,7 @@ def save_weights(
     if config is not None:
         meta[KEY] = config
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(f'{fspath(path)}{CHECKSUM}').unlink(missing_ok=True)  # of what lay there
     if Path(path).suffix != '.safetensors':
         torch.save(dict(state_dict=dict(state_dict), meta=meta), path)
         return
@@ -163,7 +164,7 @@ def export_safetensors(source: Source, path: str | PathLike) -> int:
     where = 'the given state dict'
     if not isinstance(source, Mapping):
         where, source = fspath(source), load_from_local(fspath(source), 'cpu')
-    state = read_state_dict(source)
+    state = read_state_dict(source, where)
     save_weights(state, path, config=fitting_config(source, state, where))
     return len(state)
 

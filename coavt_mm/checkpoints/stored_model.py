@@ -6,10 +6,9 @@ Answered without memory for the model, whose sizes somebody else wrote down.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from coavt_mm.checkpoints.conversion import skeleton
+from coavt_mm.checkpoints.conversion import skeleton, stored_numbers
 from coavt_mm.checkpoints.stored_checks import dicts
 from coavt_mm.datasets.tokenizer import DECODER_TOKEN
 from coavt_mm.datasets.transforms import TokenizeText
@@ -51,7 +50,7 @@ def check_model(stored: dict, state: Mapping[str, Tensor], where: str) -> None:
     if not _is_own(stored['model']):
         return
     model = _built(lambda: skeleton(stored['model']), 'model', where)
-    numbers = _numbers(state, where)
+    numbers = stored_numbers(state, where)
     sizes = [t.numel() for t in {*model.parameters(), *model.buffers()}]
     wanted = sum(sizes) if all(sizes) else 0
     if not 0 < wanted <= TIMES * numbers + SPARE:
@@ -79,24 +78,6 @@ def _built(make: Callable, what: str, where: str) -> Any:
         raise CheckpointError(
             f'{where}: its stored config builds no {what} ({kind}{reason:.200})'
         ) from error
-
-
-def _numbers(state: Mapping[str, Tensor], where: str) -> int:
-    """Numbers that the file has, each counted once."""
-    stored: dict[int | str, int] = {}
-    for name, tensor in state.items():
-        key: int | str = name
-        size = 0
-        if tensor.layout is torch.strided:
-            storage = tensor.untyped_storage()
-            key, size = storage.data_ptr(), len(storage) // tensor.itemsize
-        if tensor.numel() > size:  # a view that shows a number many times, or sparse
-            raise CheckpointError(
-                f'{where}: {name!r:.100} shows {tensor.numel()} numbers, the file has '
-                f'{size} of them'
-            )
-        stored[key] = size
-    return sum(stored.values())
 
 
 def _check_inputs(model: nn.Module, where: str) -> None:

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from coavt_mm.datasets.media import LENGTH_TOLERANCE, Media, Source, opened
-from coavt_mm.datasets.opening import head
+from coavt_mm.datasets.opening import check_pixels, head
 
 # A gap (s) between two wanted frames from which seeking anew is cheaper than
 # decoding on. Clips of the field have their key frames 1 to 10 s apart.
@@ -41,6 +41,7 @@ def _shown_size(width: int, height: int, pixel: float | None) -> tuple[int, int]
 def _image(frame: av.VideoFrame, pixel: float | None) -> np.ndarray:
     """(H, W, 3) uint8 RGB as a player shows it: square pixels, upright."""
     width, height = _shown_size(frame.width, frame.height, pixel)
+    check_pixels(width, height, 1)
     image = frame.to_ndarray(
         format='rgb24', width=width, height=height, interpolation='BICUBIC'
     )
@@ -94,11 +95,18 @@ def _picks(media: Media, times: Sequence[float]) -> list[tuple[float, av.VideoFr
     return picks
 
 
+def _check_header(media: Media, count: int) -> None:
+    if media.video is not None:
+        code = media.video.codec_context
+        check_pixels(code.width, code.height, count)
+
+
 def frames_pyav(source: Source, times: Sequence[float]):
     """Pictures that a player shows at ``times`` (s), by PyAV."""
     with opened(source) as media:
         if media.video is None:
             raise ValueError('there is no picture')
+        _check_header(media, len(times))
         picks = _picks(media, [time + media.start for time in times])
         pixel = _pixel_ratio(media.video)
         # each its own array, since transforms work in place
@@ -137,6 +145,7 @@ def _decord_source(media: Media) -> io.BytesIO | str:
 def frames_decord(source: Source, times: Sequence[float]):
     """decord's frames where they are right, PyAV's of any other file."""
     with opened(source) as media:
+        _check_header(media, len(times))
         table, handle = _plain_table(media), _decord_source(media)
         sought = media.video and media.video.codec_context.name in DECORD_CODECS
     if table is None or not sought or times[-1] > table[-1]:
@@ -164,6 +173,7 @@ def frames_torchcodec(source: Source, times: Sequence[float]):
     from torchcodec.decoders import VideoDecoder
 
     with opened(source) as media:
+        _check_header(media, len(times))
         table, start, content = _plain_table(media), media.start, media.source
     if table is None or times[-1] > table[-1]:
         return frames_pyav(source, times)

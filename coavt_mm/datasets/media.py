@@ -20,6 +20,7 @@ import av
 from coavt_mm.datasets.ends import broadcast_ends, packet_ends
 from coavt_mm.datasets.opening import (
     DECODER_ERRORS,
+    MOST_PIXELS,
     check_regular_file,
     head,
     open_container,
@@ -84,6 +85,8 @@ def _chosen(streams, kind: str):
     for stream in there:
         if stream.codec_context is not None:
             stream.codec_context.thread_count = 1  # workers are the parallelism
+            # also of pictures that grow within the film
+            stream.codec_context.options = dict(max_pixels=str(MOST_PIXELS))
             return stream
     if there:
         raise ValueError(f'there is no decoder for the codec of its {kind}')

@@ -17,7 +17,9 @@ Result = TypeVar('Result')
 # What the decoders raise on a bad file. PyAV's errors are all OSError or
 # ValueError as well; decord's DECORDError is an Exception of its own and is
 # turned into RuntimeError where decord is called.
-DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, IndexError)
+DECODER_ERRORS = (
+    av.FFmpegError, OSError, ValueError, RuntimeError, IndexError, MemoryError,
+)  # fmt: skip
 
 # Containers that hold their media themselves. Playlists, session descriptions and
 # patterns of file names lead to other files or into the network, whatever the suffix.
@@ -29,6 +31,31 @@ CONTAINERS = (
 )
 PLAYLISTS = (b'#EXTM3U', b'ffconcat', b'v=0', b'<?xml', b'<MPD', b'[reference]',
              b'<smil', b'<asx', b'[playlist]')  # fmt: skip
+
+
+# Of one picture of a film: 8192 x 8192; 8K has half of it.
+MOST_PIXELS = 2**26
+# Of all pictures that are read at once: 1.5 GB in RGB.
+MOST_PIXELS_READ = 2**29
+
+
+def check_pixels(width: int, height: int, count: int, most: int = MOST_PIXELS) -> None:
+    """Refuse pictures that a small file can hold and the memory can't.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        count: Pictures that are read at once.
+        most: Pixels that one may have.
+
+    Raises:
+        ValueError: They are too large, or too many of their size.
+    """
+    if width * height > most or width * height * count > MOST_PIXELS_READ:
+        raise ValueError(
+            f'{count} picture(s) of {width} x {height} pixels are more than is read '
+            f'(up to {most} each, {MOST_PIXELS_READ} at once); make them smaller'
+        )
 
 
 def source_name(source) -> str:

@@ -20,6 +20,9 @@ SETTLING = 0.2
 # Samples that are resampled at once.
 BLOCK = 1 << 16
 
+# Samples that are read at once: 1 GB, 4.7 h at 16 kHz.
+MOST_SAMPLES = 1 << 28
+
 # Full scale of a waveform is 1; a float file may lie above, but not by 120 dB.
 LOUDEST = 1e6
 
@@ -97,6 +100,14 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     return mixer.finish()
 
 
+def _check_length(seconds: float, rate: int) -> None:
+    if seconds * rate > MOST_SAMPLES:
+        raise ValueError(
+            f'more than {MOST_SAMPLES / rate / 3600:.1f} h of sound at {rate} Hz are '
+            'not read at once; give a span'
+        )
+
+
 def _decode_sound(media: Media, start: float, end: float, rate: int):
     """Decode from just before ``start`` to just behind ``end``, in s of the file's
     clock.
@@ -113,9 +124,11 @@ def _decode_sound(media: Media, start: float, end: float, rate: int):
         if first is None:
             first = reached = time
         elif not counted and time - reached > SOUND_GAP:
+            _check_length(time - first, rate)
             mixer.pause(time - reached)
             reached = time
         reached += frame.samples / frame.sample_rate
+        _check_length(reached - first, rate)
         mixer.add(frame)
         if reached >= end:
             break

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, features
 
+from coavt_mm.datasets.opening import check_pixels
+
 # What files of pictures begin with; WebP has its name behind the length of the file.
 MARKS = (
     b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF87a', b'GIF89a', b'BM', b'II*\x00',
@@ -90,6 +92,7 @@ def read_stills(
         pictures = {}
         for index in sorted(set(picks)):
             image.seek(index)
+            check_pixels(*image.size, len(picks), most=1 << 28)  # Pillow has its own
             pictures[index] = _pixels(image)
     # each its own array, since transforms work in place
     return [pictures[pick].copy() for pick in picks], [begins[pick] for pick in picks]

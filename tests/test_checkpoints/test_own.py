@@ -17,6 +17,7 @@ from coavt_mm.checkpoint_files import load_from_local
 from coavt_mm.checkpoints import (
     carried_config,
     combine,
+    convert_bert,
     convert_cavmae,
     export_safetensors,
     load_weights,
@@ -215,3 +216,25 @@ def test_the_command_says_what_it_could_not_compare(own, tmp_path):
     status, said, _ = own(tmp_path / 'out.pth', tmp_path / 'x.pth')
     assert status == 0 and 'compared with no config' in said
     assert [*load_from_local(str(tmp_path / 'out.pth'))['state_dict']] == ['x']
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_a_file_written_anew_has_no_checksum_of_the_one_before(tmp_path, name):
+    path = tmp_path / name
+    path.with_name(f'{name}.sha256').write_text('0' * 64)
+    save_weights({'w': torch.ones(2)}, path)
+    assert load_from_local(str(path))['state_dict']['w'].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize('content', [[1], None, 5, torch.ones(2), {}])
+def test_what_holds_no_weights_is_not_exported(tmp_path, content):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth: holds no state dict'):
+        export_safetensors(tmp_path / 'a.pth', tmp_path / 'x.safetensors')
+
+
+def test_a_view_that_shows_a_number_many_times_is_not_copied(tmp_path):
+    torch.save(dict(w=torch.zeros(1).expand(10**12)), tmp_path / 'a.pth')
+    for read in (convert_bert, lambda p: export_safetensors(p, 'x.safetensors')):
+        with pytest.raises(CheckpointError, match=r"a\.pth: 'w' shows 1000000000000"):
+            read(tmp_path / 'a.pth')

@@ -4,10 +4,13 @@ import os
 import socket
 import threading
 
+import av
 import numpy as np
 import pytest
-from strange_media import number, write_strange
+from PIL import Image
+from strange_media import SIDE, number, write_pcm_wav, write_strange
 
+from coavt_mm.datasets import decoding, media, opening
 from coavt_mm.datasets.decoding import backend_order, read_audio, read_frames
 from coavt_mm.datasets.media import kept_open, probe
 from coavt_mm.datasets.opening import check_regular_file, source_name
@@ -138,3 +141,54 @@ MP3 = dict(picture=False, codec='mp3')
 def kept(path):
     with kept_open(path):
         pass
+
+
+def grown(path, side):
+    """A raw film whose pictures grow within it."""
+    parts = []
+    for size in (SIDE, side):
+        part = av.open(str(path), 'w')
+        stream = part.add_stream('libx264', rate=10, options=dict(preset='ultrafast'))
+        stream.width = stream.height = size
+        stream.pix_fmt = 'yuv420p'
+        for packet in [*stream.encode(av.VideoFrame(size, size)), *stream.encode(None)]:
+            part.mux(packet)
+        part.close()
+        parts.append(path.read_bytes())
+    path.write_bytes(b''.join(parts))
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_pictures_that_fill_the_memory_are_refused(tmp_path, monkeypatch, backend):
+    clip = write_strange(tmp_path / 'a.mp4')
+    Image.new('L', (SIDE, SIDE)).save(tmp_path / 'a.png')
+    monkeypatch.setattr(opening, 'MOST_PIXELS_READ', 3 * SIDE**2)
+    for path in (clip, tmp_path / 'a.png'):
+        assert len(read_frames(path, [0.0, 0.1, 0.2], backend)[0]) == 3
+        with pytest.raises(ClipError, match='4 picture.s. of 64 x 64 pixels are more'):
+            read_frames(path, [0.0, 0.1, 0.2, 0.3], backend)
+
+
+def test_a_film_of_pictures_that_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(media, 'MOST_PIXELS', 128**2)
+    grown(tmp_path / 'a.h264', 256)
+    with pytest.raises(ClipError, match=r'a\.h264: unreadable'):
+        read_frames(tmp_path / 'a.h264', [0.0, 0.05])
+
+
+def test_sound_of_years_is_refused(tmp_path):
+    """A file of 1 Hz is 16,000 times as large once it is read."""
+    path = write_pcm_wav(tmp_path / 'a.wav', np.zeros((1, 20_000), np.int16), 1)
+    with pytest.raises(ClipError, match=r'more than 4\.7 h .* give a span'):
+        read_audio(path)
+
+
+def test_want_of_memory_costs_a_clip(clip, monkeypatch):
+    def fail(*args):
+        raise MemoryError('Unable to allocate 9 GiB')
+
+    monkeypatch.setitem(decoding.BACKENDS, 'pyav', fail)
+    monkeypatch.setitem(decoding.BACKENDS, 'decord', fail)
+    monkeypatch.setitem(decoding.BACKENDS, 'torchcodec', fail)
+    with pytest.raises(ClipError, match='Unable to allocate 9 GiB'):
+        read_frames(clip, [0.0])
