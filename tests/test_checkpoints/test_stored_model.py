@@ -198,5 +198,5 @@ def test_every_shipped_config_is_read_again(path, words, monkeypatch):
     text = config_to_json(cfg, model)
     stored = read_stored_config(dict(meta=dict(coavt_config=text)), path.stem)
     numbers = sum(t.numel() for t in model.state_dict().values())
-    monkeypatch.setattr(stored_model, '_numbers', lambda *_: numbers)
+    monkeypatch.setattr(stored_model, 'stored_numbers', lambda *_: numbers)
     check_model(stored, model.state_dict(), path.stem)
