@@ -24,6 +24,7 @@ def load_model(
     config: str | Path | dict | None = None,
     device: str | None = None,
     show_progress: bool = True,
+    isolate: bool = False,
 ) -> CoAVTInferencer:
     """Load a model, whose methods answer: ``load_model(path).caption(clip)``.
 
@@ -34,13 +35,15 @@ def load_model(
         config: Needed only for checkpoints that do not carry theirs.
         device: 'cpu', 'cuda', 'cuda:1'. Default: a GPU if there is one.
         show_progress: Whether to show bars.
+        isolate: Whether a process beside decodes the clips: one that crashes a decoder,
+            makes it hang or fills the memory then costs its own answer alone.
 
     Raises:
         ConfigError: The config is missing or broken, or there is no such device.
         CheckpointError: The checkpoint is missing, damaged, unsafe, or of another
             config, or carries none.
     """
-    inferencer = CoAVTInferencer(config, checkpoint, device, show_progress)
+    inferencer = CoAVTInferencer(config, checkpoint, device, show_progress, isolate)
     _loaded.add(inferencer)
     _last[:] = [inferencer]
     return inferencer

@@ -73,6 +73,7 @@ class CoAVTInferencer(BaseInferencer):
         device: 'cpu', 'cuda', 'cuda:1'. Default: a GPU where there is one.
         show_progress: Whether to show a bar for several batches, or where one
             takes more than a second.
+        isolate: Whether a process beside decodes the clips, see :func:`load_model`.
 
     Raises:
         InputError: ``model`` or ``weights`` is of a wrong type.
@@ -98,7 +99,9 @@ class CoAVTInferencer(BaseInferencer):
         weights: str | Path | None = None,
         device: str | None = None,
         show_progress: bool = True,
+        isolate: bool = False,
     ):
+        self.isolate = isolate
         if weights is None and isinstance(model, str):
             weights = shipped_weights(model)
         if not isinstance(weights, str | os.PathLike):
@@ -316,7 +319,7 @@ class CoAVTInferencer(BaseInferencer):
             try:
                 clip.check()
                 rate = self.pipeline.sample_rate
-                for span in spans(clip, self.seconds, rate, windows):
+                for span in spans(clip, self.seconds, rate, windows, self.isolate):
                     row = dict(span.row, sample_id=clip.name, sample_idx=index)
                     packed = self.pipeline(row)
                     place = dict(shown=(span.start, span.end), share=span.share)

@@ -11,6 +11,7 @@ import fsspec
 
 from coavt_mm.apis.inputs import Clip
 from coavt_mm.apis.listing import from_store, is_address
+from coavt_mm.datasets.isolation import IsolatedSource
 from coavt_mm.datasets.media import kept_open
 from coavt_mm.datasets.opening import DECODER_ERRORS
 from coavt_mm.datasets.sound import resample
@@ -28,6 +29,10 @@ TAIL_SHARE = 0.5
 
 # Sound whose peak lies below this level (dB relative to full scale) is silence.
 SILENCE_DBFS = -60.0
+
+
+# Limit (s) for one reading by a process beside; that of the transforms.
+TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,11 @@ class Span:
 
 
 def spans(
-    clip: Clip, seconds: float, sample_rate: int | None, windows: bool
+    clip: Clip,
+    seconds: float,
+    sample_rate: int | None,
+    windows: bool,
+    isolate: bool = False,
 ) -> Iterator[Span]:
     """Cut a clip into windows as long as the model's.
 
@@ -61,6 +70,7 @@ def spans(
         seconds: Length of a window in s.
         sample_rate: Of the pipeline, in Hz; None where it has no sound.
         windows: Whether to cut; False gives one window of any length.
+        isolate: Whether a process beside decodes the files.
 
     Raises:
         ClipError: It can't be read.
@@ -70,7 +80,11 @@ def spans(
         opened: dict = {None: None}
         files: set[Any] = {clip.picture, clip.sound} - {None}
         for file in files:
-            opened[file] = FileSource(stack.enter_context(kept_open(file)))
+            opened[file] = (
+                IsolatedSource(FileSource(file), TIMEOUT)
+                if isolate
+                else FileSource(stack.enter_context(kept_open(file)))
+            )
         picture, sound = opened[clip.picture], opened[clip.sound]
         if clip.waveform is not None:
             rate: Any = clip.sample_rate  # there wherever a waveform is

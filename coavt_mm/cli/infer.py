@@ -50,6 +50,12 @@ def _add_arguments(parser: ArgumentParser, words: str = '', lists: str = '') -> 
         'visualize the folder, default: pictures',
     )
     parser.add_argument(
+        '--isolate',
+        action='store_true',
+        help='decode in a process beside, for clips of strangers: one that crashes a '
+        'decoder costs its own answer alone',
+    )
+    parser.add_argument(
         '--on-error',
         choices=('raise', 'keep'),
         help='of a clip that can not be read: end, or go on; default: go on where '
@@ -156,7 +162,9 @@ def _run(args: Namespace) -> None:
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
         warnings.showwarning = _say
-        model = apis.load_model(args.checkpoint, args.config, args.device)
+        model = apis.load_model(
+            args.checkpoint, args.config, args.device, isolate=args.isolate
+        )
         options = dict(batch_size=args.batch_size, on_error=args.on_error)
         answers = task.ask(model, clips, args, options)
     if target:

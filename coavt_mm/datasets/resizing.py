@@ -10,8 +10,6 @@ Letters: H height, W width (pixels).
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
 
 
@@ -57,6 +55,9 @@ def resize(
         by = Image.Resampling[interpolation.upper()]
         picture = Image.fromarray(np.ascontiguousarray(image))
         return np.array(picture.resize((size[1], size[0]), by))
+    import torch  # who only reads clips does not wait for it
+    import torch.nn.functional as F
+
     # torch takes no negative strides, and warns of what it can't write to
     pixels = torch.from_numpy(np.require(image, requirements=['C', 'W']))[None]
     # a view: torch is four times as fast where the colours of a pixel lie together

@@ -161,6 +161,7 @@ def test_a_user_sees_one_line_and_no_code_runs(
         CoAVTInferencer(weights=tmp_path / 'evil.pth', device='cpu')
     with pytest.raises(CheckpointError, match='evil.pth: .*ConvertImageDtype'):
         embed(text='the dog', model=tmp_path / 'evil.pth')
+    (tmp_path / 'clip.mp4').write_bytes(b'looked at later')
     monkeypatch.setattr('sys.argv', ['infer.py', 'caption', 'evil.pth', 'clip.mp4'])
     with pytest.raises(SystemExit):
         runpy.run_path(str(ROOT / 'tools' / 'infer.py'), run_name='__main__')

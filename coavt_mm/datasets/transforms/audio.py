@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from coavt_mm.datasets.isolation import guarded
 from coavt_mm.datasets.opening import with_time_limit
 from coavt_mm.datasets.sound import peak_dbfs
 from coavt_mm.datasets.sources import ClipSource, source_of
@@ -37,6 +38,7 @@ class LoadAudio(BaseTransform):
         silence_dbfs: A sound whose peak lies below this level (dB relative to full
             scale, e.g. -60) counts as no sound. None keeps silence.
         timeout: Limit for one clip in s.
+        isolate: Whether a process beside decodes, see :class:`LoadFrames`.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class LoadAudio(BaseTransform):
         crop: str = 'start',
         silence_dbfs: float | None = None,
         timeout: float | None = 60.0,
+        isolate: bool = False,
     ):
         if crop not in ('start', 'center', 'random'):
             raise ConfigError(f'crop={crop!r} is none of start, center, random')
@@ -54,6 +57,7 @@ class LoadAudio(BaseTransform):
         self.crop = crop
         self.silence_dbfs = silence_dbfs
         self.timeout = timeout
+        self.isolate = isolate
 
     def _window(
         self, start: float, end: float | None, track_end: Callable[[], float | None]
@@ -82,8 +86,9 @@ class LoadAudio(BaseTransform):
         waveform = None
         if source is not None:
             span = results['start'], results['end']
+            source, limit = guarded(source, self.isolate, self.timeout)
             waveform = with_time_limit(
-                lambda: self._read(source, *span), self.timeout, source.name
+                lambda: self._read(source, *span), limit, source.name
             )
         if waveform is not None and self.silence_dbfs is not None:
             waveform = waveform if peak_dbfs(waveform) >= self.silence_dbfs else None

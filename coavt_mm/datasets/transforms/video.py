@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
 from coavt_mm.datasets.decoding import backend_order, cavmae_times, sample_times
+from coavt_mm.datasets.isolation import guarded
 from coavt_mm.datasets.opening import with_time_limit
 from coavt_mm.datasets.sources import ClipSource, Frames, source_of
 from coavt_mm.errors import ConfigError
@@ -72,6 +73,8 @@ class LoadFrames(BaseTransform):
             test_mode=True)``. It sees [start, end) as a film of its own, whose frame 0
             is the first one of the span; the frames come in the order of time. An
             argument that its class does not know is an error.
+        isolate: Whether a process beside decodes. A file that crashes a decoder, makes
+            it hang or fills the memory then costs one clip, and all others some time.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class LoadFrames(BaseTransform):
         timeout: float | None = 60.0,
         times: str = 'centres',
         sampler: dict | None = None,
+        isolate: bool = False,
     ):
         names = ('random', 'middle', 'all')
         index = isinstance(pick, int) and 0 <= pick < num_frames
@@ -106,6 +110,7 @@ class LoadFrames(BaseTransform):
         self.pick = pick
         self.backend = backend
         self.timeout = timeout
+        self.isolate = isolate
 
     def _picked(self, times: np.ndarray) -> np.ndarray:
         if self.pick == 'all' or not len(times):
@@ -119,8 +124,9 @@ class LoadFrames(BaseTransform):
         source, read = source_of(results, 'picture', 'clip_path'), None
         if source is not None:
             span = results['start'], results['end']
+            source, limit = guarded(source, self.isolate, self.timeout)
             read = with_time_limit(
-                lambda: self._read(source, *span), self.timeout, source.name
+                lambda: self._read(source, *span), limit, source.name
             )
         results['has_visual'] = read is not None
         return self._shown(results, *read) if read else results
