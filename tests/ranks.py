@@ -1,5 +1,6 @@
 """What the ranks of the two-process tests run; imported there, so importable."""
 
+import json
 import math
 import os
 import signal
@@ -22,6 +23,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from coavt_mm.engine import ranks as engine_ranks
+from coavt_mm.engine.health import HealthHook
 from coavt_mm.engine.optim import OptimWrapper
 from coavt_mm.engine.running import build_runner
 from coavt_mm.engine.stopping import StopHook
@@ -261,3 +263,28 @@ def skip_worker(rank, folder):
             (bool(wrapper.last_skipped), torch.equal(before, model.module.weight))
         )
     torch.save((said, model.module.weight.detach()), f'{folder}/said.{rank}')
+
+
+def health_worker(rank, folder, processes=2):
+    """What the line on health says of four clips, on this process a part of them."""
+    torch.manual_seed(0)
+    model, batch = tiny_coavt(), tiny_batch(8)
+    own = 8 // processes
+    mine = {k: v[rank * own : (rank + 1) * own] for k, v in batch.items()}
+    dataset = SimpleNamespace(_bad=SimpleNamespace(counts=torch.zeros(1, 2)))
+    runner = SimpleNamespace(
+        model=model,
+        hooks=[],
+        max_iters=1,
+        optim_wrapper=None,
+        train_dataloader=SimpleNamespace(dataset=dataset),
+        message_hub=SimpleNamespace(log_scalars={}),
+    )
+    hook = HealthHook()
+    hook.before_train(runner)
+    dataset._bad.counts += torch.tensor([[10.0, 1.0 + rank * 2]]) * 2 / processes
+    dataset._bad.counts[0, 1] += 2 * (processes == 1)  # as of both
+    model(mine, None, mode='loss')
+    hook._answers, hook._steps = [model.watched.answers], 1
+    values = hook._read(runner, model.watched)
+    Path(f'{folder}/{rank}.json').write_text(json.dumps(values))

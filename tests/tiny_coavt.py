@@ -6,6 +6,12 @@ from mmengine.structures import BaseDataElement
 from coavt_mm.models import CoAVT
 
 VOCAB, DEC, SEP = 30, 5, 3
+HEADS = dict(
+    matching_head=dict(type='MatchingHead', negative_streams=('AV', 'A'), hardness=2.0),
+    av_head=dict(type='AVContrastiveHead', weight=0.5),
+)
+#: Of :func:`odd_batch`.
+CASES = ['all', 'mixed', 'silent', 'about the picture', 'one']
 
 
 def tiny_cfg(**overrides) -> dict:
@@ -85,6 +91,23 @@ def tiny_batch(batch: int, num_frames: int = 1, seed: int = 0) -> dict:
         caption_key=torch.arange(batch) + 2000,
         caption_streams=torch.ones(batch, 3, dtype=torch.bool),
     )
+
+
+def odd_batch(case: str) -> dict:
+    """Batches in which somebody lacks something."""
+    batch = tiny_batch(5)
+    if case == 'mixed':
+        batch['has_audio'][1] = batch['has_visual'][2] = False
+        batch['caption_streams'][3] = torch.tensor([False, True, False])
+        batch['clip_key'][4] = batch['clip_key'][0]
+    elif case == 'silent':
+        batch['has_audio'][:] = False
+        del batch['spectrogram']
+    elif case == 'about the picture':
+        batch['caption_streams'][:] = torch.tensor([False, False, True])
+    elif case == 'one':
+        batch = {name: x[:1] for name, x in batch.items()}
+    return batch
 
 
 def samples(batch: int) -> list[BaseDataElement]:

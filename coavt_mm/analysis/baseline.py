@@ -34,8 +34,7 @@ from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models import CoAVT
-from coavt_mm.models.heads import MIN_TEMPERATURE
-from coavt_mm.models.layers import draw_negatives
+from coavt_mm.models.layers import MIN_TEMPERATURE, draw_negatives
 from coavt_mm.models.losses import Similarity
 from coavt_mm.streams import STREAMS, available
 

@@ -1,5 +1,6 @@
 """Loops, hooks, optimiser wrappers and schedules that mmengine lacks."""
 
+from coavt_mm.engine.health import HealthHook
 from coavt_mm.engine.hooks import (
     IterationSeedHook,
     NegativesHook,
@@ -31,6 +32,7 @@ __all__ = [
     'EpochAverageHook',
     'EpochCosineLR',
     'FitCheckpointHook',
+    'HealthHook',
     'IterationSeedHook',
     'NegativesHook',
     'RuntimeInfoHook',

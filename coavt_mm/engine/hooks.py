@@ -221,6 +221,12 @@ class Readout:
         return float(self._value)
 
 
+def log_interval(runner: Runner) -> int:
+    """Every how many iterations a runner logs; 1 without a logger."""
+    loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+    return math.gcd(*(hook.interval for hook in loggers)) or 1
+
+
 @HOOKS.register_module()
 class RuntimeInfoHook(_RuntimeInfoHook):
     """mmengine's hook, which reads the values of all steps in one when they are logged.
@@ -241,8 +247,7 @@ class RuntimeInfoHook(_RuntimeInfoHook):
             runner: The runner of the training process.
         """
         super().before_train(runner)
-        loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self._interval = math.gcd(*(hook.interval for hook in loggers)) or 1
+        self._interval = log_interval(runner)
 
     def after_train_iter(
         self,

@@ -31,9 +31,12 @@ class OptimWrapper(_OptimWrapper):
 
     Attributes:
         last_skipped: Whether the last step was left out, a scalar on the device.
+        last_norms: Parameters of the last step, and the norms of their gradients
+            before they were clipped, (parameters,) on the device.
     """
 
     last_skipped: torch.Tensor | None = None
+    last_norms: tuple[list[torch.Tensor], torch.Tensor] | None = None
 
     def backward(self, loss: torch.Tensor, **kwargs) -> None:
         """Propagate, NaN if the loss is not finite.
@@ -71,16 +74,18 @@ class OptimWrapper(_OptimWrapper):
             optimizer.step(**kwargs)
 
     def _found_inf(self) -> torch.Tensor | None:
-        grads = [
-            p.grad
+        params = [
+            p
             for group in self.optimizer.param_groups
             for p in group['params']
             if p.grad is not None
         ]
-        if not grads:
+        if not params:
             return None
-        norms = torch._foreach_norm(grads)  # of order 2: on a CPU others are slow
-        return ~torch.stack([norm.float() for norm in norms]).isfinite().all()
+        # of order 2: on a CPU others are slow
+        norms = torch._foreach_norm([p.grad for p in params])
+        self.last_norms = params, torch.stack([norm.float() for norm in norms])
+        return ~self.last_norms[1].isfinite().all()
 
 
 @OPTIM_WRAPPERS.register_module()

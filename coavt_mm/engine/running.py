@@ -31,6 +31,16 @@ _OF_WORKERS = (
     'multiprocessing_context',
 )
 
+#: Of ``default_hooks``, those that mmengine has unless they are None.
+_MMENGINE_HOOKS = {
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+}
+
 
 def set_resume(cfg: Config, resume: str | None) -> None:
     """Say which checkpoint the Runner goes on from.
@@ -147,7 +157,10 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
 
 def _take_own(cfg: Config) -> None:
     """Put our variants of mmengine's parts into configs of other scopes, too."""
-    saving = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    hooks = cfg.get('default_hooks') or {}
+    for name in {n for n, hook in hooks.items() if hook is None} - _MMENGINE_HOOKS:
+        del hooks[name]  # mmengine leaves out its own only
+    saving = hooks.get('checkpoint') or {}
     for part, name in (
         (saving, 'CheckpointHook'),
         (cfg.get('optim_wrapper') or {}, 'OptimWrapper'),

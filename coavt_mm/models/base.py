@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
+from coavt_mm.models.watched import Watched
 
 Model = TypeVar('Model', bound='TrainedModel')
 
@@ -19,9 +20,11 @@ class TrainedModel(BaseModel):
 
     Attributes:
         compiled: Whether ``compute_losses`` is.
+        watched: What the last losses were made of, for a look at their health.
     """
 
     compiled = False
+    watched: Watched | None = None
     _frozen: tuple[nn.Module, ...] = ()
 
     def freeze(self, names: Iterable[str]) -> None:

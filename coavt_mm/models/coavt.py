@@ -23,6 +23,7 @@ from coavt_mm.models.losses import (
 )
 from coavt_mm.models.prediction import add_captions, add_texts, checked_test_cfg
 from coavt_mm.models.query_encoder import KeyValue, QueryState
+from coavt_mm.models.watched import watched
 from coavt_mm.registry import MODELS, TOKENIZERS
 from coavt_mm.streams import available
 
@@ -268,9 +269,9 @@ class CoAVT(TrainedModel):
         for head in self.heads.values():
             losses.update(head.losses(batch))
         telling = [head for head in self.heads.values() if head.needs_negatives]
-        streams = dict.fromkeys(stream for head in telling for stream in head.streams)
-        if streams:
+        if streams := dict.fromkeys(s for head in telling for s in head.streams):
             losses['negatives'] = batch.share_with_negatives([*streams])
+        self.watched = watched(batch)
         return losses
 
     @property

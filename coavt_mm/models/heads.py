@@ -14,13 +14,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.layers import gather_with_grad, global_mean
+from coavt_mm.models.layers import MIN_TEMPERATURE, gather_with_grad, global_mean
 from coavt_mm.models.losses import LossHead, LossInputs, Similarity, checked_streams
 from coavt_mm.registry import MODELS
 from coavt_mm.streams import STREAMS
-
-#: The floor keeps a run-away temperature from turning into inf.
-MIN_TEMPERATURE = 1e-3
 
 
 def pool_tokens(tokens: Float[Tensor, '*B N D']) -> Float[Tensor, '*B D']:

@@ -19,6 +19,9 @@ from coavt_mm.config_options import constructor_arguments
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import MODELS
 
+#: The floor keeps a run-away temperature from turning into inf.
+MIN_TEMPERATURE = 1e-3
+
 
 def build_part(
     part: dict | nn.Module | None, name: str = '', **sizes: int | None

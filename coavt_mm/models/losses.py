@@ -86,6 +86,8 @@ class LossInputs:
         rows: Stream -> indices (R,) of the clips that the queries read, where those are
             not all B: clips that don't count are left out.
         computed: What heads asked for so far, by name.
+        answers: Stream -> (2, P) bool, which pairs the matching head told rightly, and
+            which count; see :class:`~.matching.MatchingPairs`.
     """
 
     model: 'CoAVT'
@@ -100,6 +102,7 @@ class LossInputs:
     valid: dict[str, Tensor]
     rows: dict[str, Tensor] = field(default_factory=dict)
     computed: dict = field(default_factory=dict, repr=False)
+    answers: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @_once
     def text_states(self) -> Tensor:

@@ -106,6 +106,8 @@ class MatchingHead(LossHead):
             loss, accuracy = self.loss(logits, labels, counted)
             losses[f'loss_matching_{stream}'] = weight * loss
             losses[f'matching_acc_{stream}'] = accuracy
+            right = logits.argmax(1) == labels
+            batch.answers[stream] = torch.stack([right, counted])
         return losses
 
     def loss(

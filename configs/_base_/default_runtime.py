@@ -16,6 +16,8 @@ default_hooks = dict(
     ),
     # leaves out steps with NaN, and ends a run with more of them in 1,000 steps
     nonfinite=dict(type='SkippedStepsHook', max_skipped=10),
+    # a line behind each of the log: features, similarities, answers, gradients
+    health=dict(type='HealthHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # says what load_from loads, and refuses weights that don't fit
     fit=dict(type='FitCheckpointHook'),

@@ -4,37 +4,21 @@ import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.structures import BaseDataElement
-from tiny_coavt import SEP, VOCAB, samples, tiny_batch, tiny_coavt
+from tiny_coavt import (
+    CASES,
+    HEADS,
+    SEP,
+    VOCAB,
+    odd_batch,
+    samples,
+    tiny_batch,
+    tiny_coavt,
+)
 from torch.overrides import TorchFunctionMode
 from waits import Waits
 
 from coavt_mm.datasets import stack_clips
 from coavt_mm.models import AVTDataPreprocessor
-
-HEADS = dict(
-    matching_head=dict(type='MatchingHead', negative_streams=('AV', 'A'), hardness=2.0),
-    av_head=dict(type='AVContrastiveHead', weight=0.5),
-)
-
-
-def odd_batch(case: str) -> dict:
-    """Batches in which somebody lacks something."""
-    batch = tiny_batch(5)
-    if case == 'mixed':
-        batch['has_audio'][1] = batch['has_visual'][2] = False
-        batch['caption_streams'][3] = torch.tensor([False, True, False])
-        batch['clip_key'][4] = batch['clip_key'][0]
-    elif case == 'silent':
-        batch['has_audio'][:] = False
-        del batch['spectrogram']
-    elif case == 'about the picture':
-        batch['caption_streams'][:] = torch.tensor([False, False, True])
-    elif case == 'one':
-        batch = {name: x[:1] for name, x in batch.items()}
-    return batch
-
-
-CASES = ['all', 'mixed', 'silent', 'about the picture', 'one']
 
 
 class Rows(TorchFunctionMode):
