@@ -341,6 +341,24 @@ def _find_class(type_name: Any, default_scope: str, first: str | None = None) ->
     return None
 
 
+def named_class(type_name: Any, scope: str, path: str) -> Any:
+    """The class that a ``type`` names.
+
+    Args:
+        type_name: Its value.
+        scope: The config's default scope.
+        path: Dotted keys of the dictionary that it is in.
+
+    Returns:
+        The class or function; None if there is none.
+    """
+    names = path.split('.')
+    if type_name is None:
+        return None
+    place = _OF_PLACE.get(names[-1]) or _OF_PLACE.get(names[0])
+    return _find_class(type_name, scope, place)
+
+
 def constructor_arguments(target: Any) -> set[str]:
     """Names that a class's constructor, or a function, takes.
 

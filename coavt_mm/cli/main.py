@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from coavt_mm import __version__
 from coavt_mm.cli import infer
+from coavt_mm.cli.check import check
 from coavt_mm.cli.commands import (
     Command,
     CompletionAction,
@@ -24,6 +25,7 @@ from coavt_mm.cli.shards import shards
 
 COMMANDS: dict[str, Command | Group] = {
     'demo': demo,
+    'check': check,
     'train': train,
     'test': test,
     'prepare': prepare,

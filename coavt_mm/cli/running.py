@@ -15,7 +15,9 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from coavt_mm.cli.checks import check_mixed_precision
+from coavt_mm.cli.fit_checks import check_fit, refuse
 from coavt_mm.cli.screen import TestScreen, TrainScreen, say_tested, say_trained
+from coavt_mm.cli.setting_checks import wrong_settings
 from coavt_mm.cli.texts import parts_of, steps_of
 from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_rules
 from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
@@ -37,12 +39,15 @@ def run_training(cfg: Config, loaders: Sequence[str]) -> None:
         loaders: Those of its loaders that are read.
     """
     check_mixed_precision(cfg, has_gpu=get_device() != 'cpu')
+    refuse([*wrong_settings(cfg).values()])
     _keep_curves(cfg)
     runner = build_runner(cfg, loaders)
+    notes = check_fit(runner)
     for loader in loaders:
         check_texts(runner, getattr(runner, f'_{loader}'))
     stop = StopHook()
-    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), TrainScreen(), stop):
+    screen = TrainScreen(notes)
+    for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), screen, stop):
         runner.register_hook(hook)
     if not any(isinstance(hook, SkippedStepsHook) for hook in runner.hooks):
         runner.register_hook(SkippedStepsHook())
@@ -108,6 +113,9 @@ def _take_away(work_dir: Path, before: set[Path]) -> None:
         return  # it has come further than its start
     for folder in (*logs, *new & {work_dir / CURVES}):
         rmtree(folder, ignore_errors=True)
+    for config in new:  # as it would have run
+        if config.suffix == '.py':
+            config.unlink()
     for aside in new:  # another run's, moved for this one
         if aside.name.startswith(f'{CURVES}_') and not (work_dir / CURVES).exists():
             aside.rename(work_dir / CURVES)

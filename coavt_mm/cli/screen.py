@@ -3,6 +3,7 @@
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,16 @@ def _short(path: Any) -> str:
 
 
 class TrainScreen(Hook):
-    """Says what is going to be trained, and when it will end."""
+    """Says what is going to be trained, and when it will end.
+
+    Args:
+        notes: Warnings that are said behind it.
+    """
 
     priority = 'VERY_LOW'
+
+    def __init__(self, notes: Sequence[str] = ()):
+        self.notes = notes
 
     def before_train(self, runner: Runner) -> None:
         """Say it.
@@ -101,7 +109,7 @@ class TrainScreen(Hook):
             'details': f'{log_file(runner)} (config, groups of parameters, hooks)',
         }
         runner.logger.info(_block(f'training {_name(runner)}', lines))
-        for warning in _warnings(runner, total):
+        for warning in (*_warnings(runner, total), *self.notes):
             runner.logger.warning(warning)
 
     def before_train_iter(

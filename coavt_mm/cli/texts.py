@@ -28,7 +28,7 @@ def cut_texts(dataset: Any) -> str:
         if not pickers or not cutters:
             continue
         rows = range(0, len(part), -(-len(part) // LOOKED_AT))
-        found = [t for i in rows for t in _texts(part.get_data_info(i), pickers[0])]
+        found = [t for i in rows for t in texts_of(part.get_data_info(i), pickers[0])]
         lengths = [len(e.ids) for e in cutters[0].rules.encode_batch(found)]
         long += sum(length > cutters[0].max_tokens for length in lengths)
         texts, limits = texts + len(lengths), limits | {cutters[0].max_tokens}
@@ -68,7 +68,13 @@ def steps_of(step: Any) -> Iterator[Any]:
         yield step
 
 
-def _texts(row: dict, picker: Any) -> list[str]:
+def texts_of(row: dict, picker: Any) -> list[str]:
+    """The captions of a row that a transform may take, else those of its labels.
+
+    Args:
+        row: Of a data set.
+        picker: ``PickCaption`` or ``AllCaptions``.
+    """
     fields = [f for f in picker.fields if f in CAPTION_FIELDS]
     found = [*chain.from_iterable(row.get(field) or () for field in fields)]
     return found or fill_templates(picker.templates, row.get('labels') or [])

@@ -90,7 +90,7 @@ class HealthHook(Hook):
         runner.logger.info(f'health: {told(values)}')
         named = {f'health/{name}': value for name, value in values.items()}
         runner.visualizer.add_scalars(named, step=runner.iter + 1)
-        for warning in self._watch.look(values, runner.iter + 1):
+        if warning := self._watch.look(values, runner.iter + 1):
             runner.logger.warning(warning)
 
     def _read(self, runner: Runner, seen: Watched | None) -> dict[str, float]:
@@ -189,39 +189,38 @@ def told(values: dict[str, float]) -> str:
 # --------------------------------------------------------------------------------------
 #: Kind of value -> the least and the most that is well, and what to look at if not.
 BOUNDS = {
-    'temperature': (
-        1.01 * MIN_TEMPERATURE,
-        0.5,
-        'similarities are divided by it: the learning rate may be too high; a '
-        'decay_mult or lr_mult of temperature in '
-        'optim_wrapper.paramwise_cfg.custom_keys holds it',
-    ),
     'variance': (
         0.001,
         inf,
-        'all clips, or all texts, get the same feature: look at the learning rate and '
+        'All clips, or all texts, get the same feature: look at the learning rate and '
         'its warm-up, at the weights that the run starts from, and at whether clips '
         'and captions differ (tools/visualization/browse_dataset.py)',
     ),
     'rank': (
         1.2,
         inf,
-        'features vary along one line only: look at the learning rate and its warm-up, '
+        'Features vary along one line only: look at the learning rate and its warm-up, '
         'at the weights that the run starts from, and at whether clips and captions '
         'differ (tools/visualization/browse_dataset.py)',
     ),
     'similarity': (
         0.02,
         inf,
-        'clips are no nearer to their texts than to others: look at whether captions '
+        'Clips are no nearer to their texts than to others: look at whether captions '
         'belong to their clips (tools/visualization/browse_dataset.py), at the '
         'learning rate, and at the number of clips in a batch',
     ),
     'matching': (
         0.55,
         inf,
-        'the matching head guesses: look at its weight and hardness, at the weights '
+        'The matching head guesses: look at its weight and hardness, at the weights '
         'that the run starts from, and at whether captions tell clips apart',
+    ),
+    'temperature': (
+        1.01 * MIN_TEMPERATURE,
+        0.5,
+        'Similarities are divided by it: look at the learning rate; lr_mult of '
+        'temperature in optim_wrapper.paramwise_cfg.custom_keys slows it down',
     ),
 }
 _WARM_UP = 100  # steps, at least
@@ -253,7 +252,7 @@ class CollapseWatch:
         self._courses: dict[str, _Course] = {}
         self._last = 0
 
-    def look(self, values: dict[str, float], iteration: int) -> list[str]:
+    def look(self, values: dict[str, float], iteration: int) -> str:
         """See the values of a line.
 
         Args:
@@ -261,26 +260,27 @@ class CollapseWatch:
             iteration: Steps trained.
 
         Returns:
-            A warning for each that is a collapse by now, and was none before.
+            A warning of all that are a collapse by now, and were none before; or ''.
         """
         steps, self._last = max(iteration - self._last, 1), iteration
-        found = []
+        found: dict[str, list[str]] = {}
         for name, value in judged(values).items():
             kind = name.partition('/')[0]
-            least, most, advice = BOUNDS[kind]
+            least, most, _ = BOUNDS[kind]
             course = self._courses.setdefault(name, _Course(iteration, value))
             share = min(steps / _SMOOTHED, 1) if kind == 'matching' else 1
             course.level += share * (value - course.level)
-            if self._is_collapse(
-                course, least <= course.level <= most, kind, iteration
-            ):
+            is_good = least <= course.level <= most
+            if self._is_collapse(course, is_good, kind, iteration):
                 course.told = True
                 bound = f'below {least:g}' if course.level < least else f'over {most:g}'
-                found.append(
-                    f'iteration {iteration}: {_NAMES[kind]}{name[len(kind) :]} is '
-                    f'{course.level:.3g}, {bound}. This looks like a collapse: {advice}'
-                )
-        return found
+                said = f'{_named(name)} is {course.level:.3g}, {bound}'
+                found.setdefault(kind, []).append(said)
+        if not found:
+            return ''
+        said = '; '.join(text for texts in found.values() for text in texts)
+        advice = next(BOUNDS[kind][2] for kind in BOUNDS if kind in found)
+        return f'iteration {iteration}: this looks like a collapse: {said}. {advice}'
 
     def _is_collapse(
         self, course: _Course, is_good: bool, kind: str, iteration: int
@@ -298,12 +298,15 @@ class CollapseWatch:
 
 
 _NAMES = {
-    'temperature': 'temperature',
-    'variance': 'variance of features',
-    'rank': 'effective rank of features',
+    'rank': 'effective rank',
     'similarity': 'positive less negative similarity',
-    'matching': 'matching accuracy, half of it on right pairs,',
+    'matching': 'balanced matching accuracy',
 }
+
+
+def _named(name: str) -> str:
+    kind, _, of = name.partition('/')
+    return _NAMES.get(kind, kind) + (f' of {of}' if of else '')
 
 
 def judged(values: dict[str, float]) -> dict[str, float]:

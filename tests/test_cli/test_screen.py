@@ -42,6 +42,7 @@ def screens(data, tmp_path_factory):
     cfg.default_hooks.checkpoint.interval = 9
     cfg.default_hooks.logger.interval = 3
     cfg.log_processor.window_size = 3
+    cfg.param_scheduler = [dict(type='LinearLR', by_epoch=False, end=15)]
     cfg.dump(home / 'small.py')
     said = {}
 
@@ -60,7 +61,7 @@ def screens(data, tmp_path_factory):
     train = ['small.py', '--work-dir', 'run']
     run('train', launch.train, *train, '--cfg-options', 'train_cfg.max_iters=15')
     run('resume', launch.train, *train, '--resume', '--cfg-options',
-        'train_cfg.max_iters=18')  # fmt: skip
+        'train_cfg.max_iters=18', 'param_scheduler.0.end=18')  # fmt: skip
     run('test', launch.test, 'run/small.py', 'run/iter_18.pth', '--work-dir', 'test',
         '--cfg-options', 'test_evaluator.out_dir=the results',
         'test_dataloader.dataset.pipeline.TokenizeText.max_tokens=4')  # fmt: skip
@@ -199,8 +200,9 @@ def test_the_documentation_shows_these_screens(screens):
     assert [*first] == [*block(said['train'], 'training small')]
     last = block(training, 'trained 12 steps')
     both = block(said['train'], 'trained 15 steps')
-    assert [*last] == [name for name in both if name != 'best checkpoint']
+    assert [*last] == [*both]
     for text in (training, said['train']):
+        assert re.search('health: temperature .*; rank text .*; data wait', text)
         assert re.search(r'iteration 0: picture begins \(stage 1 of \d\): losses', text)
         assert 's a step: the end is expected at ' in text
     told = block((docs / 'retrieval.md').read_text('utf-8'), '- tested')
