@@ -42,7 +42,8 @@ quick: $(TEST_READY)  ## the tests that are not slow, on all cores; ARGS go to p
 
 test: $(TEST_READY)  ## lint and run all tests; ARGS go to pytest
 	@$(MAKE) --no-print-directory lint
-	$(RUN) -m pytest --cov=coavt_mm --cov-report=term --cov-fail-under=85 $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal \
+	    --cov=coavt_mm --cov-report=term --cov-fail-under=85 $(ARGS)
 
 lint: $(TEST_READY)  ## rules, format, spelling, types, and who may import whom
 	$(RUN) -m ruff check $(LINTED)
