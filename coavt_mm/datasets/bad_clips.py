@@ -1,6 +1,8 @@
 """Which clips of a data set can't be read, known to all workers of a loader."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch.utils.data import get_worker_info
@@ -26,6 +28,8 @@ class BadClips:
         self.flags = flags.share_memory_()
         counts = torch.zeros(WORKER_SLOTS, 2, dtype=torch.int64)
         self.counts = counts.share_memory_()
+        # process and, from 1, the clip that it is reading; 0 between two
+        self.reading = torch.zeros_like(counts).share_memory_()
 
     def __contains__(self, index: int) -> bool:
         return bool(self.flags[index])
@@ -41,6 +45,23 @@ class BadClips:
         worker = get_worker_info()
         slot = self.counts[(worker.id if worker else 0) % WORKER_SLOTS]
         slot += torch.tensor([1, not good])
+
+    def read_by(self, pids: Collection[int]) -> list[int]:
+        """Indices of the clips that processes are reading, or died over."""
+        return [
+            index - 1 for pid, index in self.reading.tolist() if pid in pids and index
+        ]
+
+    @contextmanager
+    def noted(self, index: int) -> Iterator[None]:
+        """Note a clip for as long as this worker reads it."""
+        worker = get_worker_info()
+        slot = self.reading[(worker.id if worker else 0) % WORKER_SLOTS]
+        slot[0], slot[1] = os.getpid(), index + 1
+        try:
+            yield
+        finally:
+            slot[1] = 0
 
     @property
     def indices(self) -> list[int]:

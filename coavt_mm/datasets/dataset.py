@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -253,6 +253,11 @@ class AVTDataset(BaseDataset):
         """Ids of the clips found bad so far, by any worker of this process."""
         return [self.get_data_info(i)['sample_id'] for i in self._bad.indices]
 
+    def read_by(self, pids: Collection[int]) -> list[str]:
+        """Ids of the clips that processes are reading, or died over."""
+        found = self._bad.read_by(pids) if self._fully_initialized else []
+        return [self.get_data_info(index)['sample_id'] for index in found]
+
     @force_full_init
     def __getitem__(self, item: int | tuple | list) -> dict:
         """Make a sample.
@@ -280,7 +285,8 @@ class AVTDataset(BaseDataset):
         row |= {} if epoch is None else dict(epoch=epoch)
         row |= {} if stage is None else dict(stage=stage)
         try:
-            return self.pipeline(self._opened(row))
+            with self._bad.noted(idx):
+                return self.pipeline(self._opened(row))
         except ClipError as error:
             if self.missing == 'raise' and self._split_missing([row])[1]:
                 rows = [self.get_data_info(i) for i in range(len(self))]

@@ -17,6 +17,7 @@ from mmengine.visualization import Visualizer
 from coavt_mm import compat
 from coavt_mm.config import check_writable
 from coavt_mm.engine.choosing import last_checkpoint
+from coavt_mm.engine.dead_workers import naming_what_was_read
 from coavt_mm.engine.ranks import agree_on_start
 from coavt_mm.engine.screen import quieten
 from coavt_mm.engine.stopping import shield_worker
@@ -103,6 +104,16 @@ class DataFirst:
                 built.worker_init_fn = partial(shield_worker, built.worker_init_fn)
                 setattr(self, f'_{name}', built)
         return super().build_model(model)  # type: ignore[misc]
+
+    def train(self: Any) -> Any:
+        """mmengine's; what a worker that dies was reading is said."""
+        with naming_what_was_read(self):
+            return super().train()  # type: ignore[misc]
+
+    def test(self: Any) -> Any:
+        """mmengine's; what a worker that dies was reading is said."""
+        with naming_what_was_read(self):
+            return super().test()  # type: ignore[misc]
 
     def load_or_resume(self: Any) -> None:
         """mmengine's, which prints on every process what the log says, too."""

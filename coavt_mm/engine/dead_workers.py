@@ -1,0 +1,67 @@
+"""What a loader's worker was reading when it died."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from coavt_mm.datasets.reading import list_entry
+from coavt_mm.errors import ClipError, ManifestError
+
+_DIED = re.compile(r'DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)')
+# in the work dir: ids as `exclude` takes them
+NOTE = 'killed_workers.txt'
+
+
+@contextmanager
+def naming_what_was_read(runner: Any) -> Iterator[None]:
+    """Say which clips dead workers were reading, and note their ids.
+
+    Args:
+        runner: With ``work_dir`` and loaders.
+
+    Raises:
+        ClipError: A worker died within the block.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = _DIED.search(str(error))
+        if found is None:
+            raise
+        pids = {int(number) for number in re.findall(r'\d+', found[1])}
+        raise _died(runner, pids, str(error).strip().splitlines()[0]) from error
+
+
+def _died(runner: Any, pids: set[int], reason: str) -> ClipError:
+    names = sorted({name for part in _parts(runner) for name in part.read_by(pids)})
+    if not names:
+        return ClipError(f'{reason} What it was reading is not known')
+    note = Path(runner.work_dir) / NOTE
+    try:
+        lines = [f'{list_entry(name)}\n' for name in names]
+        with note.open('a', encoding='utf-8') as file:
+            file.writelines(lines)
+    except (OSError, ManifestError, UnicodeError) as failed:
+        return ClipError(f'{reason} It was reading {names}; not noted ({failed})')
+    return ClipError(
+        f'{reason} It was reading {", ".join(names)}, noted in {note}. Leave out what '
+        f"is noted by the data set's exclude='{note}', or let LoadFrames and LoadAudio "
+        'read it with isolate=True'
+    )
+
+
+def _parts(runner: Any) -> Iterator[Any]:
+    """The data sets of a runner's loaders that know what is being read."""
+    loaders = (
+        getattr(runner, f'_{name}_dataloader') for name in ('train', 'val', 'test')
+    )
+    left = [x.dataset for x in loaders if isinstance(x, DataLoader)]
+    while left:
+        dataset = left.pop()
+        left += [*getattr(dataset, 'datasets', [])]
+        if hasattr(dataset, 'read_by'):
+            yield dataset
