@@ -196,6 +196,7 @@ def serve(number: int) -> None:
         except EOFError:
             return
         os.chdir(folder)  # where its parent is
+        answer: tuple
         try:
             value = getattr(kept.opened(source), name)
             answer = None, value(*args) if callable(value) else value
