@@ -139,6 +139,11 @@ def _download(path):
         load_from_http('http://a.example/x.pth')
 
 
+def _clip(path):
+    path.with_name('x.mp4').write_bytes(b'looked at later')
+    return [str(path.with_name('x.mp4'))]
+
+
 def _options(path):
     name = f'experiment_name={uuid4().hex}'
     return ['--work-dir', str(path.parent / 'run'), '--cfg-options', name]
@@ -151,7 +156,7 @@ DOORS = {
     'mmengine': lambda path, config: CheckpointLoader.load_checkpoint(str(path)),
     'load_model': lambda path, config: load_model(path),
     'load_model with a config': lambda path, config: load_model(path, config=config),
-    'infer': lambda path, config: main(['caption', str(path), 'x.mp4']),
+    'infer': lambda path, config: main(['caption', str(path), *_clip(path)]),
     'load_weights': lambda path, config: load_weights(path, torch.nn.Linear(2, 2)),
     'export': lambda path, config: export_safetensors(path, path.parent / SAFE),
     'publish': lambda path, config: publish(path, path.parent / 'x.pth'),
