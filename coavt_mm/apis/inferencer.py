@@ -130,7 +130,6 @@ class CoAVTInferencer(BaseInferencer):
             return BaseInferencer.list_models(scope, patterns)
         return [name for name in shipped_models() if re.match(patterns, name)]
 
-    # ----------------------------------------------------------- construction
     def _init_model(self, cfg: ConfigDict, weights: str, device: str) -> nn.Module:
         model = MODELS.build(cfg.model)
         if not isinstance(model, CoAVT | CoAVTClassifier):
@@ -156,7 +155,6 @@ class CoAVTInferencer(BaseInferencer):
         """The length of a window, in s."""
         return self.pipeline.seconds or self.model.data_preprocessor.front_end.seconds
 
-    # --------------------------------------------------------------- the call
     def __call__(
         self,
         inputs: Any = None,
@@ -363,7 +361,6 @@ class CoAVTInferencer(BaseInferencer):
             found[row].drawing.update(drawing)
         return sorted(found + failed, key=lambda window: window.index)
 
-    # ---------------------------------------------------------------- answers
     def require(self, part: str, what: str) -> nn.Module:
         """Return a part of the model, or say what it would take.
 

@@ -85,7 +85,6 @@ def _chosen(streams, kind: str):
     for stream in there:
         if stream.codec_context is not None:
             stream.codec_context.thread_count = 1  # workers are the parallelism
-            # also of pictures that grow within the film
             stream.codec_context.options = dict(max_pixels=str(MOST_PIXELS))
             return stream
     if there:
@@ -138,8 +137,7 @@ class Media:
     def rewind(self) -> None:
         """Go to the first packet, also where the file can't be sought in."""
         if not self._fresh:
-            # the old container stays open for those who hold a stream of it
-            self._open()
+            self._open()  # the old container stays open for who holds its streams
 
     def close(self) -> None:
         """Closes the file, unless a reader that hangs still has it."""
@@ -253,8 +251,7 @@ class Media:
     @cached_property
     def is_whole(self) -> bool:
         """Whether any stream reaches the length that the container states."""
-        end = self.file_end
-        found = max(self._ends.values(), default=0.0)
+        end, found = self.file_end, max(self._ends.values(), default=0.0)
         return end is None or found >= end - LENGTH_TOLERANCE
 
     @cached_property
