@@ -111,13 +111,13 @@ def test_one_training_and_one_test_step(path, shapes, tmp_path):
     assert metrics and all(math.isfinite(value) for value in metrics.values())
 
 
-def test_batches_of_one_clip_end_a_run_with_one_line(demo_options, tmp_path, capsys):
+def test_batches_of_one_clip_are_refused_in_one_line(demo_options, tmp_path, capsys):
     options = {**demo_options, 'train_dataloader.batch_size': 1}
     command = [DEMO, '--work-dir', str(tmp_path), *_arguments(options)]
     with pytest.raises(SystemExit):
         launch.run_tool(lambda: launch.train(command))
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith('Error: the last 10 batches had no two clips to tell apart')
+    assert error.startswith('Error: train_dataloader.batch_size=1: contrastive and')
 
 
 def _weights(path):
