@@ -22,8 +22,8 @@ from coavt_mm.cli.texts import parts_of, steps_of
 from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_rules
 from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
 from coavt_mm.engine.nonfinite import SkippedStepsHook
+from coavt_mm.engine.resuming import ResumeHook
 from coavt_mm.engine.running import build_runner
-from coavt_mm.engine.saving import ResumeHook
 from coavt_mm.engine.stopping import StopHook
 from coavt_mm.engine.weights import StrictCheckpointHook, bare_model
 from coavt_mm.errors import CoAVTError, ConfigError

@@ -16,7 +16,8 @@ from coavt_mm.engine.optim import (
     OptimWrapper,
     ScalarDecayConstructor,
 )
-from coavt_mm.engine.saving import CheckpointHook, ResumeHook
+from coavt_mm.engine.resuming import ResumeHook
+from coavt_mm.engine.saving import CheckpointHook
 from coavt_mm.engine.stopping import StopHook
 from coavt_mm.engine.tracking import TensorboardVisBackend
 from coavt_mm.engine.weights import (

@@ -3,30 +3,26 @@
 import os.path as osp
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from mmengine.dist import is_main_process
+import torch
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook as _CheckpointHook
-from mmengine.hooks import Hook
-from mmengine.logging import MessageHub
-from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import Tensor
+from mmengine.runner import Runner
 
-from coavt_mm.engine.loops import BATCHES, SEEN, compare_batches
-from coavt_mm.engine.ranks import compare_ranks
-from coavt_mm.engine.whole_files import WholeFileBackend, write_note
-from coavt_mm.errors import CheckpointError, ConfigError
+from coavt_mm.engine.snapshots import HostCopies, collect, on_host
+from coavt_mm.engine.whole_files import (
+    WholeFileBackend,
+    write_note,
+    write_with_checksum,
+)
+from coavt_mm.errors import ConfigError
 from coavt_mm.registry import HOOKS
 from coavt_mm.training_log import plain_log
-
-# what loading raises of something that is not what it was saved as
-MALFORMED = (
-    TypeError, ValueError, LookupError, AttributeError, AssertionError, RuntimeError,
-)  # fmt: skip
 
 
 class _MetricName(str):
@@ -57,6 +53,9 @@ class CheckpointHook(_CheckpointHook):
     Args:
         keep_every: Every checkpoint whose epoch or iteration is a multiple of this
             stays, beside the last ``max_keep_ckpts``; 0 keeps no others.
+        async_save: Copy what is to be saved within the host's memory, and write it
+            beside the training; at most one at a time. The best by a metric are
+            written at once.
         args, kwargs: Those of :class:`mmengine.hooks.CheckpointHook`.
 
     Raises:
@@ -68,11 +67,13 @@ class CheckpointHook(_CheckpointHook):
     save_best: str | list[str] | None
     backend_args: dict | None
 
-    def __init__(self, *args, keep_every: int = 0, **kwargs):
+    def __init__(self, *args, keep_every: int = 0, async_save: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         if keep_every < 0:
             raise ConfigError(f'CheckpointHook: keep_every={keep_every}: 0 or more')
-        self.keep_every = keep_every
+        self.keep_every, self.async_save = keep_every, async_save
+        self._copies, self._thread = HostCopies(), ThreadPoolExecutor(1)
+        self._writing: Future | None = None
         self._missed: set[str] = set()
         self._removing_last: Callable[[], AbstractContextManager] = nullcontext
 
@@ -139,31 +140,64 @@ class CheckpointHook(_CheckpointHook):
         path = osp.join(self.out_dir, self.filename_tmpl.format(runner.iter + 1))
         if self.last_ckpt != path:
             self._save_checkpoint(runner)
+        self.finish()
         return path
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Save if it is time; an error of the save before comes out here."""
+        if self._writing is not None and self._writing.done():
+            self.finish()
+        super().after_train_iter(runner, *args, **kwargs)
+
+    def after_train(self, runner: Runner) -> None:
+        """Wait until all is on the disk.
+
+        Args:
+            runner: The runner of the training process.
+        """
+        self.finish()
+        super().after_train(runner)
 
     def _stays(self, step: int) -> bool:
         return self.keep_every > 0 and step % self.keep_every == 0
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """mmengine's; the note of the last checkpoint is whole and comes last."""
+        self.finish()
         outdated = self._forget(runner, step)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            self.file_client_args,
+        saved = dict(
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
         )
-        if not is_main_process():
-            return
-        write_note(runner.work_dir, self.last_ckpt)
+        conclude = partial(self._conclude, runner.work_dir, self.last_ckpt, outdated)
+        if not self._is_plain(runner):
+            saved |= dict(by_epoch=self.by_epoch, backend_args=self.backend_args)
+            args = (self.out_dir, name, self.file_client_args)
+            runner.save_checkpoint(*args, **saved, **self.args)
+            if is_main_process():
+                conclude()
+        elif is_main_process():
+            self._write(collect(runner, **saved), self.last_ckpt, conclude)
+
+    def _write(self, checkpoint: dict, path: str, conclude: Callable) -> None:
+        """Write a checkpoint, and what follows on it, now or beside the training."""
+
+        def write(content: dict) -> None:
+            write_with_checksum(path, partial(torch.save, content))
+            conclude()
+
+        if self.async_save:
+            self._writing = self._thread.submit(write, self._copies.take(checkpoint))
+        else:
+            write(on_host(checkpoint))
+
+    def _conclude(self, work_dir: str, path: str, outdated: list[int]) -> None:
+        """Note the last checkpoint, and remove those that it replaces."""
+        write_note(work_dir, path)
         for old in outdated:
             path = self.file_backend.join_path(
                 self.out_dir, self.filename_tmpl.format(old)
@@ -172,6 +206,28 @@ class CheckpointHook(_CheckpointHook):
                 self.file_backend.remove(path)
             elif self.file_backend.isdir(path):  # those of deepspeed
                 self.file_backend.rmtree(path)
+
+    def finish(self) -> None:
+        """Wait for a checkpoint that is being written beside the training.
+
+        Raises:
+            CheckpointError: If it can't be saved.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _is_plain(self, runner: Runner) -> bool:
+        """Whether the checkpoint of a runner is what mmengine's saves, on a disk."""
+        saves = getattr(type(runner), 'save_checkpoint', None)
+        local = isinstance(self.file_backend, WholeFileBackend)
+        return local and saves is Runner.save_checkpoint and not self.args
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """mmengine's, whose checkpoints are written piece by piece."""
+        self.finish()
+        seen: Any = _PlainRunner(runner) if self._is_plain(runner) else runner
+        super()._save_best_checkpoint(seen, metrics)
 
     def _forget(self, runner: Runner, step: int) -> list[int]:
         """Note a checkpoint among those to keep; which one is none of them any more."""
@@ -198,6 +254,30 @@ class CheckpointHook(_CheckpointHook):
             ) from error
 
 
+class _PlainRunner:
+    """A runner, as mmengine's hook sees it, that writes checkpoints piece by piece."""
+
+    def __init__(self, runner: Runner):
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+        **saved,
+    ) -> None:
+        checkpoint = on_host(collect(self._runner, **saved))
+        path = osp.join(out_dir, filename)
+        write_with_checksum(path, partial(torch.save, checkpoint))
+
+
 def _explain(name: str, there: list[str]) -> str:
     close = get_close_matches(name, there, n=1, cutoff=0.6)
     nearest = f'; the nearest is {close[0]}' if close else ''
@@ -205,147 +285,3 @@ def _explain(name: str, there: list[str]) -> str:
         f'CheckpointHook: save_best={name!r} is no metric of this validation, so no '
         f'best checkpoint is kept until it is{nearest}. There are: {", ".join(there)}'
     )
-
-
-@HOOKS.register_module()
-class ResumeHook(Hook):
-    """Refuse to resume from weights alone, say what does not go on as it was.
-
-    That is the optimiser, whose state the best checkpoints of a run are without, and
-    batches of another size. ``tools/train.py`` registers this hook.
-    """
-
-    priority = 'VERY_HIGH'  # before a hook that takes its part of the checkpoint
-
-    def before_train(self, runner: Runner) -> None:
-        """Compare batches with those before, and the processes with each other.
-
-        See :func:`.loops.compare_batches` and :func:`.ranks.compare_ranks`.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            CheckpointError: The processes differ in weights or iteration.
-        """
-        compare_ranks(runner)
-        compare_batches(runner)
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Look for what a resumed run goes on with.
-
-        Args:
-            runner: The runner.
-            checkpoint: The checkpoint that was read.
-
-        Raises:
-            CheckpointError: It does not say how far the run had come, that is further
-                than this run goes, or a part of it can't be loaded.
-        """
-        if not runner._resume:
-            return
-        _check_progress(runner, checkpoint)
-        _check_states(runner, checkpoint)
-        missing = {'optimizer', 'param_schedulers'} - checkpoint.keys()
-        if missing:
-            runner.logger.warning(
-                f'the checkpoint has no {" and no ".join(sorted(missing))}: they begin '
-                'anew, so the run does not go on as if it had never stopped'
-            )
-
-
-def _check_progress(runner: Runner, checkpoint: dict) -> None:
-    """Compare how far the run had come with how long this one is."""
-    meta = checkpoint.get('meta') or {}
-    reached = {'epoch': meta.get('epoch'), 'iter': meta.get('iter')}
-    counted = all(type(n) is int and n >= 0 for n in reached.values())
-    if not counted or 'message_hub' not in checkpoint:
-        raise CheckpointError(
-            'the checkpoint holds weights and no run to resume; start from them '
-            'with --cfg-options load_from=CHECKPOINT'
-        )
-    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    unit, longest = ('epoch', 'max_epochs') if by_epoch else ('iter', 'max_iters')
-    end = getattr(runner.train_loop, longest)
-    if reached[unit] > end:
-        raise CheckpointError(
-            f'the checkpoint is that of {unit} {reached[unit]}, behind the end of this '
-            f'run (train_cfg.{longest}={end}); train longer, or start from its weights '
-            'with --cfg-options load_from=CHECKPOINT'
-        )
-    seed = meta.get('seed')
-    if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
-        raise _damaged(f'its seed is {seed!r:.40}, no whole number from 0 to 2**32 - 1')
-
-
-def _check_states(runner: Runner, checkpoint: dict) -> None:
-    """Try what mmengine is going to load, for the errors that it would end in."""
-    for name, check in (
-        ('state_dict', _check_weights),
-        ('message_hub', _check_hub),
-        ('ema_state_dict', partial(_check_average, checkpoint.get('state_dict'))),
-        ('optimizer', partial(_check_optimizer, runner.optim_wrapper)),
-        ('param_schedulers', partial(_check_schedules, runner)),
-    ):
-        if name not in checkpoint:
-            continue
-        try:
-            check(checkpoint[name])
-        except MALFORMED as error:
-            reason = str(error).strip().split('\n')[0] or type(error).__name__
-            reason = f'no {reason}' if isinstance(error, KeyError) else reason
-            raise _damaged(f'its {name} can not be resumed: {reason}') from error
-
-
-def _damaged(what: str) -> CheckpointError:
-    return CheckpointError(f'the checkpoint is damaged, or of another config: {what}')
-
-
-def _check_hub(state: dict) -> None:
-    MessageHub('tried').load_state_dict(dict(state))
-    about = state['runtime_info']
-    batches = about.get(BATCHES, dict(batch=1, processes=1))
-    seen = about.get(SEEN, 0)
-    numbers = [seen, batches['batch'], batches['processes'], *batches.values()]
-    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
-        counts = f'batches as {batches!r:.80}, samples as {seen!r:.40}'
-        raise ValueError(f'it counts {counts}')
-
-
-def _check_weights(state: dict[str, Tensor]) -> None:
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f'{name!r:.40} is no tensor')
-
-
-def _check_average(weights: Any, state: dict[str, Tensor]) -> None:
-    _check_weights(state)
-    for name, value in state.items():
-        own = weights[name[7:]] if name.startswith('module.') else value
-        if own.shape != value.shape:
-            raise ValueError(f'{name} has another shape than the weights')
-    if not any(name.startswith('module.') for name in state):
-        raise ValueError('it holds no weights')
-
-
-def _check_optimizer(wrapper: OptimWrapper, state: dict) -> None:
-    wrapper.load_state_dict(dict(state))
-
-
-def _check_schedules(runner: Runner, states: list | dict) -> None:
-    built = runner.param_schedulers or []
-    if not isinstance(built, dict):
-        built, states = {'': built}, {'': states}
-    for name, schedules in built.items():
-        if not isinstance(states[name], list):
-            raise TypeError(f'it is no list but {states[name]!r:.40}')
-        if len(schedules) != len(states[name]):
-            runner.logger.warning(
-                f'the checkpoint has {len(states[name])} param_schedulers and the '
-                f'config {len(schedules)}: those without a counterpart begin anew'
-            )
-        for schedule, state in zip(schedules, states[name], strict=False):
-            if type(state['last_step']) is not int:
-                raise TypeError(f'last_step is {state["last_step"]!r:.40}')
-            if len(state['base_values']) != len(schedule.base_values):
-                raise ValueError('it is of other groups of parameters')

@@ -2,11 +2,11 @@
 
 import os
 import os.path as osp
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -17,14 +17,45 @@ from coavt_mm.errors import CheckpointError
 UNFINISHED = 'unfinished.tmp'
 
 
-def write_whole(path: str | Path, content: bytes | memoryview) -> None:
+class HashedFile:
+    """A file whose checksum is known when it is written, piece by piece."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.digest = file, sha256()
+        self.error: OSError | None = None
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Write a piece.
+
+        Args:
+            content: The piece.
+
+        Returns:
+            Its length in bytes.
+        """
+        self.digest.update(content)
+        try:
+            return self._file.write(content)
+        except OSError as error:  # torch would make another error of it
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Hand all to the system."""
+        self._file.flush()
+
+
+def write_whole(path: str | Path, fill: Callable[[HashedFile], Any]) -> str:
     """Write a file under another name, force it to the disk, then rename it.
 
     The checksum of the file that it replaces is removed just before.
 
     Args:
         path: Of the file; what is there is replaced.
-        content: All of it.
+        fill: Writes all of it.
+
+    Returns:
+        Its checksum, sha256.
 
     Raises:
         OSError: If it can't be written; what was there is there still.
@@ -32,7 +63,8 @@ def write_whole(path: str | Path, content: bytes | memoryview) -> None:
     unfinished = osp.join(osp.dirname(path), UNFINISHED)
     try:
         with open(unfinished, 'wb') as file:
-            file.write(content)
+            hashed = HashedFile(file)
+            _fill(hashed, fill)
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileNotFoundError):
@@ -42,6 +74,36 @@ def write_whole(path: str | Path, content: bytes | memoryview) -> None:
         with suppress(OSError):
             os.remove(unfinished)
         raise
+    return hashed.digest.hexdigest()
+
+
+def _fill(file: HashedFile, fill: Callable[[HashedFile], Any]) -> None:
+    try:
+        fill(file)
+    except RuntimeError as error:
+        raise (file.error or error) from None
+
+
+def write_with_checksum(path: str, fill: Callable[[HashedFile], Any]) -> None:
+    """Write a checkpoint.
+
+    A stop at any moment leaves the old file, or the new one; the checksum is that of
+    the file beside it, or is not there.
+
+    Args:
+        path: Of the checkpoint.
+        fill: Writes all of it.
+
+    Raises:
+        CheckpointError: If the disk is full, or refuses it.
+    """
+    try:
+        os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+        line = f'{write_whole(path, fill)}  {osp.basename(path)}\n'
+        write_whole(path + CHECKSUM, lambda file: file.write(line.encode()))
+        sync_folder(osp.dirname(path))
+    except OSError as error:
+        raise _unsaved(path, error) from error
 
 
 def sync_folder(path: str | Path) -> None:
@@ -70,9 +132,6 @@ class WholeFileBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a checkpoint.
 
-        A stop at any moment leaves the old file, or the new one; the checksum is that
-        of the file beside it, or is not there.
-
         Args:
             obj: What is in it.
             filepath: Where to.
@@ -80,17 +139,7 @@ class WholeFileBackend(LocalBackend):
         Raises:
             CheckpointError: If the disk is full, or refuses it.
         """
-        path = str(filepath)
-        try:
-            os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-            with ThreadPoolExecutor(1) as beside:  # the disk is waited for meanwhile
-                digest = beside.submit(sha256, obj)
-                write_whole(path, obj)
-            line = f'{digest.result().hexdigest()}  {osp.basename(path)}\n'
-            write_whole(path + CHECKSUM, line.encode())
-            sync_folder(osp.dirname(path))
-        except OSError as error:
-            raise _unsaved(path, error) from error
+        write_with_checksum(str(filepath), lambda file: file.write(obj))
 
     def remove(self, filepath: str | Path) -> None:
         """Remove a checkpoint and its checksum.
@@ -131,7 +180,8 @@ def write_note(work_dir: str | Path, checkpoint: str) -> None:
     """
     note = osp.join(work_dir, 'last_checkpoint')
     try:
-        write_whole(note, checkpoint.encode('utf-8', 'surrogateescape'))
+        content = checkpoint.encode('utf-8', 'surrogateescape')
+        write_whole(note, lambda file: file.write(content))
         sync_folder(work_dir)
     except OSError as error:
         raise _unsaved(note, error) from error

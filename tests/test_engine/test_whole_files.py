@@ -3,6 +3,8 @@
 import errno
 import os
 import subprocess
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -217,3 +219,69 @@ def test_a_full_disk_ends_a_run_in_a_line_that_goes_on(train, tmp_path, monkeypa
     )  # with the best
     monkeypatch.undo()
     assert train(*keeps, resume=True) == ['iter_7.pth']
+
+
+@pytest.mark.parametrize('beside', [False, True])
+def test_an_error_while_a_checkpoint_is_written(train, tmp_path, monkeypatch, beside):
+    """torch.save would say something else of a full disk."""
+    keeps = [f'{HOOK}interval=2', f'{HOOK}async_save={beside}']
+    real = whole_files.HashedFile
+
+    class Full:
+        def __init__(self, file):
+            self.file, self.flush = file, file.flush
+
+        def write(self, content):
+            if len(opened) == 4 and len(content) > 100:  # of three a save
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return self.file.write(content)
+
+    def start(file):
+        opened.append(file.name)
+        return real(Full(file))
+
+    opened = []
+    monkeypatch.setattr(whole_files, 'HashedFile', start)
+    with pytest.raises(CheckpointError, match=r'iter_4.pth: can not be .*No space'):
+        train(*keeps)
+    assert 'unfinished.tmp' not in names(tmp_path)
+    monkeypatch.undo()
+    assert last_checkpoint(tmp_path) == str(tmp_path / 'iter_2.pth')
+    train(*keeps, resume=True)
+    assert last_checkpoint(tmp_path) == str(tmp_path / 'iter_7.pth')
+
+
+def test_a_file_that_may_not_grow(tmp_path):
+    """Of the system, not of a stand-in."""
+    code = f"""
+import resource, torch
+from functools import partial
+from coavt_mm.engine.whole_files import write_with_checksum
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+write_with_checksum({str(tmp_path / 'a.pth')!r}, partial(torch.save, torch.ones(99999)))
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert 'a.pth: can not be saved (File too large)' in done.stderr
+    assert names(tmp_path) == []
+
+
+def test_saving_beside_the_training_gives_the_same(train, tmp_path, monkeypatch):
+    """Each is slower than the steps that follow; the last is waited for."""
+    real = whole_files.os.fsync
+    monkeypatch.setattr(whole_files.os, 'fsync', lambda f: time.sleep(0.03) or real(f))
+    keeps = [f'{HOOK}interval=1', f'{HOOK}max_keep_ckpts=3']
+    keeps += [f'{HOOK}save_best=count', f'{HOOK}rule=greater']
+    found = []
+    for beside in (False, True):
+        train(*keeps, f'{HOOK}async_save={beside}')
+        found.append({p.name: load_from_local(str(p)) for p in tmp_path.glob('*.pth')})
+    assert found[0].keys() == found[1].keys()
+    assert {*found[0]} == {
+        'best_count_iter_3.pth',
+        *(f'iter_{n}.pth' for n in (5, 6, 7)),
+    }
+    for name, now in found[0].items():
+        beside = found[1][name]
+        for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+            assert repr(now.get(part)) == repr(beside.get(part))
+    assert last_checkpoint(tmp_path) == str(tmp_path / 'iter_7.pth')
