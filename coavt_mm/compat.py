@@ -13,6 +13,7 @@ import os.path as osp
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from importlib import metadata
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -230,7 +231,9 @@ def init_cpu_process_group(cfg: 'Config') -> None:
             'under torchrun.'
         )
     if not is_distributed():
-        distributed.init_process_group('gloo')
+        limit = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout')
+        wait = timedelta(seconds=limit) if limit else None
+        distributed.init_process_group('gloo', timeout=wait)
     wrapper = cfg.get('model_wrapper_cfg') or dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,

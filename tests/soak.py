@@ -51,9 +51,7 @@ def make_data(root: Path) -> None:
     for name in ('train', 'val', 'test'):
         (root / f'{name}.jsonl').write_text(lines)
     settings = Settings(num_frames=4, short_side=48)
-    make_shards(
-        root / 'train.jsonl', root / 'shards', settings=settings, per_shard=4
-    )
+    make_shards(root / 'train.jsonl', root / 'shards', settings=settings, per_shard=4)
     for kind in KINDS:
         cfg = small(DEMO, root, root / 'run')
         cfg.train_dataloader.update(
@@ -142,7 +140,7 @@ def wait_for(what, limit: float = PATIENCE, pause: float = 0.002) -> bool:
 def await_moment(kind: str, chance: random.Random, run, work_dir: Path, pace: float):
     """Wait for a moment to kill; False if the run has ended before."""
     if kind == 'start':
-        wait_for(lambda: run.poll() is not None, chance.uniform(0, 2 * pace), 0.02)
+        wait_for(lambda: run.poll() is not None, chance.uniform(0, pace), 0.02)
         return run.poll() is None
     note = work_dir / 'last_checkpoint'
 
@@ -185,7 +183,9 @@ def content(path: Path) -> dict:
         elif isinstance(node, list | tuple):
             walk(name, dict(enumerate(node)))
         elif hasattr(node, '_log_history'):
-            found[f'{name}.history'] = np.stack([node._log_history, node._count_history])
+            found[f'{name}.history'] = np.stack(
+                [node._log_history, node._count_history]
+            )
         else:
             found[name] = node
 
@@ -233,7 +233,9 @@ class Soak:
         since = time.monotonic()
         run = start(self.config, self.root / f'{self.kind}_whole')
         if run.wait(600):
-            raise SystemExit(f'{self.kind}: the undisturbed run failed, see {self.root}')
+            raise SystemExit(
+                f'{self.kind}: the undisturbed run failed, see {self.root}'
+            )
         self.pace = (time.monotonic() - since) / 2
         self.wanted = content(self.last('whole'))
 
@@ -322,7 +324,9 @@ def main() -> int:
     for soak in soaks:
         soak.whole()
         soak.kill(args.kills, time.monotonic() + args.minutes * 60)
-    print('| data | kills | runs | compared with an undisturbed run |\n|---|---|---|---|')
+    print(
+        '| data | kills | runs | compared with an undisturbed run |\n|---|---|---|---|'
+    )
     print('\n'.join(soak.report() for soak in soaks))
     return int(any(soak.faults for soak in soaks))
 

@@ -22,6 +22,7 @@ from coavt_mm.cli.texts import parts_of, steps_of
 from coavt_mm.datasets.tokenizer import DECODER_TOKEN, build_rules
 from coavt_mm.engine.hooks import NegativesHook, StoreConfigHook
 from coavt_mm.engine.nonfinite import SkippedStepsHook
+from coavt_mm.engine.ranks import lost_processes
 from coavt_mm.engine.resuming import ResumeHook
 from coavt_mm.engine.running import build_runner
 from coavt_mm.engine.stopping import StopHook
@@ -51,7 +52,7 @@ def run_training(cfg: Config, loaders: Sequence[str]) -> None:
         runner.register_hook(hook)
     if not any(isinstance(hook, SkippedStepsHook) for hook in runner.hooks):
         runner.register_hook(SkippedStepsHook())
-    with stop.listening():
+    with stop.listening(), lost_processes():
         runner.train()
     say_trained(runner)
 

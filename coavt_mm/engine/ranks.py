@@ -6,6 +6,9 @@ that found no checkpoint would train other weights than the rest, in silence.
 """
 
 import os.path as osp
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.dist import (
@@ -17,7 +20,31 @@ from mmengine.dist import (
 from mmengine.runner import Runner
 
 from coavt_mm.engine.weights import bare_model
-from coavt_mm.errors import CheckpointError
+from coavt_mm.errors import CheckpointError, TrainingError
+
+
+# what gloo and NCCL say of a process that does not answer
+_LOST = re.compile(r'gloo|nccl|timed out|connection (closed|reset)', re.IGNORECASE)
+
+
+@contextmanager
+def lost_processes() -> Iterator[None]:
+    """Say in one line that another process is gone, or has not answered in time.
+
+    Raises:
+        TrainingError: Within the block, in place of the library's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().split('\n')[0]
+        if get_world_size() == 1 or not _LOST.search(reason):
+            raise
+        raise TrainingError(
+            'another process of this run is gone, frozen or late (its own log says '
+            'more; env_cfg.dist_cfg.timeout is how long it is waited for); checkpoints '
+            f'are as they were, go on with --resume. The library says: {reason:.200}'
+        ) from error
 
 
 def agree_on_start(runner: Runner) -> None:

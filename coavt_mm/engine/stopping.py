@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +29,9 @@ class StopHook(Hook):
 
     Several processes agree by a flag that goes round behind each step, on the CPU and
     while training goes on; they all know of it one step later. Where gradients are
-    accumulated, the run ends behind the update. A second SIGTERM ends at once.
+    accumulated, the run ends behind the update. A second SIGTERM ends at once. A
+    launcher that is gone counts as a signal. Other processes are waited for as long as
+    ``env_cfg.dist_cfg.timeout`` says.
     ``tools/train.py`` registers this hook.
     """
 
@@ -38,6 +42,9 @@ class StopHook(Hook):
         self._since = 0.0
         self._agreed = False
         self._coming: tuple[Any, torch.Tensor] | None = None
+        # by torchrun, without which nobody would start the run again
+        self._launched = 'TORCHELASTIC_RUN_ID' in os.environ
+        self._parent = os.getppid()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -70,7 +77,10 @@ class StopHook(Hook):
             runner: The runner of the training process.
         """
         several = get_world_size() > 1
-        self._group = distributed.new_group(backend='gloo') if several else None
+        limit = (runner.cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout')
+        wait = timedelta(seconds=limit) if limit else None
+        group = partial(distributed.new_group, backend='gloo', timeout=wait)
+        self._group = group() if several else None
 
     def after_train_iter(
         self,
@@ -90,6 +100,8 @@ class StopHook(Hook):
         Raises:
             SystemExit: With status 75, once all is saved.
         """
+        if self._launched and os.getppid() != self._parent and not self._asked:
+            self._asked = 'torchrun is gone'
         self._agreed = self._agreed or self._is_asked()
         done = runner.iter + 1
         whole = done % getattr(runner.optim_wrapper, '_accumulative_counts', 1) == 0
