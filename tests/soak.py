@@ -105,24 +105,20 @@ def trainers(launched: subprocess.Popen) -> list[psutil.Process]:
     return []
 
 
-def alive(group: int) -> list[psutil.Process]:
-    """What is left of a process group."""
+def alive(work_dir: Path) -> list[psutil.Process]:
+    """Processes of a run, known by its folder: the ranks have sessions of their own."""
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError):
-            if os.getpgid(process.pid) == group or _session(process.pid) == group:
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+        with suppress(psutil.Error):
+            there = process.status() != psutil.STATUS_ZOMBIE
+            if there and str(work_dir) in process.cmdline():
+                found.append(process)
     return found
 
 
-def _session(pid: int) -> int:
-    return os.getsid(pid)
-
-
-def end(group: int) -> None:
+def end(work_dir: Path) -> None:
     """Kill all processes of a run."""
-    for process in alive(group):
+    for process in alive(work_dir):
         with suppress(psutil.Error):
             process.kill()
 
@@ -158,13 +154,10 @@ def await_moment(kind: str, chance: random.Random, run, work_dir: Path, pace: fl
     return run.poll() is None
 
 
-def strike(victim: str, run: subprocess.Popen) -> None:
+def strike(victim: str, run: subprocess.Popen, work_dir: Path) -> None:
     """Kill all processes of a run, or one of them."""
     if victim == 'all':
-        os.killpg(run.pid, signal.SIGKILL)
-        for process in alive(run.pid):
-            with suppress(psutil.Error):
-                process.kill()
+        end(work_dir)
     elif victim == 'launcher' or not (ranks := trainers(run)):
         os.kill(run.pid, signal.SIGKILL)
     else:
@@ -226,7 +219,7 @@ class Soak:
         self.chance = random.Random(f'{kind} {seed}')
         self.killed: Counter = Counter()
         self.faults: list[str] = []
-        self.runs = self.orphans = 0
+        self.runs = 0
 
     def whole(self) -> None:
         """The undisturbed run."""
@@ -267,15 +260,10 @@ class Soak:
             try:
                 if left > 0 and time.monotonic() < until:
                     left -= self._strike_once(run, work_dir)
-                if not wait_for(lambda: run.poll() is not None, 3 * PATIENCE, 0.05):
-                    self.faults.append(f'{name}: hangs')
+                if not self._ends(name, run, work_dir):
                     return left
-                if not wait_for(lambda: not alive(run.pid), 60, 0.05):
-                    self.orphans += 1
-                    said = [' '.join(p.cmdline()[:4]) for p in alive(run.pid)]
-                    self.faults.append(f'{name}: left behind: {said}')
             finally:
-                end(run.pid)
+                end(work_dir)
                 run.wait()
             if run.returncode == 0 and self.last(name).exists():
                 return left
@@ -284,6 +272,16 @@ class Soak:
             if run.returncode > 0 and left <= 0 and self.failures(name) > 60:
                 self.faults.append(f'{name}: does not come to its end')
                 return left
+
+    def _ends(self, name: str, run: subprocess.Popen, work_dir: Path) -> bool:
+        """Whether a run that was struck ends, and leaves no process behind."""
+        if not wait_for(lambda: run.poll() is not None, 3 * PATIENCE, 0.05):
+            self.faults.append(f'{name}: hangs')
+            return False
+        if not wait_for(lambda: not alive(work_dir), 60, 0.1):
+            said = [' '.join(p.cmdline()[:4]) for p in alive(work_dir)]
+            self.faults.append(f'{name}: left behind: {said}')
+        return True
 
     def failures(self, name: str) -> int:
         """How many starts of a run are in its log that ended in an error."""
@@ -296,7 +294,7 @@ class Soak:
         victim = self.chance.choice(victims if self.kind == 'ranks' else victims[:2])
         if not await_moment(moment, self.chance, run, work_dir, self.pace):
             return 0
-        strike(victim, run)
+        strike(victim, run, work_dir)
         self.killed[f'{moment}, {victim}'] += 1
         print(f'{self.kind}: {sum(self.killed.values())} killed', flush=True)
         return 1

@@ -22,7 +22,6 @@ from mmengine.runner import Runner
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import CheckpointError, TrainingError
 
-
 # what gloo and NCCL say of a process that does not answer
 _LOST = re.compile(r'gloo|nccl|timed out|connection (closed|reset)', re.IGNORECASE)
 
