@@ -23,7 +23,7 @@ DOCS_READY := check-docs
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-all quick test lint docs clean check-run check-test check-docs
+.PHONY: help demo demo-all quick test soak lint docs clean check-run check-test check-docs
 
 help:  ## show this text
 	@echo 'make TARGET [PYTHON=python] [ARGS="..."]'
@@ -44,6 +44,9 @@ test: $(TEST_READY)  ## lint and run all tests; ARGS go to pytest
 	@$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal \
 	    --cov=coavt_mm --cov-report=term --cov-fail-under=85 $(ARGS)
+
+soak: $(TEST_READY)  ## kill trainings, go on, compare, for long; ARGS='--kills 25 --minutes 60'
+	$(RUN) tests/soak.py $(ARGS)
 
 lint: $(TEST_READY)  ## rules, format, spelling, types, and who may import whom
 	$(RUN) -m ruff check $(LINTED)

@@ -121,6 +121,7 @@ def compare_batches(runner: Runner) -> None:
     loader, hub = runner.train_dataloader, runner.message_hub
     sampler = getattr(loader, 'sampler', None)
     now = dict(batch=loader.batch_size, processes=get_world_size())
+    now['clips'] = len(loader.dataset)
     before = hub.runtime_info.get(BATCHES, now) if runner.iter > 0 else now
     if runner.iter > 0 and isinstance(sampler, EpochSampler):
         length = before.get('epoch', sampler.epoch_length)
@@ -129,6 +130,12 @@ def compare_batches(runner: Runner) -> None:
     if isinstance(sampler, EpochSampler):
         now.update(epoch=sampler.epoch_length, origin=sampler.origin)
     hub.update_info(BATCHES, now)
+    if before.get('clips', now['clips']) != now['clips']:
+        runner.logger.warning(
+            f'resumed with {now["clips"]} clips; the checkpoint was trained with '
+            f'{before["clips"]}. The count of samples goes on, their order is another: '
+            'some of this epoch come twice, or not at all'
+        )
     if any(before[key] != now[key] for key in ('batch', 'processes')):
         loop = runner.train_loop
         replays = isinstance(loop, IterBasedTrainLoop)

@@ -8,7 +8,12 @@ from mmengine.logging import MMLogger
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from coavt_mm.datasets import EpochSampler, ResumableSampler, samplers
+from coavt_mm.datasets import (
+    EpochSampler,
+    ResumableSampler,
+    ShardSampler,
+    samplers,
+)
 from coavt_mm.engine import loops
 from coavt_mm.engine.loops import compare_batches
 from coavt_mm.engine.running import build_runner
@@ -116,6 +121,41 @@ def test_a_checkpoint_that_counts_no_samples_is_taken_to_have_equal_batches(
     assert (
         'does not say how many samples' in warnings[0] and 'go on at 8' in warnings[0]
     )
+
+
+@pytest.mark.parametrize('kind', [ResumableSampler, ShardSampler])
+@pytest.mark.parametrize('before, after', [(1, 2), (2, 1), (2, 3)])
+def test_other_numbers_of_processes_go_on_at_the_next_sample(
+    monkeypatch, kind, before, after
+):
+    def ranks(count, start, steps, batch):
+        """What so many ranks see in so many steps, from a position on."""
+        seen = []
+        for rank in range(count):
+            monkeypatch.setattr(samplers, 'get_dist_info', lambda r=rank: (r, count))
+            stream = iter(kind(data, seed=5, start=start))
+            seen.append(list(itertools.islice(stream, steps * batch)))
+        return [sample for row in zip(*seen, strict=True) for sample in row]
+
+    data = Rows(range(7))
+    whole = ranks(1, 0, 24, 1)
+    assert ranks(before, 0, 3, 2) == whole[: 6 * before]
+    assert ranks(after, 6 * before, 2, 1) == whole[6 * before :][: 2 * after]
+
+
+class Rows(list):
+    """Seven rows in three shards."""
+
+    shard_numbers = torch.tensor([0, 0, 0, 1, 1, 2, 2])
+
+
+def test_another_number_of_clips_is_said(toy_cfg, warnings):
+    train(toy_cfg(**BARE))
+    cfg = toy_cfg(train_dataloader__dataset__size=12, **BARE)
+    cfg.resume, cfg.load_from = True, f'{cfg.work_dir}/iter_4.pth'
+    train(cfg)
+    (line,) = warnings
+    assert 'resumed with 12 clips; the checkpoint was trained with 10' in line
 
 
 class Epochs:

@@ -1,6 +1,7 @@
 """Checkpoints that are whole or not there, and which of them a run goes on from."""
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -142,6 +143,19 @@ def test_the_newest_that_can_be_read(tmp_path, capsys, harm, reason):
         last_checkpoint(tmp_path)
 
 
+def test_times_of_files_decide_nothing(tmp_path):
+    """Clocks jump, and copies have the time of the copying."""
+    paths = [save(tmp_path, n) for n in (2, 4, 6)]
+    write_note(tmp_path, str(paths[2]))
+    for path, when in zip(paths, (2e9, 1e9, 0), strict=True):
+        os.utime(path, (when, when))
+    assert last_checkpoint(tmp_path) == str(paths[2])
+    (tmp_path / 'last_checkpoint').unlink()
+    assert last_checkpoint(tmp_path) == str(paths[2])
+    empty(paths[2])
+    assert last_checkpoint(tmp_path) == str(paths[1])
+
+
 @pytest.mark.parametrize('harm', [cut, empty])
 def test_files_without_a_checksum_are_read(tmp_path, capsys, harm):
     paths = [save(tmp_path, n, 'epoch_{}.pth') for n in (1, 2)]
@@ -185,6 +199,16 @@ def train(toy_config, tmp_path):
 
 
 HOOK = 'default_hooks.checkpoint.'
+
+
+def test_clocks_that_jump(train, tmp_path, monkeypatch):
+    """Back by a day, and ahead by a year, at every other look."""
+    real, jumps = time.time, itertools.cycle([0, -86400, 3e7])
+    monkeypatch.setattr(time, 'time', lambda: real() + next(jumps))
+    train(f'{HOOK}interval=4')
+    (tmp_path / 'iter_7.pth').unlink()
+    train(f'{HOOK}interval=4', resume=True)
+    assert last_checkpoint(tmp_path) == str(tmp_path / 'iter_7.pth')
 
 
 def test_retention(train, tmp_path):
