@@ -5,7 +5,9 @@ import math
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +27,10 @@ from torch.nn.parallel import DistributedDataParallel
 from coavt_mm.engine import ranks as engine_ranks
 from coavt_mm.engine.health import HealthHook
 from coavt_mm.engine.optim import OptimWrapper
+from coavt_mm.engine.ranks import lost_processes
 from coavt_mm.engine.running import build_runner
 from coavt_mm.engine.stopping import StopHook
-from coavt_mm.errors import CheckpointError
+from coavt_mm.errors import CheckpointError, TrainingError
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
 # found without the path of the tests, which the server does not have on Python 3.11
@@ -222,11 +225,7 @@ def begin_worker(rank, case, out):
 
 def stop_worker(rank, config, folder):
     """The second of two processes gets the signal, in its third step."""
-    cfg = Config.fromfile(config)
-    cfg.update(work_dir=folder, launcher='none', custom_hooks=[], val_cfg=None)
-    cfg.update(val_dataloader=None, val_evaluator=None)
-    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
-    runner, stop = build_runner(cfg, ['train_dataloader']), StopHook()
+    runner, stop = _toy_runner(config, folder), StopHook()
     runner.register_hook(Signalled(at=3 if rank == 1 else -1))
     runner.register_hook(stop)
     try:
@@ -236,6 +235,35 @@ def stop_worker(rank, config, folder):
     except SystemExit as end:
         code = end.code
     Path(f'{folder}/ended.{rank}').write_text(f'{code} {runner.iter + 1}')
+
+
+def _toy_runner(config, folder, **more):
+    cfg = Config.fromfile(config)
+    cfg.update(work_dir=folder, launcher='none', custom_hooks=[], val_cfg=None)
+    cfg.update(val_dataloader=None, val_evaluator=None, **more)
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
+    return build_runner(cfg, ['train_dataloader'])
+
+
+def freeze_worker(rank, config, folder):
+    """The second of two processes is frozen in its third step, or before its flag."""
+    dist.destroy_process_group()
+    limit = timedelta(seconds=3)
+    meet = f'file://{folder}/again'
+    dist.init_process_group('gloo', meet, timeout=limit, rank=rank, world_size=2)
+    numbers = [torch.zeros(1, dtype=torch.int64) for _ in range(2)]
+    dist.all_gather(numbers, torch.tensor([os.getpid()]))
+    runner = _toy_runner(config, folder, env_cfg=dict(dist_cfg=dict(timeout=3)))
+    runner.register_hook(Signalled(3 if rank == 1 else -1, signal.SIGSTOP))
+    runner.register_hook(StopHook())
+    since = time.monotonic()
+    try:
+        with lost_processes():
+            runner.train()
+    except TrainingError as error:
+        took = time.monotonic() - since
+        Path(f'{folder}/said').write_text(f'{took:.0f} {error}')
+    os.kill(int(numbers[1 - rank]), signal.SIGKILL)
 
 
 class Signalled(Hook):

@@ -50,8 +50,9 @@ def make_data(root: Path) -> None:
     lines = '\n'.join(map(json.dumps, rows)) + '\n'
     for name in ('train', 'val', 'test'):
         (root / f'{name}.jsonl').write_text(lines)
-    settings = Settings(num_frames=4, short_side=48)
-    make_shards(root / 'train.jsonl', root / 'shards', settings=settings, per_shard=4)
+    settings = Settings(num_frames=10, short_side=48)
+    rows_of = root / 'train.jsonl'
+    make_shards(rows_of, root / 'shards', str(root), settings=settings, per_shard=4)
     for kind in KINDS:
         cfg = small(DEMO, root, root / 'run')
         cfg.train_dataloader.update(

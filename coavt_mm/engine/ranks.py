@@ -18,6 +18,7 @@ from mmengine.dist import (
     get_world_size,
 )
 from mmengine.runner import Runner
+from torch.distributed import DistError
 
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import CheckpointError, TrainingError
@@ -37,7 +38,8 @@ def lost_processes() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = str(error).strip().split('\n')[0]
-        if get_world_size() == 1 or not _LOST.search(reason):
+        lost = isinstance(error, DistError) or _LOST.search(reason)
+        if get_world_size() == 1 or not lost:
             raise
         raise TrainingError(
             'another process of this run is gone, frozen or late (its own log says '

@@ -19,6 +19,7 @@ from torch import distributed
 from coavt_mm.engine.saving import CheckpointHook
 from coavt_mm.registry import HOOKS
 
+get_parent = os.getppid
 # EX_TEMPFAIL of sysexits.h: start it again
 STOPPED = 75
 
@@ -44,7 +45,7 @@ class StopHook(Hook):
         self._coming: tuple[Any, torch.Tensor] | None = None
         # by torchrun, without which nobody would start the run again
         self._launched = 'TORCHELASTIC_RUN_ID' in os.environ
-        self._parent = os.getppid()
+        self._parent = get_parent()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -100,7 +101,7 @@ class StopHook(Hook):
         Raises:
             SystemExit: With status 75, once all is saved.
         """
-        if self._launched and os.getppid() != self._parent and not self._asked:
+        if self._launched and get_parent() != self._parent and not self._asked:
             self._asked = 'torchrun is gone'
         self._agreed = self._agreed or self._is_asked()
         done = runner.iter + 1

@@ -1,5 +1,6 @@
 """A run that is told to stop saves, and goes on as if it had never stopped."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -11,12 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ranks import Signalled, run_two_ranks, stop_worker
+from ranks import Signalled, freeze_worker, run_two_ranks, stop_worker
+from torch.multiprocessing import ProcessExitedException
 from torch.utils.data import DataLoader
 
 from coavt_mm.cli import launch
 from coavt_mm.cli import running as cli_running
-from coavt_mm.engine import CheckpointHook
+from coavt_mm.engine import CheckpointHook, stopping
 from coavt_mm.engine.stopping import STOPPED, StopHook, shield_worker
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +102,7 @@ def test_an_epoch_that_is_not_done_is_not_saved():
 def test_a_second_sigterm_ends_at_once():
     code = """
 import os, signal, time
-from coavt_mm.engine import CheckpointHook
+from coavt_mm.engine import CheckpointHook, stopping
 from coavt_mm.engine.stopping import StopHook
 with StopHook().listening():
     os.kill(os.getpid(), signal.SIGUSR1)
@@ -117,6 +119,27 @@ def test_two_processes_stop_behind_the_same_step(toy_config, tmp_path):
     ended = {(tmp_path / f'ended.{rank}').read_text() for rank in (0, 1)}
     assert ended == {f'{STOPPED} 4'}
     assert (tmp_path / 'iter_4.pth').is_file()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_frozen_ends_the_other_in_a_line(toy_config, tmp_path):
+    with pytest.raises(ProcessExitedException):  # killed in the end
+        run_two_ranks(freeze_worker, toy_config, str(tmp_path))
+    took, _, line = (tmp_path / 'said').read_text().partition(' ')
+    assert 2 <= int(took) < 60
+    assert 'gone, frozen or late' in line and 'dist_cfg.timeout' in line
+    assert '\n' not in line
+
+
+def test_a_launcher_that_is_gone_is_a_signal(train, tmp_path, monkeypatch):
+    """Without it nobody starts the run again, and two may come to be."""
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'x')
+    parents = itertools.chain([5, 5, 5], itertools.repeat(1))
+    monkeypatch.setattr(stopping, 'get_parent', lambda: next(parents))
+    assert train('run') == STOPPED
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_3.pth')
+    monkeypatch.delenv('TORCHELASTIC_RUN_ID')
+    assert train('run', resume=True) == 0
 
 
 class Slow:
