@@ -1,0 +1,565 @@
+"""Small good files of every kind that the package reads, and the doors they go through.
+
+A door takes the bytes of a changed file. It may take it, or refuse it by a
+``CoAVTError``; anything else that it raises is a finding, and so is ``Lost``.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import tiny_apis
+import torch
+from media_files import tone, write_rows, write_sound
+from media_kinds import Lost, Original, feed_media, make_media
+from mutators import CSV, JSON, JSON_LINES, PYTHON, SAFETENSORS, TAR, ZIP
+
+Feed = Callable[[Original, bytes, Path, Random], str | None]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of a kind.
+
+    Args:
+        make: Writes good ones into a folder.
+        feed: Hands a changed one in, as a user does, in a folder for this case alone.
+    """
+
+    make: Callable[[Path], list[Original]]
+    feed: Feed
+
+
+# ------------------------------------------------------------------- tiny parts
+HOME: list[Path] = []  # where the good files lie
+
+
+def _vocabulary() -> Path:
+    letters = [chr(code) for code in range(ord('a'), ord('z') + 1)]
+    pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'the', 'dog', 'barks']
+    pieces += letters + [f'##{letter}' for letter in letters] + ['.', ',']
+    path = HOME[0] / 'vocab.txt'
+    path.write_text('\n'.join(pieces) + '\n')
+    return path
+
+
+@cache
+def model():
+    """A tiny CoAVT for clips of 0.5 s."""
+    from coavt_mm.apis import CoAVTInferencer
+
+    return CoAVTInferencer(weights=checkpoint(), device='cpu', show_progress=False)
+
+
+@cache
+def checkpoint() -> Path:
+    return tiny_apis.save(tiny_apis.coavt_cfg(_vocabulary()), HOME[0] / 'coavt.pth')
+
+
+def _wav(path: Path) -> Path:
+    return write_sound(path, tone(440.0, 0.5, 16000), 16000)
+
+
+def _write(scratch: Path, name: str, content: bytes) -> Path:
+    path = scratch / name
+    path.write_bytes(content)
+    return path
+
+
+# ---------------------------------------------------------------------- manifests
+ROWS = [
+    {'id': f'clip {i}', 'clip': f'{i}.wav', 'start': 0.1 * i, 'end': 0.5,
+     'captions': [f'the dog {i}', 'bärks'], 'audio_captions': ['barks'],
+     'labels': ['dog' if i % 2 else 'cat']}
+    for i in range(4)
+]  # fmt: skip
+SIDECAR = {'protocol': 'small', 'missing': 1, 'classes': ['cat', 'dog'],
+           'ceilings': {'AV': 1.0}, 'clips': 4, 'captions': 12,
+           'source': 'nowhere'}  # fmt: skip
+
+
+def make_manifests(place: Path) -> list[Original]:
+    rows = ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in ROWS)
+    files = {
+        'rows.jsonl': (rows, JSON_LINES),
+        'rows.meta.json': (json.dumps(SIDECAR, indent=1), JSON),
+        'exclude.txt': ('clip 1\n# note\nclip 3\n', (*CSV, *CSV)),
+        'classes.txt': ('cat\ndog\nbärks\n', (*CSV, *CSV)),
+    }
+    for name, (text, _) in files.items():
+        (place / name).write_text(text, encoding='utf-8')
+    for i in range(4):
+        _wav(place / f'{i}.wav')
+    originals = [
+        Original(name, text.encode(), mutators) for name, (text, mutators) in files.items()
+    ]
+    return [*originals[:1] * 4, *originals[1:2] * 2, *originals[2:]]
+
+
+def _copy(source: Path, scratch: Path) -> None:
+    for path in source.iterdir():
+        if path.is_file() and not (scratch / path.name).exists():
+            (scratch / path.name).symlink_to(path)
+
+
+def feed_manifest(
+    original: Original, content: bytes, scratch: Path, rng: Random
+) -> None:
+    from coavt_mm.datasets import AVTDataset
+    from coavt_mm.errors import ClipError
+
+    _write(scratch, original.name, content)
+    _copy(HOME[0] / 'manifest', scratch)
+    options = dict(exclude='exclude.txt') if rng.random() < 0.5 else {}
+    if original.name == 'classes.txt':
+        options['classes'] = str(scratch / 'classes.txt')
+    if original.name == 'exclude.txt':
+        options['exclude'] = 'exclude.txt'
+    options = {
+        key: str(scratch / value) if key == 'exclude' else value
+        for key, value in options.items()
+    }
+    data = AVTDataset(
+        str(scratch / 'rows.jsonl'),
+        str(scratch),
+        pipeline=[dict(type='LoadAudio', seconds=0.5)],
+        missing=rng.choice(('raise', 'skip')),
+        test_mode=True,
+        **options,
+    )
+    meta = data.metainfo
+    kept = len(data) + len(meta['missing_ids']) + meta['excluded']
+    lines = _lines(scratch / 'rows.jsonl')
+    if kept != len(lines):
+        raise Lost(f'{kept} of {len(lines)} rows')
+    texts = sum(len(row['captions']) for row in lines.values())
+    if not options.get('exclude') and not meta['missing_ids']:
+        there = sum(len(data.get_data_info(i)['captions']) for i in range(len(data)))
+        if there != texts:
+            raise Lost(f'{there} of {texts} captions')
+    for index in range(min(len(data), 2)):
+        with contextlib.suppress(ClipError):
+            data[index]
+
+
+def _lines(path: Path) -> dict[int, dict]:
+    """Objects of a file of JSON lines, of which none may say a thing twice."""
+
+    def pairs(found: list) -> dict:
+        if len(dict(found)) < len(found):
+            raise Lost('a key was there twice')
+        return dict(found)
+
+    text = path.read_bytes().decode('utf-8-sig')
+    lines = [line for line in text.replace('\r', '\n').split('\n') if line.strip('\ufeff \t')]
+    rows = [json.loads(x.strip('\ufeff'), object_pairs_hook=pairs) for x in lines]
+    return {i: {'captions': (), **row} for i, row in enumerate(rows)}
+
+
+# ------------------------------------------------------------------------- tables
+TABLE = (
+    'clip,start,end,caption,label,split\n'
+    'a.wav,0,0.4,"the dog, barks",dog,train\n'
+    'a.wav,0.1,0.5,bärks,cat,train\n'
+    'sub/b.wav,,,the dog,dog,test\n'
+    'sub/c.wav,,,"says ""no""",cat,test\n'
+)
+LISTS = {
+    'own.csv': TABLE,
+    'vggsound.csv': '---g-f_I2yQ,1,people marching,test\n--0PQM4-hqg,30,"waterfall '
+    'burbling",train\n',
+    'audioset.csv': '# a\n# b\n# c\n--4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/07q6cd_"\n'
+    '-0DdlOuIFUI, 50.000, 60.000, "/m/0130jx"\n',
+    'audiocaps.csv': 'audiocap_id,youtube_id,start_time,caption\n1,rqfQ,30,"a dog, '
+    'barks"\n2,rqfQ,30,it barks\n',
+    'valor.json': json.dumps([
+        {'video_id': 'x_10.0_20.0', 'desc': 'a dog'},
+        {'video_id': 'y', 'desc': ['a cat', 'mews']},
+    ]),
+}  # fmt: skip
+
+
+def make_tables(place: Path) -> list[Original]:
+    import openpyxl
+
+    for name in ('a.wav', 'sub/b.wav', 'sub/c.wav'):
+        (place / name).parent.mkdir(exist_ok=True)
+        _wav(place / name)
+    book = openpyxl.Workbook()
+    for row in (['clip', 'caption'], ['a.wav', 'the dog'], ['sub/b.wav', 7]):
+        book.active.append(row)
+    book.save(place / 'own.xlsx')
+    originals = [
+        Original(name, text.encode(), JSON if name.endswith('json') else CSV)
+        for name, text in LISTS.items()
+    ]
+    book = Original('own.xlsx', (place / 'own.xlsx').read_bytes(), ZIP)
+    return [*originals[:1] * 4, *originals[1:], book]
+
+
+def feed_table(original: Original, content: bytes, scratch: Path, rng: Random) -> None:
+    from coavt_mm.preparation import (
+        FolderIndex,
+        prepare,
+        read_audiocaps,
+        read_audioset,
+        read_folder_csv,
+        read_valor,
+        read_vggsound,
+    )
+
+    path = _write(scratch, original.name, content)
+    readers = {'vggsound': read_vggsound, 'audioset': read_audioset,
+               'audiocaps': read_audiocaps, 'valor': read_valor}  # fmt: skip
+    if path.stem in readers:
+        readers[path.stem](path)
+        return
+    splits = read_folder_csv(path)
+    texts = sum(len(c.captions) + len(c.labels) for s in splits.values() for c in s)
+    home = HOME[0] / 'csv'
+    report = prepare(
+        splits, FolderIndex([str(home)]), scratch / 'out', dataset='own',
+        min_seconds=0.1,
+    )  # fmt: skip
+    before = {path.name for path in scratch.iterdir()}
+    if before != {original.name, 'out'}:
+        raise Lost(f'written outside of the folder: {before}')
+    listed = sum(map(len, splits.values()))
+    for split, part in report['splits'].items():
+        unusable = ('missing', 'unreadable', 'too_short')
+        gone = {c for p in unusable for c in part['problems'].get(p, ())}
+        rows = (scratch / 'out' / f'{split}.jsonl').read_text('utf-8').splitlines()
+        if part['written'] + len(gone) != len(splits[split]) or part['written'] != len(rows):
+            raise Lost(f'{part} of {listed} and {texts} texts')
+    if original.name == 'own.csv' and rng.random() < 0.2:
+        _check_rows(scratch / 'out', splits)
+
+
+def _check_rows(out: Path, splits: dict) -> None:
+    """What was written is a manifest that can be read again."""
+    from coavt_mm.datasets.manifest import iter_manifest
+
+    for split in splits:
+        [*iter_manifest(out / f'{split}.jsonl')]
+
+
+# ------------------------------------------------------------------------- shards
+def make_shard_files(place: Path) -> list[Original]:
+    from media_files import write_clip
+
+    from coavt_mm.preparation.shards import Settings, make_shards
+
+    clip = write_clip(place / 'clip.mp4', seconds=0.5, size=(32, 32))
+    rows = [
+        {'id': str(i), 'clip': str(clip), 'captions': [f'the dog {i}'], 'labels': ['a']}
+        for i in range(4)
+    ]
+    write_rows(place / 'rows.jsonl', rows)
+    made = place / 'made'
+    make_shards(place / 'rows.jsonl', made, settings=Settings(short_side=32), per_shard=2)
+    index = Original('index.jsonl', (made / 'index.jsonl').read_bytes(), JSON_LINES)
+    tars = [Original(p.name, p.read_bytes(), TAR) for p in sorted(made.glob('*.tar'))]
+    return [index, *tars]
+
+
+def _agreeing(index: bytes, name: str, content: bytes) -> bytes:
+    """An index whose author wrote the sums of a changed shard into it."""
+    import hashlib
+    import zlib
+
+    lines = [json.loads(line) for line in index.splitlines()]
+    for shard in lines[0]['shards']:
+        if shard['name'] == name:
+            digest = hashlib.sha256(content).hexdigest()
+            shard.update(bytes=len(content), sha256=digest)
+    number = [s['name'] for s in lines[0]['shards']].index(name)
+    for line in lines[1:]:
+        if line['shard'] == number:
+            line['size'] = max(min(line['size'], len(content) - line['offset']), 0)
+            begin = line['offset']
+            line['crc32'] = zlib.crc32(content[begin : begin + line['size']])
+    return b''.join(json.dumps(line).encode() + b'\n' for line in lines)
+
+
+SHARD_PIPELINE = [
+    dict(type='LoadFrames', num_frames=10, pick='all'),
+    dict(type='LoadAudio', seconds=0.5),
+]
+
+
+def feed_shard(original: Original, content: bytes, scratch: Path, rng: Random) -> str:
+    from coavt_mm.datasets import AVTShardDataset
+    from coavt_mm.errors import ClipError
+
+    _write(scratch, original.name, content)
+    made = HOME[0] / 'shards' / 'made'
+    foe = original.name.endswith('.tar') and rng.random() < 0.5
+    if foe:
+        index = _agreeing((made / 'index.jsonl').read_bytes(), original.name, content)
+        _write(scratch, 'index.jsonl', index)
+    _copy(made, scratch)
+    cache_dir = str(scratch / 'cache') if rng.random() < 0.3 else None
+    data = AVTShardDataset(
+        str(scratch / 'index.jsonl'),
+        pipeline=SHARD_PIPELINE,
+        cache_dir=cache_dir,
+        missing=rng.choice(('raise', 'skip')),
+        test_mode=True,
+    )
+    missing = data.metainfo['missing']
+    if original.name.endswith('.tar') and len(data) + missing != 4:
+        raise Lost(f'{len(data)} samples, {missing} missing')
+    read = 0
+    for index in range(len(data)):
+        with contextlib.suppress(ClipError):
+            sample = data[index]
+            read += 1
+            whole = sample['has_audio'] and sample['has_visual']
+            if not whole and original.name.endswith('.tar') and not foe:
+                raise Lost(f'sample {index} has no sound or picture')
+    return 'foe' if foe else 'index' if original.name == 'index.jsonl' else 'tar'
+
+
+# ------------------------------------------------------------------------ configs
+CONFIG = {
+    'model': {'type': 'CoAVT', 'tokenizer': 'bert-base-uncased'},
+    'train_cfg': {'max_iters': 10, 'type': 'SeenSamplesTrainLoop'},
+    'optim_wrapper': {'optimizer': {'type': 'AdamW', 'lr': 1e-4}},
+    'batch': 4,
+}
+
+
+def make_configs(place: Path) -> list[Original]:
+    import yaml
+
+    del place
+    stored = torch.load(checkpoint(), weights_only=True)['meta']['coavt_config']
+    files = [
+        Original('stored.json', stored.encode(), JSON),
+        Original('config.json', json.dumps(CONFIG, indent=1).encode(), JSON),
+        Original('config.yaml', yaml.safe_dump(CONFIG).encode(), (*JSON, *CSV)),
+        Original(
+            'config.py',
+            ''.join(f'{key} = {value!r}\n' for key, value in CONFIG.items()).encode(),
+            PYTHON,
+        ),
+    ]
+    return [*files[:1] * 4, *files[1:]]
+
+
+def feed_config(original: Original, content: bytes, scratch: Path, rng: Random) -> None:
+    from coavt_mm.apis import CoAVTInferencer
+    from coavt_mm.config import load_config
+
+    if original.name != 'stored.json':
+        load_config(str(_write(scratch, original.name, content)))
+        return
+    saved = torch.load(checkpoint(), weights_only=True)
+    saved['meta']['coavt_config'] = content.decode('utf-8', 'surrogateescape')
+    try:
+        torch.save(saved, scratch / 'x.pth')
+    except UnicodeEncodeError:
+        return
+    built = CoAVTInferencer(None, scratch / 'x.pth', 'cpu', show_progress=False)
+    built.embed(str(HOME[0] / 'manifest' / '0.wav'), text='the dog')
+
+
+# -------------------------------------------------------------------- checkpoints
+def make_checkpoints(place: Path) -> list[Original]:
+    import ancestors
+    from safetensors.torch import save_file
+
+    content = checkpoint().read_bytes()
+    coavt = Original('coavt.pth', content, ZIP)
+    from coavt_mm.checkpoints import export_safetensors
+
+    export_safetensors(checkpoint(), place / 'coavt.safetensors')
+    golden = ancestors.GOLDEN
+    others = [
+        Original(name, (golden / name).read_bytes(), ZIP)
+        for name in ('cavmae_tiny.pth', 'blip2_qformer_tiny.pth')
+    ]
+    save_file({'a': torch.zeros(2, 2)}, place / 'x.safetensors')
+    tensors = [
+        Original('coavt.safetensors', (place / 'coavt.safetensors').read_bytes(),
+                 SAFETENSORS)
+    ]  # fmt: skip
+    return [coavt, coavt, *tensors, *others]
+
+
+def feed_checkpoint(
+    original: Original, content: bytes, scratch: Path, rng: Random
+) -> str:
+    from coavt_mm.apis import CoAVTInferencer
+    from coavt_mm.checkpoints import (
+        convert_bert,
+        convert_blip2,
+        convert_cavmae,
+        convert_vit,
+    )
+
+    path = _write(scratch, original.name, content)
+    summed = rng.random() < 0.3
+    if summed:
+        _sum_beside(path, original.content)
+    if original.name.startswith('coavt'):
+        built = CoAVTInferencer(None, path, 'cpu', show_progress=False)
+        built.embed(str(HOME[0] / 'manifest' / '0.wav'), text='the dog')
+        own = 'model'
+    else:
+        by_name = {'cavmae': convert_cavmae, 'blip2': convert_blip2}
+        convert = by_name[original.name.split('_')[0]]
+        if rng.random() < 0.3:
+            convert = rng.choice((convert_bert, convert_vit, convert_cavmae))
+        convert(path, num_heads=4)
+        own = 'convert'
+    if summed and content != original.content:
+        raise Lost('another file than its checksum says')
+    return own
+
+
+def _sum_beside(path: Path, content: bytes) -> None:
+    import hashlib
+
+    digest = hashlib.sha256(content).hexdigest()
+    path.with_name(f'{path.name}.sha256').write_text(f'{digest}  {path.name}\n')
+
+
+# ----------------------------------------------------------------------- journals
+def make_journals(place: Path) -> list[Original]:
+    for name in ('a.wav', 'b.wav', 'c.wav'):
+        _wav(place / name)
+    (place / 'broken.wav').write_bytes(b'RIFF nothing')
+    out = place / 'out'
+    _prepare(place, out)
+    facts = (out / 'all.jsonl').read_text('utf-8')
+    content = (out / 'journal.jsonl').read_bytes()
+    return [Original('journal.jsonl', content, JSON_LINES, facts)]
+
+
+def _prepare(clips: Path, out: Path) -> None:
+    from coavt_mm.preparation import FolderIndex, ListedClip, prepare
+
+    index = FolderIndex([str(clips)])
+    splits = dict(all=[ListedClip(name) for name in index.names()])
+    prepare(splits, index, out, dataset='own', min_seconds=0.1)
+
+
+def feed_journal(original: Original, content: bytes, scratch: Path, rng: Random) -> None:
+    out = scratch / 'out'
+    out.mkdir()
+    _write(out, 'journal.jsonl', content)
+    _prepare(HOME[0] / 'journal', out)
+    written = (out / 'all.jsonl').read_text('utf-8')
+    before = [json.loads(line)['id'] for line in original.facts.splitlines()]
+    after = [json.loads(line)['id'] for line in written.splitlines()]
+    told = json.loads((out / 'report.json').read_text('utf-8'))['splits']['all']
+    gone = {clip for ids in told['problems'].values() for clip in ids}
+    if not set(before) <= {*after, *gone}:
+        raise Lost(f'{before} became {after}, told are {gone}')
+
+
+# ----------------------------------------------------------------------- features
+def make_features(place: Path) -> list[Original]:
+    from retrieval_parts import as_element, make_samples
+
+    from coavt_mm.evaluation import RetrievalMetric
+
+    path = place / 'features.pth'
+    metric = RetrievalMetric(features_file=str(path), out_dir=str(place / 'out'))
+    metric.dataset_meta = dict(protocol='toy', hash='12ab', missing=1)
+    metric.process({}, [as_element(x).to_dict() for x in make_samples([2, 1, 0, 3])])
+    metric.evaluate(4)
+    result = (place / 'out' / 'retrieval.json').read_bytes()
+    features = Original('features.pth', path.read_bytes(), ZIP)
+    return [features, features, Original('retrieval.json', result, JSON)]
+
+
+def feed_features(original: Original, content: bytes, scratch: Path, rng: Random) -> None:
+    from coavt_mm.analysis.results import (
+        find_results,
+        markdown_tables,
+        read_rows,
+        write_csv,
+    )
+    from coavt_mm.evaluation import RetrievalMetric
+
+    path = _write(scratch, original.name, content)
+    if original.name == 'retrieval.json':
+        found, _ = find_results([scratch])
+        rows = [row for path in found for row in read_rows(path)]
+        markdown_tables(rows).encode()
+        write_csv(rows, scratch / 'x.csv')
+        return
+    modes = rng.choice((['cosine'], ['cosine', 'query_softmax', 'softmax_product']))
+    metric = RetrievalMetric(modes=modes, equal_texts=rng.random() < 0.3)
+    numbers = metric.evaluate_file(path)
+    odd = [key for key, value in numbers.items() if not 0 <= value < 1e9]
+    if odd:
+        raise Lost(f'{odd} are no numbers')
+
+
+# ---------------------------------------------------------------------- tokenizers
+def make_tokenizers(place: Path) -> list[Original]:
+    from coavt_mm.datasets.tokenizer import serialise_tokenizer
+
+    del place
+    words = _vocabulary()
+    return [
+        Original('vocab.txt', words.read_bytes(), CSV),
+        Original('stored.json', serialise_tokenizer(str(words)).encode(), JSON),
+    ]
+
+
+def feed_tokenizer(
+    original: Original, content: bytes, scratch: Path, rng: Random
+) -> None:
+    from coavt_mm.datasets.stored_tokenizer import checked_tokenizer
+    from coavt_mm.datasets.tokenizer import (
+        build_rules,
+        encode_text,
+        lost_words,
+        store_tokenizer,
+    )
+
+    if original.name == 'stored.json':
+        text = content.decode('utf-8', 'surrogateescape')
+        name = store_tokenizer(checked_tokenizer(text))
+    else:
+        name = str(_write(scratch, original.name, content))
+    rules = build_rules.__wrapped__(name)
+    for text in ('the dog barks', 'x' * 5000, 'é ' * 200, '[DEC] [MASK]', '\0', ''):
+        size = rules.get_vocab_size()
+        if not all(0 <= i < size for i in encode_text(rules, text, 12)):
+            raise Lost('an id without a row')
+        lost_words(rules, text, 12)
+
+
+KINDS = {
+    'media': Kind(make_media, feed_media),
+    'manifest': Kind(make_manifests, feed_manifest),
+    'csv': Kind(make_tables, feed_table),
+    'shards': Kind(make_shard_files, feed_shard),
+    'config': Kind(make_configs, feed_config),
+    'checkpoint': Kind(make_checkpoints, feed_checkpoint),
+    'journal': Kind(make_journals, feed_journal),
+    'features': Kind(make_features, feed_features),
+    'tokenizer': Kind(make_tokenizers, feed_tokenizer),
+}
+
+
+def make(kinds: list[str], home: Path) -> dict[str, list[Original]]:
+    """Good files of some kinds, made in a folder."""
+    HOME[:] = [home]
+    # models and doors of several kinds need these
+    order = ['manifest', *[kind for kind in kinds if kind != 'manifest']]
+    made = {}
+    for kind in order:
+        (home / kind).mkdir()
+        made[kind] = KINDS[kind].make(home / kind)
+    model()
+    return {kind: made[kind] for kind in kinds}
