@@ -17,7 +17,8 @@ from coavt_mm.training_log import whole_log
 
 # what unpickling and JSON raise for bytes that somebody, or a bad disk, has changed
 _DAMAGE = (RuntimeError, EOFError, BadZipFile, LookupError, OSError, ValueError,
-           TypeError, AttributeError, ArithmeticError, MemoryError)  # fmt: skip
+           TypeError, AttributeError, ArithmeticError, MemoryError,
+           AssertionError)  # fmt: skip
 
 # behind the name of a checkpoint: the file with its checksum
 CHECKSUM = '.sha256'

@@ -1,9 +1,11 @@
-"""Texts: when two captions are the same, and sentences made from names."""
+"""Texts: when two captions are the same, sentences made from names, and how names and
+texts of anybody are written into pages and tables."""
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from coavt_mm.errors import CoAVTError, ConfigError
+from coavt_mm.errors import CoAVTError, ConfigError, shown
 
 PLACE = re.compile(r'\{([^{}]*)\}')  # of a name in a template
 
@@ -59,3 +61,26 @@ def fill_template(template: str, names: Mapping[str, str]) -> str:
 def fill_templates(templates: Sequence[str], names: Sequence[str]) -> list[str]:
     """Put each name into the place ``{}`` of every template, name by name."""
     return [fill_template(t, {'': name}) for name in names for t in templates]
+
+
+def in_markdown(value: object) -> str:
+    """A name or text in a line of Markdown, or a cell of its tables: it can neither
+    begin a tag, a link or a cell, nor end the line."""
+    return re.sub(r'([\\`|<\[])', r'\\\1', shown(str(value)))
+
+
+def as_code(value: object) -> str:
+    """A name as code of Markdown, whatever marks it has."""
+    words = shown(str(value))
+    longest = max(map(len, re.findall('`+', words)), default=0)
+    marks, space = '`' * (longest + 1), ' ' * bool(longest)
+    return f'{marks}{space}{words}{space}{marks}'
+
+
+def in_csv(value: Any) -> Any:
+    """A cell of a csv: a text that spreadsheet programs would take for a formula gets
+    an apostrophe before it; a number stays."""
+    formula = isinstance(value, str) and value.startswith(
+        ('=', '+', '-', '@', '\t', '\r')
+    )
+    return f"'{value}" if formula else value

@@ -15,6 +15,7 @@ from pathlib import Path
 from coavt_mm.datasets.reading import read_json
 from coavt_mm.errors import CoAVTError, ManifestError
 from coavt_mm.evaluation.metric import draw_table
+from coavt_mm.texts import in_csv, in_markdown
 
 FACTS = ('metric', 'protocol', 'manifest', 'manifest_hash', 'clips', 'missing',
          'checkpoint', 'date')  # fmt: skip
@@ -115,7 +116,9 @@ def markdown_tables(rows: list[Row]) -> str:
         if len(row.numbers) <= LONGEST_ROW:
             tables.setdefault(tuple(row.numbers), []).append(row)
     return '\n'.join(
-        '\n'.join([f'## {metric}\n', *(_table(mine) for mine in tables.values())])
+        '\n'.join(
+            [f'## {in_markdown(metric)}\n', *(_table(mine) for mine in tables.values())]
+        )
         for metric, tables in sections.items()
     )
 
@@ -154,4 +157,5 @@ def write_csv(rows: list[Row], path: str | Path) -> None:
         for row in rows:
             for name, value in row.numbers.items():
                 facts = [row.facts[key] for key in FACTS]
-                table.writerow([row.run, *facts, row.part, name, value])
+                cells = [row.run, *facts, row.part, name, value]
+                table.writerow(map(in_csv, cells))

@@ -4,6 +4,7 @@ import os
 from argparse import ArgumentParser, Namespace
 
 from coavt_mm.cli.commands import Command
+from coavt_mm.errors import shown
 
 
 def _add_stats(parser: ArgumentParser) -> None:
@@ -70,7 +71,7 @@ def _leak(args: Namespace) -> None:
         f'{len(leaks)} clips of {args.train} are in {args.test} ({clips} clips there)'
     )
     for name, other in list(leaks.items())[:10]:
-        print(f'  {name} = {other}')
+        print(shown(f'  {name} = {other}'))
     if args.out:
         write_exclusion_list(args.out, leaks, args.train, args.test)
     if args.out and not leaks:
@@ -139,7 +140,7 @@ def _protocol(args: Namespace) -> None:
 
     sidecar = make_protocol(**vars(args))
     sidecar.pop('classes', None)
-    print(', '.join(f'{key}: {value}' for key, value in sidecar.items()))
+    print(shown(', '.join(f'{key}: {value}' for key, value in sidecar.items())))
 
 
 audio_stats = Command(

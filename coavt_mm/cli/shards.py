@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from coavt_mm.cli.commands import Command, add_fields
+from coavt_mm.errors import shown
 from coavt_mm.preparation.settings import Settings
 
 
@@ -90,7 +91,7 @@ def _run(args: Namespace) -> None:
     )
     failed = header['failed']
     for clip in failed:
-        print(f'failed: {clip["id"]}: {clip["reason"]}')
+        print(shown(f'failed: {clip["id"]}: {clip["reason"]}'))
     written = sum(shard['samples'] for shard in header['shards'])
     size = sum(shard['bytes'] for shard in header['shards']) / 1e6
     print(

@@ -15,6 +15,7 @@ import numpy as np
 from coavt_mm.apis.listing import make_folder
 from coavt_mm.errors import InputError
 from coavt_mm.streams import STREAMS
+from coavt_mm.texts import in_csv
 
 # A name whose bytes are no UTF-8 is written as JSON's own escapes.
 ENCODING: dict[str, Any] = dict(encoding='utf-8', errors='backslashreplace')
@@ -80,7 +81,7 @@ def _write_csv(answers: list[dict], path: Path) -> None:
     with open(path, 'w', newline='', **ENCODING) as file:
         writer = csv.DictWriter(file, [*names, 'error'])
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({k: in_csv(v) for k, v in row.items()} for row in rows)
 
 
 def flat_rows(answer: dict) -> Iterator[dict]:

@@ -23,7 +23,13 @@ from coavt_mm.datasets.manifest import (
 )
 from coavt_mm.datasets.samplers import SampleRequest, as_request
 from coavt_mm.datasets.transforms.video import build_transforms
-from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError, ManifestError
+from coavt_mm.errors import (
+    ClipError,
+    ConfigError,
+    DatasetMissingError,
+    ManifestError,
+    shown,
+)
 from coavt_mm.registry import DATASETS
 from coavt_mm.streams import CAPTION_FIELDS
 
@@ -224,7 +230,7 @@ class AVTDataset(BaseDataset):
         if self.missing == 'raise' or not here:
             hint = self.how_to_get or "set missing='skip' to go on without them"
             raise DatasetMissingError(f'{message}; {hint}')
-        print_log(message, logger='current', level=logging.WARNING)
+        print_log(shown(message), logger='current', level=logging.WARNING)
 
     def _describe_missing(self, total: int, gone: list[dict]) -> str:
         ids = ', '.join(row['sample_id'] for row in gone[:20])
@@ -337,7 +343,8 @@ class AVTDataset(BaseDataset):
 
     def _note_bad(self, index: int, error: ClipError) -> None:
         if self._bad.add(index):
-            print_log(f'skipped {error}', logger='current', level=logging.WARNING)
+            message = shown(f'skipped {error}')
+            print_log(message, logger='current', level=logging.WARNING)
 
     def _check_share(self) -> None:
         counts = self._bad.too_many(self.max_bad_share)

@@ -6,13 +6,11 @@ frames, H height, W width (pixels), S audio samples.
 
 import importlib
 import importlib.util
-import logging
 import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from mmengine.logging import print_log
 
 from coavt_mm.datasets.frames import frames_decord, frames_pyav, frames_torchcodec
 from coavt_mm.datasets.media import Media, Source
@@ -21,6 +19,7 @@ from coavt_mm.datasets.opening import (
     check_regular_file,
     head,
     source_name,
+    warn_once,
     with_time_limit,
 )
 from coavt_mm.datasets.sound import read_sound
@@ -75,7 +74,7 @@ def _loads(module: str) -> bool:
     except (ImportError, OSError, RuntimeError) as error:
         if importlib.util.find_spec(module.split('.')[0]):
             reason = str(error).strip().splitlines()[0]
-            _warn_once(f'{module} is installed but does not load: {reason}')
+            warn_once(f'{module} is installed but does not load: {reason}')
         return False
     return True
 
@@ -97,11 +96,6 @@ def backend_order(backend: str) -> list[str]:
     return [backend] + [name for name in installed if name != backend]
 
 
-@lru_cache(maxsize=10_000)
-def _warn_once(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)
-
-
 def _read_with_fallback(source: Source, times: Sequence[float], backend: str):
     if not isinstance(source, Media) and is_still(head(source)):
         return read_stills(source, times)
@@ -113,7 +107,7 @@ def _read_with_fallback(source: Source, times: Sequence[float], backend: str):
             reasons.append(f'{name}: {error}')
             continue
         if reasons:
-            _warn_once(f'{source_name(source)}: read with {name} ({reasons[0]})')
+            warn_once(f'{source_name(source)}: read with {name} ({reasons[0]})')
         return result
     raise ValueError('; '.join(reasons))
 

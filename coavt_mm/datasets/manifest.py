@@ -34,7 +34,7 @@ from coavt_mm.datasets.reading import (
     read_json,
     read_list,
 )
-from coavt_mm.errors import DatasetMissingError
+from coavt_mm.errors import DatasetMissingError, shown
 
 TEXT_KEYS = ('captions', 'audio_captions', 'visual_captions', 'labels')
 ROW_KEYS = ('id', 'clip', 'audio', 'start', 'end', *TEXT_KEYS)
@@ -295,7 +295,7 @@ def leave_out(
             message += f', {len(strange)} are not, such as {strange[0]!r}'
             message += ''.join(f' (it has {r["sample_id"]!r})' for r in rows[:1])
         level = logging.WARNING if strange or not wanted else logging.INFO
-        print_log(message, logger='current', level=level)
+        print_log(shown(message), logger='current', level=level)
         unwanted.update(wanted)
     return [row for row in rows if row['sample_id'].strip() not in unwanted]
 

@@ -1,14 +1,17 @@
 """Opening of files: is it one, is it one clip, and who waits how long for it?"""
 
 import io
+import logging
 import os
 import stat
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import av
+from mmengine.logging import print_log
 
 from coavt_mm.errors import ClipError, shown
 
@@ -63,6 +66,12 @@ def source_name(source) -> str:
     if isinstance(source, bytes):
         return '<bytes>'
     return shown(str(source))
+
+
+@lru_cache(maxsize=10_000)
+def warn_once(message: str) -> None:
+    """Log what is odd about a file, once in a process."""
+    print_log(shown(message), logger='current', level=logging.WARNING)
 
 
 def check_regular_file(source) -> None:

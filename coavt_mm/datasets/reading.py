@@ -21,6 +21,8 @@ BYTE_ORDER_MARK = '\ufeff'
 DECODING: dict[str, Any] = dict(encoding='utf-8-sig', errors='surrogateescape')
 UNDECODED = re.compile('[\udc80-\udcff]')
 
+LONGEST_MESSAGE = 400  # letters
+
 # Half a character: JSON can spell it, no file can hold it.
 UNWRITABLE = re.compile('[\0\ud800-\udfff]')
 
@@ -103,12 +105,21 @@ def parse_json(text: str) -> Any:
     """Decode JSON.
 
     Raises:
-        ValueError: It is broken, or nested too deep.
+        ValueError: It is broken, nested too deep, or says something twice.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError('nested too deep') from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # Python keeps the last one
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f'the key {twice!r:.60} is there twice')
+    return found
 
 
 def read_json(path: str | Path) -> Any:
@@ -209,11 +220,15 @@ def columns(row: list[str], count: int) -> list[str]:
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Turn a ValueError into a ManifestError that begins with the place."""
+    """Turn a ValueError into a ManifestError that begins with the place; what it quotes
+    of the file may be long."""
     try:
         yield
     except ValueError as error:
-        raise ManifestError(printable(f'{place}: {error}')) from error
+        text = str(error)
+        if len(text) > LONGEST_MESSAGE:
+            text = f'{text[: LONGEST_MESSAGE // 2]} ... {text[-LONGEST_MESSAGE // 2 :]}'
+        raise ManifestError(printable(f'{place}: {text}')) from error
 
 
 def header(row: list[str]) -> list[str]:

@@ -168,6 +168,13 @@ def _mp3(file: BinaryIO, size: int) -> int:
     return begin + int.from_bytes(head[place + 8 : place + 12], 'big') - TAGS
 
 
+def counts_frames(source: Source) -> bool:
+    """Whether a mp3 has the note that says of how many frames it is."""
+    with _raw(source) as file:
+        start = file.read(3)
+        return start.startswith((b'ID3', b'\xff')) and _mp3(file, 0) > 0
+
+
 # What a file begins with, and from which byte on; who reads the size that it states.
 READERS: tuple[tuple[int, bytes | tuple, Callable[[BinaryIO, int], int]], ...] = (
     (0, b'RIFF', _riff),

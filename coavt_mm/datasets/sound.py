@@ -6,13 +6,17 @@ import av
 import numpy as np
 
 from coavt_mm.datasets.media import LENGTH_TOLERANCE, Media, Source, opened
-from coavt_mm.datasets.opening import head
+from coavt_mm.datasets.opening import head, warn_once
+from coavt_mm.datasets.sizes import counts_frames
 from coavt_mm.datasets.stills import is_still
 from coavt_mm.datasets.timing import BROADCAST, UNSTAMPED
 
 # Sound whose times leave out (or repeat) more than this (s) has a gap there; less is
 # the rounding of its container.
 SOUND_GAP = 0.1
+
+# A longer gap (s) is one of the clock, and silence as long as it would fill the memory.
+LONGEST_GAP = 3600.0
 
 # Codecs of sound need some packets to settle; this (s) is more than any of them asks.
 SETTLING = 0.2
@@ -125,7 +129,7 @@ def _decode_sound(media: Media, start: float, end: float, rate: int):
             first = reached = time
         elif not counted and time - reached > SOUND_GAP:
             _check_length(time - first, rate)
-            mixer.pause(time - reached)
+            mixer.pause(_silence(media, reached, time, end))
             reached = time
         reached += frame.samples / frame.sample_rate
         _check_length(reached - first, rate)
@@ -135,6 +139,24 @@ def _decode_sound(media: Media, start: float, end: float, rate: int):
     if first is None:
         return mixer.finish(), start, start
     return mixer.finish(), first, reached
+
+
+def _silence(media: Media, begin: float, time: float, end: float) -> float:
+    """How long (s) the gap between two pieces of sound is, as far as it is wanted; it
+    may be what is lost of the file, and is said. Times in s of the file's clock.
+
+    Raises:
+        ValueError: It is longer than ``LONGEST_GAP``.
+    """
+    if time - begin > LONGEST_GAP:
+        raise ValueError(
+            f'its clock leaps by {time - begin:.4g} s at {begin - media.start:.2f} s'
+        )
+    warn_once(
+        f'{media}: there is no sound from {begin - media.start:.2f} to '
+        f'{time - media.start:.2f} s, which is taken for silence'
+    )
+    return min(time, end) - begin
 
 
 def _whole_sound(media: Media, rate: int) -> np.ndarray:
@@ -182,6 +204,14 @@ def _track_end(media: Media, reached: float, start: float, end: float) -> float:
             f'the sound breaks off at {reached - media.start:.2f} s, '
             f'{media.missing:.1%} of its file is missing'
         )
+    if start <= media.start and counts_frames(media.source):
+        told = (media.container.duration or 0) / av.time_base
+        there = reached - media.start
+        if there < min(end - media.start, told) - LENGTH_TOLERANCE:
+            warn_once(
+                f'{media}: {there:.2f} s of sound are there, its header tells of '
+                f'{told:.2f} s: damaged within, or several put together'
+            )
     # decoders fill the last packet up behind the stated end; a header may be wrong
     if stated is None or media.container.format.name in BROADCAST:
         return math.inf

@@ -5,7 +5,10 @@ Letters: F frames, H height, W width (pixels).
 
 import io
 import math
-from collections.abc import Sequence
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,10 @@ MARKS = (
     b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF87a', b'GIF89a', b'BM', b'II*\x00',
     b'MM\x00*',
 )  # fmt: skip
+
+# Its readers raise these, beside OSError and ValueError.
+DAMAGE = (Image.DecompressionBombError, SyntaxError, struct.error, zlib.error, EOFError,
+          LookupError, ArithmeticError, TypeError, AttributeError)  # fmt: skip
 
 # How long (s) a picture of a film stays that does not say so.
 UNSTATED = 0.1
@@ -32,11 +39,15 @@ def is_still(start: bytes) -> bool:
     return start.startswith(MARKS) or webp or avif
 
 
-def _open(source: str | Path | bytes) -> Image.Image:
+@contextmanager
+def _opened(source: str | Path | bytes) -> Iterator[Image.Image]:
+    """A file of pictures; what Pillow raises for a damaged one is a ValueError."""
     try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from error
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file) as image:
+            yield image
+    except DAMAGE as error:
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _begins(image: Image.Image) -> tuple[list[float], float]:
@@ -57,7 +68,7 @@ def still_span(source: str | Path | bytes) -> tuple[float, float]:
     Raises:
         OSError, ValueError: It can't be read, or is too large.
     """
-    with _open(source) as image:
+    with _opened(source) as image:
         begins, end = _begins(image)
     return 0.0, end if len(begins) > 1 else math.inf
 
@@ -85,7 +96,7 @@ def read_stills(
     Raises:
         OSError, ValueError: It can't be read, or is too large.
     """
-    with _open(source) as image:
+    with _opened(source) as image:
         begins, _ = _begins(image)
         found = np.searchsorted(begins, np.asarray(times) + 1e-3, side='right') - 1
         picks = [max(int(pick), 0) for pick in found]

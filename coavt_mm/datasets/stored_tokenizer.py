@@ -10,6 +10,7 @@ from typing import Any
 
 from coavt_mm.errors import CheckpointError
 
+VERSION = '1.0'  # of the form that the library writes
 MOST_PIECES = 1_000_000
 MOST_ADDED = 1000
 LONGEST = 100  # characters of an added token
@@ -80,6 +81,7 @@ def checked_tokenizer(text: Any) -> str:
         if not isinstance(text, str):
             raise TypeError
         rules = json.loads(text)
+        json.dumps(rules, ensure_ascii=False).encode()  # no half of a character
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f'it is no tokenizer in JSON ({type(error).__name__})'
@@ -88,6 +90,8 @@ def checked_tokenizer(text: Any) -> str:
     # truncation and padding are a state that somebody's call left behind
     whole = {k: v for k, v in _mapping(rules).items() if k not in _STATE}
     _check(whole, dict(parts, version=_TEXT, added_tokens=(list,)), 'the tokenizer')
+    if whole['version'] != VERSION:
+        raise CheckpointError(f'it is of version {whole["version"]!r:.60}')
     for part, classes in PARTS.items():
         settings = dict(whole[part])
         name = settings.pop('type', None)

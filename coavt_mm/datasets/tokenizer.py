@@ -62,13 +62,21 @@ def _from_text(name: str) -> Tokenizer:
 
 def _from_vocabulary(path: Path) -> Tokenizer:
     """Read an uncased WordPiece vocabulary, one piece a line."""
-    pieces = set(path.read_text(encoding='utf-8').splitlines())
+    pieces: dict[str, int] = {}
+    lines = path.read_text(encoding='utf-8').removesuffix('\n').split('\n')
+    for number, line in enumerate(lines):
+        piece = line.rstrip()
+        if pieces.setdefault(piece, number) != number:
+            raise DatasetMissingError(
+                f'{path}:{number + 1}: the piece {piece!r:.60} is also that of line '
+                f'{pieces[piece] + 1}; ids would be above the number of pieces'
+            )
     missing = [token for token in SPECIAL_TOKENS.values() if token not in pieces]
     if missing:
         raise DatasetMissingError(
             f'{path} is no BERT vocabulary: it lacks {", ".join(missing)}'
         )
-    return BertWordPieceTokenizer(str(path), lowercase=True)._tokenizer
+    return BertWordPieceTokenizer(pieces, lowercase=True)._tokenizer
 
 
 def _load(name_or_path: str) -> 'Tokenizer | PreTrainedTokenizerBase':

@@ -13,7 +13,8 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from coavt_mm.datasets.decoding import read_audio, read_frames
-from coavt_mm.errors import ClipError, CoAVTError, ConfigError
+from coavt_mm.errors import ClipError, CoAVTError, ConfigError, shown
+from coavt_mm.texts import in_markdown
 from coavt_mm.visualization import DIRECTION_TITLES, save_figure
 from coavt_mm.visualization.sound_view import log_mel
 
@@ -179,7 +180,7 @@ def heading(report: dict, *more: str) -> str:
         **({'texts cut': report['cut_texts']} if report.get('cut_texts') else {}),
         **{key: report[key] for key in more},
     }
-    return ', '.join(f'{name} {value}' for name, value in facts.items())
+    return ', '.join(f'{name} {in_markdown(value)}' for name, value in facts.items())
 
 
 def cells(numbers: dict, names: Iterable[str]) -> list[str]:
@@ -190,7 +191,7 @@ def cells(numbers: dict, names: Iterable[str]) -> list[str]:
 
 def draw_table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table whose columns are padded, so that a terminal can show it."""
-    rows = [head, *rows]
+    rows = [[in_markdown(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     rows.insert(1, ['-' * width for width in widths])
     padded = [map(str.ljust, row, widths) for row in rows]
@@ -266,7 +267,7 @@ def warn_of(clips: Sequence[str], what: str) -> None:
     if clips:
         named = ', '.join(map(str, clips[:20]))
         message = f'{len(clips)} clips {what}: {named}'
-        print_log(message, logger='current', level=logging.WARNING)
+        print_log(shown(message), logger='current', level=logging.WARNING)
 
 
 def middle_frame(sample: dict) -> np.ndarray | None:
@@ -291,7 +292,7 @@ def middle_frame(sample: dict) -> np.ndarray | None:
         frames, _ = read_frames(path, [time])
     except ClipError as error:
         message = f'the contact sheet shows no picture of {path}: {error}'
-        print_log(message, logger='current', level=logging.WARNING)
+        print_log(shown(message), logger='current', level=logging.WARNING)
         return None
     return frames[0]
 
@@ -312,6 +313,6 @@ def spectrogram(sample: dict) -> np.ndarray | None:
         sound = read_audio(path, sample.get('start') or 0.0, sample.get('end'), RATE)
     except ClipError as error:
         message = f'the contact sheet shows no sound of {path}: {error}'
-        print_log(message, logger='current', level=logging.WARNING)
+        print_log(shown(message), logger='current', level=logging.WARNING)
         return None
     return None if sound is None else log_mel(sound, RATE)

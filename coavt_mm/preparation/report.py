@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 from coavt_mm.preparation.settings import PROBLEMS, UNUSABLE
+from coavt_mm.texts import as_code, in_markdown
 
 # Ids that the Markdown names of each problem; the JSON names all.
 NAMED = 50
 
 
 def _markdown(report: dict) -> str:
-    lines = [f'# {report["dataset"]}: what became of the list', '']
+    lines = [f'# {in_markdown(report["dataset"])}: what became of the list', '']
     columns = ['split', 'listed', 'found', 'written']
     columns += [name.replace('_', ' ') for name in PROBLEMS] + ['hash']
     lines += [f'| {" | ".join(columns)} |', '|---' * len(columns) + '|']
@@ -18,7 +19,7 @@ def _markdown(report: dict) -> str:
         counts = [len(part['problems'].get(name, ())) for name in PROBLEMS]
         cells = [split, part['listed'], part['found'], part['written'], *counts]
         lines.append(f'| {" | ".join(map(str, cells))} | {part["hash"]} |')
-    lines += [line for note in report['notes'] for line in ('', f'{note}.')]
+    lines += [line for x in report['notes'] for line in ('', f'{in_markdown(x)}.')]
     lines += ['', f'Left out for want of a usable file: {", ".join(UNUSABLE)}.']
     for split, part in report['splits'].items():
         if part['shared_captions']:
@@ -26,7 +27,8 @@ def _markdown(report: dict) -> str:
         for name, ids in part['problems'].items():
             lines += ['', f'## {split}: {name.replace("_", " ")} ({len(ids)})', '']
             for clip, reason in list(ids.items())[:NAMED]:
-                lines.append(f'- `{clip}`' + (f': {reason}' if reason else ''))
+                about = f': {in_markdown(reason)}' if reason else ''
+                lines.append(f'- {as_code(clip)}{about}')
             if len(ids) > NAMED:
                 lines.append(f'- and {len(ids) - NAMED} more, see report.json')
     return '\n'.join(lines) + '\n'

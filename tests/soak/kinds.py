@@ -8,15 +8,23 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from random import Random
 
-import tiny_apis
-import torch
-from media_files import tone, write_rows, write_sound
+from media_files import write_rows
 from media_kinds import Lost, Original, feed_media, make_media
-from mutators import CSV, JSON, JSON_LINES, PYTHON, SAFETENSORS, TAR, ZIP
+from model_kinds import (
+    feed_checkpoint,
+    feed_config,
+    feed_features,
+    feed_tokenizer,
+    make_checkpoints,
+    make_configs,
+    make_features,
+    make_tokenizers,
+)
+from mutators import CSV, JSON, JSON_LINES, TAR, ZIP
+from tiny_parts import HOME, model, wav, write
 
 Feed = Callable[[Original, bytes, Path, Random], str | None]
 
@@ -32,42 +40,6 @@ class Kind:
 
     make: Callable[[Path], list[Original]]
     feed: Feed
-
-
-# ------------------------------------------------------------------- tiny parts
-HOME: list[Path] = []  # where the good files lie
-
-
-def _vocabulary() -> Path:
-    letters = [chr(code) for code in range(ord('a'), ord('z') + 1)]
-    pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'the', 'dog', 'barks']
-    pieces += letters + [f'##{letter}' for letter in letters] + ['.', ',']
-    path = HOME[0] / 'vocab.txt'
-    path.write_text('\n'.join(pieces) + '\n')
-    return path
-
-
-@cache
-def model():
-    """A tiny CoAVT for clips of 0.5 s."""
-    from coavt_mm.apis import CoAVTInferencer
-
-    return CoAVTInferencer(weights=checkpoint(), device='cpu', show_progress=False)
-
-
-@cache
-def checkpoint() -> Path:
-    return tiny_apis.save(tiny_apis.coavt_cfg(_vocabulary()), HOME[0] / 'coavt.pth')
-
-
-def _wav(path: Path) -> Path:
-    return write_sound(path, tone(440.0, 0.5, 16000), 16000)
-
-
-def _write(scratch: Path, name: str, content: bytes) -> Path:
-    path = scratch / name
-    path.write_bytes(content)
-    return path
 
 
 # ---------------------------------------------------------------------- manifests
@@ -93,9 +65,10 @@ def make_manifests(place: Path) -> list[Original]:
     for name, (text, _) in files.items():
         (place / name).write_text(text, encoding='utf-8')
     for i in range(4):
-        _wav(place / f'{i}.wav')
+        wav(place / f'{i}.wav')
     originals = [
-        Original(name, text.encode(), mutators) for name, (text, mutators) in files.items()
+        Original(name, text.encode(), mutators)
+        for name, (text, mutators) in files.items()
     ]
     return [*originals[:1] * 4, *originals[1:2] * 2, *originals[2:]]
 
@@ -112,7 +85,7 @@ def feed_manifest(
     from coavt_mm.datasets import AVTDataset
     from coavt_mm.errors import ClipError
 
-    _write(scratch, original.name, content)
+    write(scratch, original.name, content)
     _copy(HOME[0] / 'manifest', scratch)
     options = dict(exclude='exclude.txt') if rng.random() < 0.5 else {}
     if original.name == 'classes.txt':
@@ -155,9 +128,13 @@ def _lines(path: Path) -> dict[int, dict]:
         return dict(found)
 
     text = path.read_bytes().decode('utf-8-sig')
-    lines = [line for line in text.replace('\r', '\n').split('\n') if line.strip('\ufeff \t')]
+    lines = [
+        line for line in text.replace('\r', '\n').split('\n') if line.strip('\ufeff \t')
+    ]
     rows = [json.loads(x.strip('\ufeff'), object_pairs_hook=pairs) for x in lines]
-    return {i: {'captions': (), **row} for i, row in enumerate(rows)}
+    return {
+        i: {**row, 'captions': row.get('captions') or ()} for i, row in enumerate(rows)
+    }
 
 
 # ------------------------------------------------------------------------- tables
@@ -188,7 +165,7 @@ def make_tables(place: Path) -> list[Original]:
 
     for name in ('a.wav', 'sub/b.wav', 'sub/c.wav'):
         (place / name).parent.mkdir(exist_ok=True)
-        _wav(place / name)
+        wav(place / name)
     book = openpyxl.Workbook()
     for row in (['clip', 'caption'], ['a.wav', 'the dog'], ['sub/b.wav', 7]):
         book.active.append(row)
@@ -212,7 +189,7 @@ def feed_table(original: Original, content: bytes, scratch: Path, rng: Random) -
         read_vggsound,
     )
 
-    path = _write(scratch, original.name, content)
+    path = write(scratch, original.name, content)
     readers = {'vggsound': read_vggsound, 'audioset': read_audioset,
                'audiocaps': read_audiocaps, 'valor': read_valor}  # fmt: skip
     if path.stem in readers:
@@ -233,7 +210,9 @@ def feed_table(original: Original, content: bytes, scratch: Path, rng: Random) -
         unusable = ('missing', 'unreadable', 'too_short')
         gone = {c for p in unusable for c in part['problems'].get(p, ())}
         rows = (scratch / 'out' / f'{split}.jsonl').read_text('utf-8').splitlines()
-        if part['written'] + len(gone) != len(splits[split]) or part['written'] != len(rows):
+        if part['written'] + len(gone) != len(splits[split]) or part['written'] != len(
+            rows
+        ):
             raise Lost(f'{part} of {listed} and {texts} texts')
     if original.name == 'own.csv' and rng.random() < 0.2:
         _check_rows(scratch / 'out', splits)
@@ -260,7 +239,9 @@ def make_shard_files(place: Path) -> list[Original]:
     ]
     write_rows(place / 'rows.jsonl', rows)
     made = place / 'made'
-    make_shards(place / 'rows.jsonl', made, settings=Settings(short_side=32), per_shard=2)
+    make_shards(
+        place / 'rows.jsonl', made, settings=Settings(short_side=32), per_shard=2
+    )
     index = Original('index.jsonl', (made / 'index.jsonl').read_bytes(), JSON_LINES)
     tars = [Original(p.name, p.read_bytes(), TAR) for p in sorted(made.glob('*.tar'))]
     return [index, *tars]
@@ -295,12 +276,12 @@ def feed_shard(original: Original, content: bytes, scratch: Path, rng: Random) -
     from coavt_mm.datasets import AVTShardDataset
     from coavt_mm.errors import ClipError
 
-    _write(scratch, original.name, content)
+    write(scratch, original.name, content)
     made = HOME[0] / 'shards' / 'made'
     foe = original.name.endswith('.tar') and rng.random() < 0.5
     if foe:
         index = _agreeing((made / 'index.jsonl').read_bytes(), original.name, content)
-        _write(scratch, 'index.jsonl', index)
+        write(scratch, 'index.jsonl', index)
     _copy(made, scratch)
     cache_dir = str(scratch / 'cache') if rng.random() < 0.3 else None
     data = AVTShardDataset(
@@ -324,115 +305,10 @@ def feed_shard(original: Original, content: bytes, scratch: Path, rng: Random) -
     return 'foe' if foe else 'index' if original.name == 'index.jsonl' else 'tar'
 
 
-# ------------------------------------------------------------------------ configs
-CONFIG = {
-    'model': {'type': 'CoAVT', 'tokenizer': 'bert-base-uncased'},
-    'train_cfg': {'max_iters': 10, 'type': 'SeenSamplesTrainLoop'},
-    'optim_wrapper': {'optimizer': {'type': 'AdamW', 'lr': 1e-4}},
-    'batch': 4,
-}
-
-
-def make_configs(place: Path) -> list[Original]:
-    import yaml
-
-    del place
-    stored = torch.load(checkpoint(), weights_only=True)['meta']['coavt_config']
-    files = [
-        Original('stored.json', stored.encode(), JSON),
-        Original('config.json', json.dumps(CONFIG, indent=1).encode(), JSON),
-        Original('config.yaml', yaml.safe_dump(CONFIG).encode(), (*JSON, *CSV)),
-        Original(
-            'config.py',
-            ''.join(f'{key} = {value!r}\n' for key, value in CONFIG.items()).encode(),
-            PYTHON,
-        ),
-    ]
-    return [*files[:1] * 4, *files[1:]]
-
-
-def feed_config(original: Original, content: bytes, scratch: Path, rng: Random) -> None:
-    from coavt_mm.apis import CoAVTInferencer
-    from coavt_mm.config import load_config
-
-    if original.name != 'stored.json':
-        load_config(str(_write(scratch, original.name, content)))
-        return
-    saved = torch.load(checkpoint(), weights_only=True)
-    saved['meta']['coavt_config'] = content.decode('utf-8', 'surrogateescape')
-    try:
-        torch.save(saved, scratch / 'x.pth')
-    except UnicodeEncodeError:
-        return
-    built = CoAVTInferencer(None, scratch / 'x.pth', 'cpu', show_progress=False)
-    built.embed(str(HOME[0] / 'manifest' / '0.wav'), text='the dog')
-
-
-# -------------------------------------------------------------------- checkpoints
-def make_checkpoints(place: Path) -> list[Original]:
-    import ancestors
-    from safetensors.torch import save_file
-
-    content = checkpoint().read_bytes()
-    coavt = Original('coavt.pth', content, ZIP)
-    from coavt_mm.checkpoints import export_safetensors
-
-    export_safetensors(checkpoint(), place / 'coavt.safetensors')
-    golden = ancestors.GOLDEN
-    others = [
-        Original(name, (golden / name).read_bytes(), ZIP)
-        for name in ('cavmae_tiny.pth', 'blip2_qformer_tiny.pth')
-    ]
-    save_file({'a': torch.zeros(2, 2)}, place / 'x.safetensors')
-    tensors = [
-        Original('coavt.safetensors', (place / 'coavt.safetensors').read_bytes(),
-                 SAFETENSORS)
-    ]  # fmt: skip
-    return [coavt, coavt, *tensors, *others]
-
-
-def feed_checkpoint(
-    original: Original, content: bytes, scratch: Path, rng: Random
-) -> str:
-    from coavt_mm.apis import CoAVTInferencer
-    from coavt_mm.checkpoints import (
-        convert_bert,
-        convert_blip2,
-        convert_cavmae,
-        convert_vit,
-    )
-
-    path = _write(scratch, original.name, content)
-    summed = rng.random() < 0.3
-    if summed:
-        _sum_beside(path, original.content)
-    if original.name.startswith('coavt'):
-        built = CoAVTInferencer(None, path, 'cpu', show_progress=False)
-        built.embed(str(HOME[0] / 'manifest' / '0.wav'), text='the dog')
-        own = 'model'
-    else:
-        by_name = {'cavmae': convert_cavmae, 'blip2': convert_blip2}
-        convert = by_name[original.name.split('_')[0]]
-        if rng.random() < 0.3:
-            convert = rng.choice((convert_bert, convert_vit, convert_cavmae))
-        convert(path, num_heads=4)
-        own = 'convert'
-    if summed and content != original.content:
-        raise Lost('another file than its checksum says')
-    return own
-
-
-def _sum_beside(path: Path, content: bytes) -> None:
-    import hashlib
-
-    digest = hashlib.sha256(content).hexdigest()
-    path.with_name(f'{path.name}.sha256').write_text(f'{digest}  {path.name}\n')
-
-
 # ----------------------------------------------------------------------- journals
 def make_journals(place: Path) -> list[Original]:
     for name in ('a.wav', 'b.wav', 'c.wav'):
-        _wav(place / name)
+        wav(place / name)
     (place / 'broken.wav').write_bytes(b'RIFF nothing')
     out = place / 'out'
     _prepare(place, out)
@@ -449,10 +325,12 @@ def _prepare(clips: Path, out: Path) -> None:
     prepare(splits, index, out, dataset='own', min_seconds=0.1)
 
 
-def feed_journal(original: Original, content: bytes, scratch: Path, rng: Random) -> None:
+def feed_journal(
+    original: Original, content: bytes, scratch: Path, rng: Random
+) -> None:
     out = scratch / 'out'
     out.mkdir()
-    _write(out, 'journal.jsonl', content)
+    write(out, 'journal.jsonl', content)
     _prepare(HOME[0] / 'journal', out)
     written = (out / 'all.jsonl').read_text('utf-8')
     before = [json.loads(line)['id'] for line in original.facts.splitlines()]
@@ -461,82 +339,6 @@ def feed_journal(original: Original, content: bytes, scratch: Path, rng: Random)
     gone = {clip for ids in told['problems'].values() for clip in ids}
     if not set(before) <= {*after, *gone}:
         raise Lost(f'{before} became {after}, told are {gone}')
-
-
-# ----------------------------------------------------------------------- features
-def make_features(place: Path) -> list[Original]:
-    from retrieval_parts import as_element, make_samples
-
-    from coavt_mm.evaluation import RetrievalMetric
-
-    path = place / 'features.pth'
-    metric = RetrievalMetric(features_file=str(path), out_dir=str(place / 'out'))
-    metric.dataset_meta = dict(protocol='toy', hash='12ab', missing=1)
-    metric.process({}, [as_element(x).to_dict() for x in make_samples([2, 1, 0, 3])])
-    metric.evaluate(4)
-    result = (place / 'out' / 'retrieval.json').read_bytes()
-    features = Original('features.pth', path.read_bytes(), ZIP)
-    return [features, features, Original('retrieval.json', result, JSON)]
-
-
-def feed_features(original: Original, content: bytes, scratch: Path, rng: Random) -> None:
-    from coavt_mm.analysis.results import (
-        find_results,
-        markdown_tables,
-        read_rows,
-        write_csv,
-    )
-    from coavt_mm.evaluation import RetrievalMetric
-
-    path = _write(scratch, original.name, content)
-    if original.name == 'retrieval.json':
-        found, _ = find_results([scratch])
-        rows = [row for path in found for row in read_rows(path)]
-        markdown_tables(rows).encode()
-        write_csv(rows, scratch / 'x.csv')
-        return
-    modes = rng.choice((['cosine'], ['cosine', 'query_softmax', 'softmax_product']))
-    metric = RetrievalMetric(modes=modes, equal_texts=rng.random() < 0.3)
-    numbers = metric.evaluate_file(path)
-    odd = [key for key, value in numbers.items() if not 0 <= value < 1e9]
-    if odd:
-        raise Lost(f'{odd} are no numbers')
-
-
-# ---------------------------------------------------------------------- tokenizers
-def make_tokenizers(place: Path) -> list[Original]:
-    from coavt_mm.datasets.tokenizer import serialise_tokenizer
-
-    del place
-    words = _vocabulary()
-    return [
-        Original('vocab.txt', words.read_bytes(), CSV),
-        Original('stored.json', serialise_tokenizer(str(words)).encode(), JSON),
-    ]
-
-
-def feed_tokenizer(
-    original: Original, content: bytes, scratch: Path, rng: Random
-) -> None:
-    from coavt_mm.datasets.stored_tokenizer import checked_tokenizer
-    from coavt_mm.datasets.tokenizer import (
-        build_rules,
-        encode_text,
-        lost_words,
-        store_tokenizer,
-    )
-
-    if original.name == 'stored.json':
-        text = content.decode('utf-8', 'surrogateescape')
-        name = store_tokenizer(checked_tokenizer(text))
-    else:
-        name = str(_write(scratch, original.name, content))
-    rules = build_rules.__wrapped__(name)
-    for text in ('the dog barks', 'x' * 5000, 'é ' * 200, '[DEC] [MASK]', '\0', ''):
-        size = rules.get_vocab_size()
-        if not all(0 <= i < size for i in encode_text(rules, text, 12)):
-            raise Lost('an id without a row')
-        lost_words(rules, text, 12)
 
 
 KINDS = {

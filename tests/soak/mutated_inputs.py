@@ -27,6 +27,10 @@ from random import Random
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
+# ends of a file that is taken: a line told that something is odd; or it is shorter than
+# before a change within it, which nothing tells
+TAKEN = ('taken', 'told', 'shorter picture', 'shorter sound')
+
 TIME_LIMIT = 25.0  # s for a file
 MEMORY = 3 << 30  # bytes that a file may cost
 RECYCLED = 300  # files that go through one process
@@ -76,7 +80,8 @@ def change(case: Case, originals: dict, seed: str) -> tuple:
 
 
 def try_case(case: Case, originals: dict, seed: str, scratch: Path) -> Case:
-    """Hand a case in; its end is taken, refused, LOST, or the name of an error."""
+    """Hand a case in; its end is one of ``TAKEN``, refused, LOST, or the name of an
+    error."""
     from kinds import KINDS, Lost
 
     from coavt_mm.errors import CoAVTError
@@ -85,8 +90,8 @@ def try_case(case: Case, originals: dict, seed: str, scratch: Path) -> Case:
     case.about = f'{original.name} {name}'
     scratch.mkdir()
     try:
-        KINDS[case.kind].feed(original, content, scratch, rng)
-        case.end = 'taken'
+        how = KINDS[case.kind].feed(original, content, scratch, rng)
+        case.end = how if how in TAKEN else 'taken'
     except CoAVTError as error:
         case.end, line = 'refused', str(error)
         if len(line) > 1000 or not line.strip() or 'Traceback' in line:
@@ -162,7 +167,7 @@ def run(
                 children.append(_child(originals, seed, home))
             for case in _next(children, todo, home):
                 result.ends[case.kind][case.end] += 1
-                if case.end not in ('taken', 'refused'):
+                if case.end not in ('refused', *TAKEN):
                     result.findings.append(case)
                     _keep(case, originals, seed, keep)
         for child in children:

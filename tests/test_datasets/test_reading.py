@@ -8,6 +8,7 @@ from coavt_mm.datasets.reading import (
     iter_lines,
     iter_table,
     list_entry,
+    located,
     read_json,
     read_list,
 )
@@ -153,3 +154,18 @@ def test_json_lines_keep_their_separators(tmp_path):
     text = '\n'.join(json.dumps(row, ensure_ascii=False) for row in rows)
     path = write(tmp_path / 'x.jsonl', text)
     assert [json.loads(line) for _, line in iter_lines(path)] == rows
+
+
+@pytest.mark.parametrize(
+    'text', ['{"a": 1, "b": 2, "a": 1}', '[{"c": {"a": 1, "a": 2}}]']
+)
+def test_json_that_says_something_twice(tmp_path, text):
+    with pytest.raises(ManifestError, match="'a' is there twice"):
+        read_json(write(tmp_path / 'a.json', text))
+
+
+def test_a_message_quotes_no_more_than_fits():
+    message = r'^a.csv:3: x+ \.\.\. x+$'
+    with pytest.raises(ManifestError, match=message) as caught, located('a.csv:3'):
+        raise ValueError('x' * 100_000)
+    assert len(str(caught.value)) < 500

@@ -213,3 +213,42 @@ def test_resampling_is_that_of_files(tmp_path):
 
 def test_no_samples_stay_none():
     assert resample(np.zeros(0, np.float32), 44100, 16000).shape == (0,)
+
+
+def zeroed(path, begin, end):
+    content = path.read_bytes()
+    a, b = (round(share * len(content)) for share in (begin, end))
+    path.write_bytes(content[:a] + bytes(b - a) + content[b:])
+    return path
+
+
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr('coavt_mm.datasets.sound.warn_once', lines.append)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec', 'hole', 'line'),
+    [
+        ('x.mp3', 'libmp3lame', (0.3, 0.6), 'its header tells of 3.0'),
+        ('x.ogg', 'libopus', (0.5, 0.52), 'silence'),
+    ],
+)
+def test_sound_lost_within_is_said(tmp_path, monkeypatch, name, codec, hole, line):
+    path = write_strange(tmp_path / name, video=None, audio=codec)
+    lines = said(monkeypatch)
+    assert len(read_audio(path)) > 47000 and not lines
+    read_audio(zeroed(path, *hole))
+    assert len(lines) == 1 and line in lines[0] and name in lines[0]
+
+
+def test_a_leap_of_the_clock_fills_no_memory(tmp_path, monkeypatch):
+    lines = said(monkeypatch)
+    options = dict(video=None, audio='flac', seconds=2.0)
+    path = write_strange(tmp_path / 'a.mkv', skip=(1.0, 1000.0), **options)
+    assert len(read_audio(path, 0.0, 10.0)) == 160_000
+    assert 'from 1.0' in lines[0]
+    far = write_strange(tmp_path / 'b.mkv', skip=(1.0, 1e6), **options)
+    with pytest.raises(ClipError, match='clock leaps by 1e.06 s at 1.0'):
+        read_audio(far, 0.0, 10.0)

@@ -155,3 +155,18 @@ def test_names_that_mean_many_files(tmp_path):
 def test_bytes_of_a_picture(still):
     buffer = io.BytesIO(still.read_bytes())
     assert probe(buffer.getvalue()).has_video
+
+
+def test_moving_pictures_in_the_wrong_order(tmp_path):
+    frames = [Image.new('RGB', SIZE, (40 * i, 0, 0)) for i in range(4)]
+    path = tmp_path / 'x.png'
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    content = path.read_bytes()
+    place = content.rindex(b'fcTL')  # its number follows; Pillow checks no sum here
+    path.write_bytes(content[: place - 4] + content[place - 4 :].replace(
+        content[place - 4 : place + 34], b'\0\0\0\x04fcTL\0\0\0\0\0\0\0\0'
+    ))  # fmt: skip
+    with pytest.raises(ClipError, match='x.png'):
+        read_frames(path, [0.35])
+    with pytest.raises(ClipError, match='x.png'):
+        probe(path)

@@ -146,3 +146,10 @@ def test_other_texts(text):
 def test_no_text(text):
     with pytest.raises(CheckpointError, match='no tokenizer in JSON'):
         checked_tokenizer(text)
+
+
+@pytest.mark.parametrize('odd', ['"1n0"', '"2.0"', '"\\ud800"'])
+def test_another_version(vocabulary, odd):
+    text = serialise_tokenizer(str(vocabulary)).replace('"1.0"', odd, 1)
+    with pytest.raises(CheckpointError):
+        checked_tokenizer(text)

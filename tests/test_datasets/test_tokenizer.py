@@ -153,3 +153,20 @@ def test_no_code_of_a_tokenizer_is_run_and_nobody_is_asked(tmp_path, monkeypatch
     with pytest.raises(DatasetMissingError, match='tokenizer .*'):
         build_tokenizer(str(tmp_path))
     assert not (tmp_path / 'MARK').exists()
+
+
+def test_a_piece_that_is_there_twice(tmp_path, vocabulary):
+    twice = tmp_path / 'vocab.txt'
+    twice.write_text(vocabulary.read_text() + 'dog\n')
+    lines = len(twice.read_text().splitlines())
+    with pytest.raises(DatasetMissingError, match=rf'vocab.txt:{lines}: .*dog.*line 7'):
+        build_rules(str(twice))
+
+
+def test_lines_end_where_the_library_ends_them(tmp_path, vocabulary):
+    odd = tmp_path / 'vocab.txt'
+    odd.write_text(vocabulary.read_text().replace('\n', '\u2028', 3), encoding='utf-8')
+    with pytest.raises(DatasetMissingError, match='no BERT vocabulary'):
+        build_rules(str(odd))
+    odd.write_bytes(vocabulary.read_bytes().replace(b'\n', b'\r\n'))
+    assert build_rules(str(odd)).to_str() == build_rules(str(vocabulary)).to_str()
