@@ -180,3 +180,19 @@ def test_a_packed_file_is_refused_before_it_fills_the_memory(tmp_path):
     assert os.path.getsize(tmp_path / 'b.pth') < 10**5
     with pytest.raises(CheckpointError, match=r'b\.pth: .*compressed'):
         load_from_local(str(tmp_path / 'b.pth'))
+
+
+def test_a_changed_weight_without_a_checksum_is_said(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'mmengine.logging.print_log', lambda text, **_: lines.append(text)
+    )
+    path = tmp_path / 'x.pth'
+    torch.save(dict(state_dict=dict(a=torch.arange(1000.0))), path)
+    load_from_local(str(path), 'cpu')
+    assert not lines
+    content = path.read_bytes()
+    number = np.float32(500).tobytes()
+    path.write_bytes(content.replace(number, b'\0\0\0\0', 1))
+    load_from_local(str(path), 'cpu')
+    assert len(lines) == 1 and 'x.pth: x/data/0 differs from its sum' in lines[0]

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from coavt_mm.checkpoint_files import plain_names
 from coavt_mm.compat import load_from_local
-from coavt_mm.errors import CheckpointError
+from coavt_mm.errors import CheckpointError, shown
 from coavt_mm.registry import MODELS
 
 Source = str | PathLike | Mapping
@@ -90,7 +90,7 @@ class Report:
             lines.append(f'{title}: {len(names)}')
             why = names if isinstance(names, dict) else dict.fromkeys(names, '')
             lines += _folded(why)
-        return '\n'.join(lines)
+        return '\n'.join(map(shown, lines))
 
 
 def _folded(reasons: dict[str, str]) -> list[str]:

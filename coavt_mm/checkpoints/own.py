@@ -22,7 +22,7 @@ from coavt_mm.checkpoints.stored_config import (
 )
 from coavt_mm.checkpoints.stored_model import check_model
 from coavt_mm.compat import load_from_local
-from coavt_mm.errors import CheckpointError
+from coavt_mm.errors import CheckpointError, shown
 from coavt_mm.registry import MODELS
 
 
@@ -88,7 +88,7 @@ def load_weights(
     where = '' if isinstance(source, Mapping) else fspath(source)
     state, lines = fit(state, model, strict, min_share, where)
     model.load_state_dict(state, strict=False)  # fit() has compared the names
-    return lines
+    return [shown(line) for line in lines]
 
 
 def fit(

@@ -181,6 +181,11 @@ class AVTDataset(BaseDataset):
         if not rows:
             raise ManifestError(f'{path}: the manifest has no rows')
         about = dict(read_sidecar(path), manifest=str(path), hash=content_hash(path))
+        written = about.get('clips')
+        if written is not None and written > len(rows):
+            message = f'{path}: {len(rows)} rows, its .meta.json says {written}: '
+            message += 'it was cut short, or rows were taken out since then'
+            print_log(shown(message), logger='current', level=logging.WARNING)
         about['protocol'] = about.get('protocol') or path.stem
         return rows, about
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from media_files import write_rows
-from media_kinds import Lost, Original, feed_media, make_media
+from media_kinds import Lost, Original, feed_media, make_media, told
 from model_kinds import (
     feed_checkpoint,
     feed_config,
@@ -96,19 +96,23 @@ def feed_manifest(
         key: str(scratch / value) if key == 'exclude' else value
         for key, value in options.items()
     }
-    data = AVTDataset(
-        str(scratch / 'rows.jsonl'),
-        str(scratch),
-        pipeline=[dict(type='LoadAudio', seconds=0.5)],
-        missing=rng.choice(('raise', 'skip')),
-        test_mode=True,
-        **options,
-    )
+    with told() as said:
+        data = AVTDataset(
+            str(scratch / 'rows.jsonl'),
+            str(scratch),
+            pipeline=[dict(type='LoadAudio', seconds=0.5)],
+            missing=rng.choice(('raise', 'skip')),
+            test_mode=True,
+            **options,
+        )
     meta = data.metainfo
     kept = len(data) + len(meta['missing_ids']) + meta['excluded']
     lines = _lines(scratch / 'rows.jsonl')
     if kept != len(lines):
         raise Lost(f'{kept} of {len(lines)} rows')
+    short = original.name == 'rows.jsonl' and len(lines) < len(ROWS)
+    if short and not any('cut short' in line for line in said):
+        raise Lost(f'{len(lines)} rows, and nothing said')
     texts = sum(len(row['captions']) for row in lines.values())
     if not options.get('exclude') and not meta['missing_ids']:
         there = sum(len(data.get_data_info(i)['captions']) for i in range(len(data)))

@@ -10,6 +10,8 @@ pixels or samples are others.
 import json
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -32,15 +34,25 @@ class Lost(Exception):
     """A file was read as if it were whole, and is not."""
 
 
-class Lines(logging.Handler):
-    """Keeps what is logged."""
-
+class _Keeper(logging.Handler):
     def __init__(self):
         super().__init__()
         self.lines: list[str] = []
 
     def emit(self, record):
         self.lines.append(record.getMessage())
+
+
+@contextmanager
+def told() -> Iterator[list[str]]:
+    """The lines that are logged meanwhile."""
+    warn_once.cache_clear()
+    logger, keeper = MMLogger.get_current_instance(), _Keeper()
+    logger.addHandler(keeper)
+    try:
+        yield keeper.lines
+    finally:
+        logger.removeHandler(keeper)
 
 
 @dataclass(frozen=True)
@@ -164,10 +176,7 @@ def feed_media(original: Original, content: bytes, scratch: Path, rng: Random) -
         row = dict(clip_path=str(path), start=0.0, end=None)
         LoadFrames(num_frames=4, pick='all', backend='decord').transform(row)
     else:
-        warn_once.cache_clear()
-        logger, told = MMLogger.get_current_instance(), Lines()
-        logger.addHandler(told)
-        found = _lengths(content if door == 'bytes' else str(path))
-        logger.removeHandler(told)
-        return 'told' if told.lines else _check_whole(original, found, cut)
+        with told() as lines:
+            found = _lengths(content if door == 'bytes' else str(path))
+        return 'told' if lines else _check_whole(original, found, cut)
     return door

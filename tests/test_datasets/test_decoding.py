@@ -237,7 +237,7 @@ def test_falls_back_and_says_so(clip, monkeypatch):
 
     said = []
     monkeypatch.setitem(decoding.BACKENDS, 'decord', broken)
-    monkeypatch.setattr(decoding, '_warn_once', said.append)
+    monkeypatch.setattr(decoding, 'warn_once', said.append)
     images, _ = read_frames(clip, [0.0], 'decord')
     assert images[0].shape == (48, 64, 3)
     assert said == [f'{clip}: read with pyav (decord: no luck)']
@@ -260,7 +260,7 @@ def test_a_back_end_that_does_not_load_is_named(monkeypatch, tmp_path):
     said = []
     (tmp_path / 'half_there.py').write_text("raise RuntimeError('no FFmpeg\\nlong')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(decoding, '_warn_once', said.append)
+    monkeypatch.setattr(decoding, 'warn_once', said.append)
     assert not decoding._loads('half_there')
     assert not decoding._loads('nowhere_at_all.decoders')
     assert said == ['half_there is installed but does not load: no FFmpeg']

@@ -5,7 +5,7 @@ import re
 import pytest
 from media_files import write_rows
 
-from coavt_mm.datasets import manifest
+from coavt_mm.datasets import AVTDataset, manifest
 from coavt_mm.datasets.manifest import (
     content_hash,
     find_manifest,
@@ -13,6 +13,7 @@ from coavt_mm.datasets.manifest import (
     leave_out,
     parse_row,
     read_sidecar,
+    write_manifest,
 )
 from coavt_mm.errors import DatasetMissingError, ManifestError
 
@@ -185,3 +186,17 @@ def test_an_exclusion_list_says_what_it_did(
     assert [row['sample_id'] for row in left] == kept
     assert len(logged) == 1 and logged[0][0] == level
     assert re.search(message, logged[0][1])
+
+
+def test_a_manifest_that_was_cut_between_rows(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'coavt_mm.datasets.dataset.print_log', lambda text, **_: lines.append(text)
+    )
+    path = tmp_path / 'm.jsonl'
+    write_manifest(path, [dict(id=str(i), clip='a.mp4') for i in range(3)], {})
+    AVTDataset(str(path)).full_init()
+    assert not lines
+    path.write_text(''.join(path.read_text().splitlines(keepends=True)[:2]))
+    AVTDataset(str(path)).full_init()
+    assert len(lines) == 1 and '2 rows, its .meta.json says 3' in lines[0]
