@@ -5,6 +5,7 @@ import logging
 import os.path as osp
 import pickle
 import re
+import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from coavt_mm.training_log import whole_log
 # what unpickling and JSON raise for bytes that somebody, or a bad disk, has changed
 _DAMAGE = (RuntimeError, EOFError, BadZipFile, LookupError, OSError, ValueError,
            TypeError, AttributeError, ArithmeticError, MemoryError,
-           AssertionError)  # fmt: skip
+           AssertionError, struct.error)  # fmt: skip
 
 # behind the name of a checkpoint: the file with its checksum
 CHECKSUM = '.sha256'
@@ -135,12 +136,12 @@ def _check_records(path: str) -> None:
     """
     from mmengine.logging import print_log
 
-    if not is_zipfile(path):
-        return
     try:
+        if not is_zipfile(path):
+            return
         with ZipFile(path) as archive:
             odd = archive.testzip()
-    except (*_DAMAGE, NotImplementedError, zlib.error):
+    except (*_DAMAGE, zlib.error):
         return  # torch says what is wrong
     if odd is not None:
         print_log(
@@ -169,7 +170,7 @@ def _load_safetensors(path: str) -> dict:
 def _explain_damage(path: str, error: Exception) -> str:
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return (
-        f'{path}: the checkpoint is damaged or cut off ({reason[0]}); '
+        f'{path}: the checkpoint is damaged or cut off ({reason[0][:200]}); '
         'copy or download it again.'
     )
 

@@ -196,3 +196,15 @@ def test_a_changed_weight_without_a_checksum_is_said(tmp_path, monkeypatch):
     path.write_bytes(content.replace(number, b'\0\0\0\0', 1))
     load_from_local(str(path), 'cpu')
     assert len(lines) == 1 and 'x.pth: x/data/0 differs from its sum' in lines[0]
+
+
+def test_a_reason_as_long_as_the_file_is_cut(tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise ValueError('x' * 100_000)
+
+    monkeypatch.setattr(torch, 'load', load)
+    path = tmp_path / 'x.pth'
+    path.write_bytes(b'PK\x05\x06' + bytes(15))  # no archive, whatever it begins with
+    with pytest.raises(CheckpointError, match='xxx') as caught:
+        load_from_local(str(path))
+    assert len(str(caught.value)) < 500

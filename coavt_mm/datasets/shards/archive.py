@@ -114,7 +114,7 @@ def unpack_piece(piece: bytes) -> dict[str, bytes]:
     """The members of a sample's piece, name without key -> content.
 
     Raises:
-        tarfile.TarError: It is damaged.
+        tarfile.TarError, ValueError: It is damaged.
     """
     members = {}
     with tarfile.open(fileobj=io.BytesIO(piece + END_OF_TAR), mode='r:') as tar:

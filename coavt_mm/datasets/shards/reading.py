@@ -70,7 +70,7 @@ class ShardReader:
                     f'from byte {sample["offset"]} on); copy or make it anew'
                 )
             return unpack_piece(piece)
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, ValueError, tarfile.TarError) as error:  # a size below 0
             raise ClipError(f'{name}: {error}') from error
 
     def _cached(self, number: int, folder: Path) -> str:

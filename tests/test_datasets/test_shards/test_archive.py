@@ -143,6 +143,13 @@ def test_members_that_are_no_plain_files(piece):
         unpack_piece(piece)
 
 
+@pytest.mark.parametrize('size', [-1, -512, -(2**40)])
+def test_a_member_of_a_size_below_zero(size):
+    piece = member(size=size).tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    with pytest.raises((tarfile.TarError, ValueError)):
+        unpack_piece(piece)
+
+
 def test_a_member_without_a_dot():
     assert unpack_piece(member('k').tobuf()) == {'': b''}
 
