@@ -121,7 +121,7 @@ def unpack_piece(piece: bytes) -> dict[str, bytes]:
         for info in tar:
             # a sparse member claims a size that its piece does not have
             plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
-            plain = plain and not info.issparse() and info.size <= len(piece)
+            plain = plain and not info.issparse() and 0 <= info.size <= len(piece)
             file = tar.extractfile(info) if plain else None
             if file is None:
                 raise tarfile.TarError(f'member {info.name!r} is no plain file')
