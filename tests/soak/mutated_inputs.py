@@ -31,7 +31,6 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 # before a change within it, which nothing tells
 TAKEN = ('taken', 'told', 'shorter picture', 'shorter sound')
 
-TIME_LIMIT = 25.0  # s for a file
 MEMORY = 3 << 30  # bytes that a file may cost
 RECYCLED = 300  # files that go through one process
 
@@ -149,9 +148,14 @@ def _end(child: Child, home: Path, why: str) -> Case:
 
 
 def run(
-    kinds: list[str], numbers: list[int], seed: str, workers: int, keep: Path | None
+    kinds: list[str],
+    numbers: list[int],
+    seed: str,
+    workers: int,
+    limit: float,
+    keep: Path | None,
 ) -> Result:
-    """Try files of some kinds, by their numbers."""
+    """Try files of some kinds, by their numbers; ``limit`` is in s for a file."""
     import torch
     from kinds import make
 
@@ -165,7 +169,7 @@ def run(
         while todo or any(child.case for child in children):
             while todo and len(children) < workers:
                 children.append(_child(originals, seed, home))
-            for case in _next(children, todo, home):
+            for case in _next(children, todo, home, limit):
                 result.ends[case.kind][case.end] += 1
                 if case.end not in ('refused', *TAKEN):
                     result.findings.append(case)
@@ -175,7 +179,9 @@ def run(
     return result
 
 
-def _next(children: list[Child], todo: list[Case], home: Path) -> list[Case]:
+def _next(
+    children: list[Child], todo: list[Case], home: Path, limit: float
+) -> list[Case]:
     """Give each idle child a case, and wait for what is done."""
     for child in children:
         if child.case is None and todo:
@@ -185,7 +191,7 @@ def _next(children: list[Child], todo: list[Case], home: Path) -> list[Case]:
     ready = wait([child.pipe for child in busy], timeout=0.5)
     found = []
     for child in busy:
-        gone = time.monotonic() - child.since > TIME_LIMIT
+        gone = time.monotonic() - child.since > limit
         if child.pipe in ready:
             try:
                 found.append(child.pipe.recv())
@@ -198,7 +204,7 @@ def _next(children: list[Child], todo: list[Case], home: Path) -> list[Case]:
                 found.append(_end(child, home, f'died ({child.process.exitcode})'))
                 gone = True
         elif gone:
-            found.append(_end(child, home, f'over {TIME_LIMIT:g} s'))
+            found.append(_end(child, home, f'over {limit:g} s'))
         if gone:
             children.remove(child)
     return found
@@ -226,6 +232,7 @@ def main() -> int:
     parser.add_argument('--kind', default=','.join(KINDS), help='some of these')
     parser.add_argument('--number', type=int, help='that of a finding, to try it again')
     parser.add_argument('--workers', type=int, default=2, help='processes')
+    parser.add_argument('--limit', type=float, default=25.0, help='s for a file')
     parser.add_argument('--keep', type=Path, help='folder for the files of findings')
     args = parser.parse_args()
     kinds = args.kind.split(',')
@@ -233,7 +240,7 @@ def main() -> int:
     if args.number is not None:
         numbers = [args.number]
     begun = time.monotonic()
-    result = run(kinds, numbers, args.seed, args.workers, args.keep)
+    result = run(kinds, numbers, args.seed, args.workers, args.limit, args.keep)
     for kind, ends in result.ends.items():
         print(f'{kind}: {ends.total()} files:', dict(ends.most_common()))
     print(f'{time.monotonic() - begun:.0f} s, {len(result.findings)} findings')
