@@ -8,6 +8,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,8 @@ from coavt_mm.apis.loading import (
     shipped_weights,
 )
 from coavt_mm.apis.pipeline import ClipPipeline
-from coavt_mm.apis.windows import spans, without_silence
+from coavt_mm.apis.reading import samples
 from coavt_mm.checkpoints import load_weights
-from coavt_mm.datasets.opening import source_name
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
 from coavt_mm.registry import INFERENCERS, MODELS
@@ -305,29 +305,23 @@ class CoAVTInferencer(BaseInferencer):
             What the model's preprocessor takes, as far as clips can be read, and
             ``failed``, the windows that can't be.
         """
-        samples = self._samples(inputs, windows)
-        for chunk in self._get_chunk_data(samples, batch_size):
-            good = [sample for sample in chunk if not isinstance(sample, Window)]
-            batch = self.collate_fn(good) if good else {}
-            failed = [sample for sample in chunk if isinstance(sample, Window)]
-            yield dict(batch, failed=failed)
+        read = partial(
+            samples, self.pipeline, self.seconds, cut=windows, isolate=self.isolate
+        )
+        found = (s for i, clip in enumerate(inputs) for s in read(clip, i))
+        for chunk in self._get_chunk_data(found, batch_size):
+            yield self.collated(chunk)
 
-    def _samples(self, clips: list[Clip], windows: bool) -> Iterator[dict | Window]:
-        for index, clip in enumerate(clips):
-            try:
-                clip.check()
-                rate = self.pipeline.sample_rate
-                for span in spans(clip, self.seconds, rate, windows, self.isolate):
-                    row = dict(span.row, sample_id=clip.name, sample_idx=index)
-                    packed = self.pipeline(row)
-                    place = dict(shown=(span.start, span.end), share=span.share)
-                    packed['data_samples'].set_metainfo(place)
-                    yield without_silence(packed) if windows else packed
-            except ClipError as error:
-                reason = ' '.join(str(error).replace('<bytes>', clip.name).split())
-                named = reason.startswith((clip.name, source_name(clip.name)))
-                reason = reason if named else f'{clip.name}: {reason}'
-                yield Window(index, clip.name, error=reason)
+    def collated(self, chunk: Sequence[dict | Window]) -> dict:
+        """Put windows together to a batch for :meth:`forward`.
+
+        Args:
+            chunk: From :func:`~coavt_mm.apis.reading.samples`, of one clip or several.
+        """
+        good = [sample for sample in chunk if not isinstance(sample, Window)]
+        batch = self.collate_fn(good) if good else {}
+        failed = [sample for sample in chunk if isinstance(sample, Window)]
+        return dict(batch, failed=failed)
 
     @torch.no_grad()
     def forward(self, inputs: dict, view: bool = False, **wanted) -> list[Window]:

@@ -59,6 +59,7 @@ def spans(
     sample_rate: int | None,
     windows: bool,
     isolate: bool = False,
+    hop: float | None = None,
 ) -> Iterator[Span]:
     """Cut a clip into windows as long as the model's.
 
@@ -71,6 +72,7 @@ def spans(
         sample_rate: Of the pipeline, in Hz; None where it has no sound.
         windows: Whether to cut; False gives one window of any length.
         isolate: Whether a process beside decodes the files.
+        hop: From one window to the next in s; default: ``seconds``.
 
     Raises:
         ClipError: It can't be read.
@@ -92,22 +94,25 @@ def spans(
         length = _length(clip, picture, sound, seconds)
         if clip.frames is not None:
             picture = ArraySource(clip.frames, clip.fps or len(clip.frames) / length)
-        for span in _cut(clip, seconds, length, windows):
+        for span in _cut(clip, seconds, length, windows, hop or seconds):
             span.row.update(picture=picture, sound=sound)
             yield span
 
 
-def _cut(clip: Clip, seconds: float, length: float, windows: bool) -> Iterator[Span]:
+def _cut(
+    clip: Clip, seconds: float, length: float, windows: bool, hop: float
+) -> Iterator[Span]:
     stop = length if clip.end is None else min(clip.end, length)
     rest = stop - clip.start
     count = 1
     if windows and math.isfinite(rest):
         spare = min(REST, REST_SHARE * seconds)
-        count = max(math.ceil((rest - spare) / seconds), 1)
+        count += max(math.ceil((rest - spare - seconds) / hop), 0)
     for k in range(count):
-        start = clip.start + k * seconds
+        start = clip.start + k * hop
         last = k + 1 == count
-        if last and k and stop - start < TAIL_SHARE * seconds:
+        short = hop < seconds or stop - start < TAIL_SHARE * seconds
+        if last and k and short:
             start = stop - seconds
         end = clip.end if last else start + seconds
         row = dict(clip_path=clip.picture, audio_path=clip.sound, start=start, end=end)

@@ -1,0 +1,49 @@
+"""A clip -> its windows, ready for the model."""
+
+from collections.abc import Iterator
+
+from coavt_mm.apis.answering import Window
+from coavt_mm.apis.inputs import Clip
+from coavt_mm.apis.pipeline import ClipPipeline
+from coavt_mm.apis.windows import spans, without_silence
+from coavt_mm.datasets.opening import source_name
+from coavt_mm.errors import ClipError
+
+
+def samples(
+    pipeline: ClipPipeline,
+    seconds: float,
+    clip: Clip,
+    index: int = 0,
+    cut: bool = True,
+    hop: float | None = None,
+    isolate: bool = False,
+) -> Iterator[dict | Window]:
+    """Read a clip, window by window.
+
+    Args:
+        pipeline: The model's.
+        seconds: Length of a window in s.
+        clip: The clip.
+        index: Its number among those that are answered.
+        cut: Whether to cut a longer clip.
+        hop: From one window to the next in s; default: windows don't overlap.
+        isolate: Whether a process beside decodes the files.
+
+    Yields:
+        Packed samples; last a window with ``error`` where the clip can't be read.
+    """
+    try:
+        clip.check()
+        rate = pipeline.sample_rate
+        for span in spans(clip, seconds, rate, cut, hop=hop, isolate=isolate):
+            row = dict(span.row, sample_id=clip.name, sample_idx=index)
+            packed = pipeline(row)
+            place = dict(shown=(span.start, span.end), share=span.share)
+            packed['data_samples'].set_metainfo(place)
+            yield without_silence(packed) if cut else packed
+    except ClipError as error:
+        reason = ' '.join(str(error).replace('<bytes>', clip.name).split())
+        named = reason.startswith((clip.name, source_name(clip.name)))
+        reason = reason if named else f'{clip.name}: {reason}'
+        yield Window(index, clip.name, error=reason)
