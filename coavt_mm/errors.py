@@ -33,6 +33,10 @@ class TrainingError(CoAVTError):
     """A training can't go on as it is; its checkpoints are good."""
 
 
+class SearchError(CoAVTError):
+    """A search index is missing, damaged, in use, or of another model."""
+
+
 class InputError(CoAVTError):
     """What was handed to a function is of a kind or shape that it doesn't take."""
 
