@@ -21,6 +21,7 @@ from coavt_mm.cli.finetune import finetune
 from coavt_mm.cli.info import info
 from coavt_mm.cli.launch import run_tool, test, train
 from coavt_mm.cli.prepare import prepare
+from coavt_mm.cli.search import search
 from coavt_mm.cli.shards import shards
 
 COMMANDS: dict[str, Command | Group] = {
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Command | Group] = {
     'shards': shards,
     'convert': convert,
     **infer.COMMANDS,
+    'search': search,
     'finetune': finetune,
     'info': info,
 }

@@ -92,7 +92,7 @@ class EmbeddedStore(VectorStore):
 
     def count(self, stream: str) -> int:
         """See the base class."""
-        return len(self.files[stream])
+        return self.files[stream].count
 
     def compact(self, live: np.ndarray, generation: int) -> None:
         """See the base class."""
@@ -146,7 +146,7 @@ class StreamIndex:
 
     def refresh(self) -> None:
         """Take in what was written since."""
-        count = len(self.file)
+        count = self.file.count
         if count == self.seen and self.index is not None:
             return
         if count <= EXACT:

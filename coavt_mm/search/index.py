@@ -182,17 +182,19 @@ class Index:
 
         return describe(self)
 
-    def query(self, model: 'CoAVTInferencer', *parts: Any, **options: Any) -> dict:
+    def query(
+        self, model: 'CoAVTInferencer', text: str | None = None, **options: Any
+    ) -> dict:
         """Search; see :func:`coavt_mm.search.asking.ask`.
 
         Args:
             model: That the index was made with.
-            *parts: Texts and clips.
-            **options: How.
+            text: Words.
+            **options: What else to search by, and how.
         """
         from coavt_mm.search.asking import ask
 
-        return ask(self, model, parts, **options)
+        return ask(self, model, text, **options)
 
     def window_ids(
         self, filters: 'Filters | None' = None, streams: str = ''

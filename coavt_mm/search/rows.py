@@ -31,7 +31,9 @@ class RowFile:
         self.path = Path(path)
         self.dtype = np.dtype([('id', '<i8'), ('values', '<f2', shape)])
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many records there are, N."""
         try:
             return self.path.stat().st_size // self.dtype.itemsize
         except FileNotFoundError:
@@ -39,9 +41,9 @@ class RowFile:
 
     def records(self) -> np.ndarray:
         """Map all records (N,) into memory; what is not looked at is not read."""
-        if not len(self):
+        if not (count := self.count):
             return np.empty(0, self.dtype)
-        return np.memmap(self.path, self.dtype, 'r', shape=(len(self),))
+        return np.memmap(self.path, self.dtype, 'r', shape=(count,))
 
     def chunks(self, start: int = 0) -> Iterator[np.ndarray]:
         """Read the records in order, some at a time, so that they are not held twice.
@@ -71,7 +73,7 @@ class RowFile:
         try:
             is_new = not self.path.exists()
             with open(self.path, 'ab') as file:
-                file.truncate(len(self) * self.dtype.itemsize)  # half a record
+                file.truncate(self.count * self.dtype.itemsize)  # half a record
                 file.write(records.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
