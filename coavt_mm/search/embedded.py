@@ -12,6 +12,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import faiss
 import numpy as np
@@ -24,6 +25,7 @@ EXACT = 200_000  # vectors that are compared one by one
 FEW = 20_000  # so many to choose from are, too, whatever the size of the index
 SAMPLES = 48  # vectors per list that its centre is learnt from
 PROBED = 32  # one list of so many is looked into
+GROWTH = 2  # from so many times the vectors on, centres are learnt anew
 LARGEST = np.iinfo(np.uint16).max  # number of a list
 
 EMPTY: Hits = (np.empty(0, np.int64), np.empty(0, np.float32))
@@ -155,7 +157,7 @@ class StreamIndex:
                 self.index = faiss.IndexIDMap(coded)
             self._add()
             return
-        if not hasattr(self.index, 'nprobe') or count > 2 * self.learnt_from:
+        if not hasattr(self.index, 'nprobe') or count > GROWTH * self.learnt_from:
             self._load(count)
         if self.seen < count:
             self._add()
@@ -210,10 +212,11 @@ class StreamIndex:
             with np.load(self._cache) as cache:
                 centres, assigned = cache['centres'], cache['assigned']
                 learnt_from = int(cache['learnt_from'])
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None  # none is there, or a damaged one
         fits = centres.shape[1] == self.width and len(assigned) <= count
-        return (centres, assigned, learnt_from) if fits else None
+        is_old = count > GROWTH * learnt_from
+        return (centres, assigned, learnt_from) if fits and not is_old else None
 
     def _learn(self, count: int) -> np.ndarray:
         """Centres (L, E) float32 of vectors drawn at random."""

@@ -98,7 +98,7 @@ class PgVectorStore(VectorStore):
             return self._ranked('{}', stream, vector, k)
         if len(among) > SENT:
             return widened(lambda n: self._ranked('{}', stream, vector, n), k, among)
-        some = '(SELECT * FROM {} WHERE id = ANY(%s) OFFSET 0) AS some'  # compares all
+        some = '(SELECT * FROM {} WHERE id = ANY(%s) OFFSET 0) AS chosen'  # compares all
         return self._ranked(some, stream, vector, k, among.tolist())
 
     def _ranked(
