@@ -16,6 +16,7 @@ import numpy as np
 
 from coavt_mm.apis import load_model
 from coavt_mm.datasets.manifest import find_manifest, iter_manifest
+from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation.moments import moment_scores
 from coavt_mm.models.similarity import similarity, tied_order
 from coavt_mm.search import Index
@@ -90,7 +91,7 @@ def check_moments(index_dir: str | Path, moments: str | Path) -> dict[str, float
     path = Path(moments)
     rows = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
     true = [[(row['start'], row['end'])] for row in rows]
-    scores = {}
+    scores: dict[str, float] = {}
     with Index(index_dir) as index:
         model = load_model(index.settings['checkpoint'], show_progress=False)
         for prefix in ('', 'anywhere '):
@@ -163,9 +164,7 @@ def check_kills(
 def _indexing(places: list[str], out: Path, checkpoint: str) -> subprocess.Popen:
     command = [sys.executable, '-W', 'ignore', '-m', 'coavt_mm', 'search', 'index']
     options = ['--out', str(out), '--checkpoint', checkpoint]
-    quiet: dict[str, Any] = dict(
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet: dict[str, Any] = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return subprocess.Popen([*command, *places, *options], **quiet)
 
 
@@ -181,7 +180,7 @@ def _paths(folder: Path) -> set[bytes]:
     try:
         with Index(folder) as index:
             return {row[0] for row in index.catalogue.rows('SELECT path FROM clips')}
-    except Exception:  # it is just being made
+    except (CoAVTError, KeyError):  # it is just being made
         return set()
 
 

@@ -227,7 +227,7 @@ def _compact(args: Namespace) -> None:
     from coavt_mm.search import Index
 
     with Index(args.index) as index:
-        freed = index.compact()
+        freed = max(0, index.compact())
         print(f'{args.index}: {freed / 1e6:.1f} MB are free, {index.bytes / 1e6:.1f} '
               'MB are left')  # fmt: skip
 

@@ -137,8 +137,10 @@ def ask(
     Args:
         index: The index.
         model: That it was made with.
-        text, sound, picture, clip: See :func:`make_question`; the score is the mean
-            over those that are given.
+        text: Words.
+        sound: A clip whose sound is meant, see :func:`make_question`.
+        picture: A picture, or a clip whose picture is meant.
+        clip: A clip; the score is the mean over all that is given.
         stream: Rank by 'AV', 'A' or 'V'; by the 'best' of those that a window has; or
             by the 'fullest'.
         topk: Hits wanted.
@@ -272,9 +274,7 @@ class Searcher:
             if stream == 'AV':
                 found[stream] = self._among(stream, f'& {_bit(stream)}')
             else:  # only where there is none other
-                found[stream] = self.index.window_ids(
-                    self.filters, f'= {_bit(stream)}'
-                )
+                found[stream] = self.index.window_ids(self.filters, f'= {_bit(stream)}')
         return found
 
     def _among(self, stream: str, streams: str) -> np.ndarray | None:
@@ -378,5 +378,3 @@ def clip_of(index: Index, clip: int) -> dict:
 
 def _bit(stream: str) -> int:
     return 1 << STREAMS.index(stream)
-
-

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ class Index:
     def __init__(self, folder: str | Path):
         self.folder = Path(os.path.expanduser(folder))
         self.catalogue = Catalogue(self.folder / CATALOGUE)
+        self._checked: weakref.ref | None = None  # the model that it was asked with
         self._open()
 
     def _open(self) -> None:
@@ -162,12 +164,15 @@ class Index:
         Raises:
             SearchError: It is another one.
         """
+        if self._checked is not None and self._checked() is model:
+            return
         if model_hash(model) != self.settings['model']:
             made = self.settings['checkpoint'] or self.settings['model'][:12]
             raise SearchError(
                 f'{self.folder}: was made with another model ({made}); ask with that '
                 'one, or make an index with this one'
             )
+        self._checked = weakref.ref(model)
 
     def info(self) -> dict[str, Any]:
         """Say what is in it.
@@ -245,11 +250,9 @@ class Index:
             if file := self.features(stream):
                 file.cut(last)
         for path in self.folder.iterdir():
-            stem, _, rest = path.name.partition('.')
-            number = rest.partition('.')[0]
-            if stem in STREAMS and number != str(self.generation):
-                path.unlink()
-            elif path.name.endswith('.part'):
+            stem, *rest = path.name.split('.')
+            is_old = stem in STREAMS and rest[0] != str(self.generation)
+            if is_old or path.name.endswith('.part'):
                 path.unlink()
 
     def add(

@@ -27,7 +27,8 @@ def find_moments(
     window's own end.
 
     Args:
-        starts, ends: (n,) in s, ascending.
+        starts: (n,) in s, ascending.
+        ends: (n,) in s.
         scores: (n,).
         background: Of a window that doesn't answer.
 

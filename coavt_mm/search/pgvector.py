@@ -1,7 +1,7 @@
 """The store on a server: PostgreSQL with pgvector.
 
-A table for each stream. From ``INDEXED`` vectors on a search goes by HNSW, which may miss
-a neighbour; among ids that are sent along it is exact.
+A table for each stream. From ``INDEXED`` vectors on a search goes by HNSW, which may
+miss a neighbour; among ids that are sent along it is exact.
 
 Letters: n vectors, k hits, E width.
 """
@@ -98,7 +98,9 @@ class PgVectorStore(VectorStore):
             return self._ranked('{}', stream, vector, k)
         if len(among) > SENT:
             return widened(lambda n: self._ranked('{}', stream, vector, n), k, among)
-        some = '(SELECT * FROM {} WHERE id = ANY(%s) OFFSET 0) AS chosen'  # compares all
+        some = (
+            '(SELECT * FROM {} WHERE id = ANY(%s) OFFSET 0) AS chosen'  # compares all
+        )
         return self._ranked(some, stream, vector, k, among.tolist())
 
     def _ranked(

@@ -94,7 +94,8 @@ class _Reading:
         self.source, self.index, self.stop = source, index, stop
         self.queue: Queue = Queue(room)
         self.stamp: Stamp | None = None
-        self.hash, self.seconds = '', None
+        self.hash = ''
+        self.seconds: float | None = None
         self.future: Future
 
     def run(self, inferencer: CoAVTInferencer, hop: float | None) -> None:

@@ -257,9 +257,7 @@ def _is_gone(row: dict[str, Any]) -> bool:
     return False
 
 
-def _find_moved(
-    plan: Plan, new: dict[Key, Source], lost: list[dict[str, Any]]
-) -> None:
+def _find_moved(plan: Plan, new: dict[Key, Source], lost: list[dict[str, Any]]) -> None:
     """Take clips whose content is known out of those that are new, and out of those
     that are lost."""
     by_size: dict[tuple, list[dict[str, Any]]] = {}
@@ -271,11 +269,11 @@ def _find_moved(
         try:
             size = source.stamp().size
             rows = by_size.get((size, source.start, source.end), [])
-            row = next((row for row in rows if row['hash'] == source.hash), None)
+            same = [row for row in rows if row['hash'] == source.hash]
         except OSError:
             continue
-        if row is not None:
-            rows.remove(row)
-            lost.remove(row)
-            plan.moved.append((source, row['id']))
+        if same:
+            rows.remove(same[0])
+            lost.remove(same[0])
+            plan.moved.append((source, same[0]['id']))
             del new[key]

@@ -87,13 +87,13 @@ class VectorStore(ABC):
             ids: Theirs.
         """
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027
         """Make ready what the first search would wait for."""
 
-    def drop(self) -> None:
+    def drop(self) -> None:  # noqa: B027
         """Remove everything of this index from a server."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Let go of files and connections."""
 
 

@@ -94,7 +94,7 @@ def add(
 def _places(index: Index, given: Sequence[str | Path]) -> list[str | Path]:
     if given:
         return list(given)
-    rows = index.catalogue.rows("SELECT DISTINCT place FROM clips WHERE place != path")
+    rows = index.catalogue.rows('SELECT DISTINCT place FROM clips WHERE place != path')
     if not rows:
         raise InputError(f'{index.folder}: name a folder, none is known yet')
     return [os.fsdecode(row[0]) for row in rows]
@@ -278,5 +278,3 @@ def compact(index: Index) -> int:
     index._clear_away()
     index.store.prepare()
     return before - index.bytes
-
-

@@ -20,13 +20,21 @@ from coavt_mm.search.index import model_hash
 
 def names(index):
     """Names of the clips that can be found, with their windows."""
-    query = 'SELECT path, count(*) FROM windows JOIN clips ON clips.id = clip GROUP BY 1'
+    query = (
+        'SELECT path, count(*) FROM windows JOIN clips ON clips.id = clip GROUP BY 1'
+    )
     found = index.catalogue.rows(query)
     return {Path(os.fsdecode(path)).name: count for path, count in found}
 
 
 def test_all_windows_of_all_clips(index, coavt, folder):
-    assert names(index) == {'0.mp4': 1, '1.mp4': 1, '2.mp4': 1, '3.mp4': 1, 'long.mp4': 3}
+    assert names(index) == {
+        '0.mp4': 1,
+        '1.mp4': 1,
+        '2.mp4': 1,
+        '3.mp4': 1,
+        'long.mp4': 3,
+    }
     info = index.info()
     assert (info['clips'], info['windows'], info['failed']) == (5, 7, 0)
     assert info['vectors'] == {'AV': 7, 'A': 7, 'V': 7}
@@ -184,9 +192,7 @@ def test_spans_of_a_manifest(tmp_path, folder, coavt):
 
 
 @pytest.mark.parametrize('moment', ['vectors', 'some vectors', 'catalogue'])
-def test_a_writer_that_dies_loses_nothing(
-    tmp_path, folder, coavt, monkeypatch, moment
-):
+def test_a_writer_that_dies_loses_nothing(tmp_path, folder, coavt, monkeypatch, moment):
     """Whatever was written when it died, the next one ends with the same index."""
     commits = []
 

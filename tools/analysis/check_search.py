@@ -1,7 +1,7 @@
 """Measure a search index: how good, how quick, how safe.
 
-``recall``: ask with captions; ``moments``: ask for moments in long clips, which ``glue``
-makes; ``kills``: kill indexing; ``speed``: a million vectors.
+``recall``: ask with captions; ``moments``: ask for moments in long clips, which
+``glue`` makes; ``kills``: kill indexing; ``speed``: a million vectors.
 """
 
 import json
