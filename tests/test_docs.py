@@ -55,6 +55,7 @@ CHECKED = {
     'tools/analysis/model_stats.py': 'gigabytes; test_engine/test_statistics.py',
     'tools/analysis/ablate.py': 'hours; test_ablate.py',
     'tools/analysis/rescore.py': 'needs saved features; test_rescore.py',
+    'tools/analysis/check_search.py': 'minutes; parts in test_analysis',
     'tools/analysis/collect_results.py': 'needs results; test_collecting.py',
     'tools/analysis/modality_confusion.py': 'needs three runs; test_evaluation',
     'tools/analysis/analyze_logs.py': 'needs runs; test_cli/test_inspecting.py',
@@ -281,8 +282,9 @@ def needs_checkpoint(block):
 
 def run_block(block, inside, monkeypatch):
     if needs_checkpoint(block):
-        runs = (ROOT / 'tests/test_apis/test_quickstart.py').read_text()
-        assert block.page.name in runs
+        runs = ('test_apis/test_quickstart.py', 'test_search/test_page.py')
+        text = ''.join((ROOT / 'tests' / path).read_text() for path in runs)
+        assert block.page.name in text
     elif block.language in ('shell', 'bash'):
         for words, path in commands_of(block, inside):
             for entry in filter(None, path.split(':')):

@@ -1,0 +1,87 @@
+"""``coavt search``: what is shown, and what is said of mistakes."""
+
+import json
+import shutil
+
+import pytest
+
+from coavt_mm.cli.main import main
+from coavt_mm.cli.search_screen import clock, hit_lines
+
+pytest.importorskip('faiss', reason='the extra search (faiss-cpu) is not installed')
+
+
+def run(*words):
+    main(['search', *map(str, words)])
+
+
+@pytest.fixture
+def made(tmp_path, checkpoint, make_clip, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'clips').mkdir()
+    shutil.copy(make_clip(seconds=0.5), 'clips/a.mp4')
+    shutil.copy(make_clip(seconds=1.5), 'clips/b\x1b[31m.mp4')
+    run('index', 'clips', '--out', 'index', '--checkpoint', checkpoint)
+    return tmp_path
+
+
+def error_of(capsys, *words):
+    """The one line that a command ends with."""
+    with pytest.raises(SystemExit) as ended:
+        run(*words)
+    assert ended.value.code
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    return line
+
+
+def test_index_query_and_info(made, capsys):
+    run('query', 'index', 'the dog', '--moments')
+    printed = capsys.readouterr().out
+    assert printed.startswith('the dog\n')
+    assert '1.' in printed and '|' in printed
+    assert '\x1b' not in printed
+    run('query', 'index', '--clip', 'clips/a.mp4', '--topk', 1, '--json')
+    (hit,) = json.loads(capsys.readouterr().out)['hits']
+    assert hit['clip'].endswith('a.mp4') and hit['similarity'] > 0.99
+    run('info', 'index')
+    printed = capsys.readouterr().out
+    assert 'clips    2' in printed and 'windows  4 of 0.5 s' in printed
+    run('info', 'index', '--json')
+    assert json.loads(capsys.readouterr().out)['windows'] == 4
+    run('index', 'clips', '--out', 'index')  # goes on, with the model that it knows
+    assert '2 unchanged' in capsys.readouterr().out
+    run('remove', 'index', 'clips/a.mp4')
+    run('compact', 'index')
+    run('query', 'index', 'the dog', '--longer', 9)
+    assert 'nothing found' in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(made, capsys, checkpoint):
+    assert 'is no search index' in error_of(capsys, 'query', 'clips', 'dog')
+    assert 'is no clip of this index' in error_of(capsys, 'remove', 'index', 'nothing')
+    assert 'say what to look for' in error_of(capsys, 'query', 'index')
+    assert "'soon' is no date" in error_of(
+        capsys, 'query', 'index', 'dog', '--after', 'soon'
+    )
+    assert 'no such folder' in error_of(capsys, 'add', 'index', 'nowhere')
+    assert 'which model?' in error_of(capsys, 'index', 'clips', '--out', 'new')
+    assert 'store must be' in error_of(
+        capsys, 'index', 'clips', '--out', 'new', '--checkpoint', checkpoint,
+        '--store', 'redis://x',
+    )  # fmt: skip
+    assert 'overlap must be' in error_of(
+        capsys, 'index', 'clips', '--out', 'new', '--checkpoint', checkpoint,
+        '--overlap', 1,
+    )  # fmt: skip
+    assert not (made / 'new').exists()
+
+
+def test_times_and_tables():
+    assert [clock(s) for s in (0, 59.96, 61.25, 3723.4)] == [
+        '0:00.0', '1:00.0', '1:01.2', '1:02:03.4'
+    ]  # fmt: skip
+    hit = dict(rank=1, similarity=0.5, stream='A', start=0.0, end=None, clip='a')
+    line = [[0.0, 0.1], [1.0, 0.9], [2.0, 0.1]]
+    lines = list(hit_lines(dict(query='x', hits=[dict(hit, line=line)])))
+    assert lines[1].split() == ['1.', '0.500', 'A', '0:00.0-', 'a']
+    assert lines[2].strip() == '0:00.0 | █ | 0:02.0'
