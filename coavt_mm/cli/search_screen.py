@@ -81,7 +81,8 @@ def hit_lines(found: dict) -> Iterator[str]:
     if not found['hits']:
         yield '  nothing found'
         return
-    rows = [_cells(hit) for hit in found['hits']]
+    has_logits = any('match_logit' in hit for hit in found['hits'])
+    rows = [_cells(hit, has_logits) for hit in found['hits']]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for cells, hit in zip(rows, found['hits'], strict=True):
         padded = [c.rjust(w) for c, w in zip(cells, widths, strict=True)]
@@ -92,13 +93,13 @@ def hit_lines(found: dict) -> Iterator[str]:
             yield f'  {" " * (sum(widths) + 2 * len(widths) - 2)}  {_line(hit)}'
 
 
-def _cells(hit: dict) -> list[str]:
+def _cells(hit: dict, has_logits: bool) -> list[str]:
     end = '' if hit['end'] is None else clock(hit['end'])
-    logit = [f'{hit["match_logit"]:+.2f}'] if 'match_logit' in hit else []
+    logit = f'{hit["match_logit"]:+.2f}' if 'match_logit' in hit else ''
     return [
         f'{hit["rank"]}.',
         f'{hit["similarity"]:.3f}',
-        *logit,
+        *([logit] if has_logits else []),
         hit['stream'],
         f'{clock(hit["start"])}-{end}',
     ]
