@@ -43,6 +43,7 @@ class EmbeddedStore(VectorStore):
     def __init__(self, folder: Path, width: int, generation: int):
         self.folder, self.width = folder, width
         self.dead: set[int] = set()
+        self.last: int | None = None  # no limit
         self._open(generation)
 
     def _open(self, generation: int) -> None:
@@ -56,19 +57,23 @@ class EmbeddedStore(VectorStore):
 
     def restore(self, last: int, dead: Collection[int]) -> None:
         """See the base class."""
-        for file in self.files.values():
+        for stream, file in self.files.items():
             file.cut(last)
-        self.hide(dead)
+            if self.indexes[stream].seen > file.count:
+                self.indexes[stream] = StreamIndex(file)
+        self.last, self.dead = None, set(dead)
+
+    def see(self, last: int, dead: Collection[int]) -> None:
+        """See the base class."""
+        self.last, self.dead = last, set(dead)
 
     def add(self, stream: str, ids: np.ndarray, vectors: np.ndarray) -> None:
         """See the base class."""
         self.files[stream].append(ids, vectors)
 
-    def hide(self, ids: Collection[int]) -> None:
-        """See the base class."""
+    def remove(self, ids: Collection[int]) -> None:
+        """See the base class; the records stay until :meth:`compact`."""
         self.dead.update(ids)
-
-    remove = hide  # the records stay until `compact`
 
     def search(
         self,
@@ -80,6 +85,7 @@ class EmbeddedStore(VectorStore):
         """See the base class."""
         if among is not None and len(among) <= FEW:
             return self._compared(stream, vector, k, among)
+        self.indexes[stream].refresh(self.last)
         return self.indexes[stream].search(vector, k, among, self.dead)
 
     def _compared(
@@ -106,7 +112,7 @@ class EmbeddedStore(VectorStore):
     def prepare(self) -> None:
         """See the base class."""
         for index in self.indexes.values():
-            index.refresh()
+            index.refresh(self.last)
 
 
 class StreamIndex:
@@ -126,7 +132,6 @@ class StreamIndex:
         self, vector: np.ndarray, k: int, among: np.ndarray | None, dead: set[int]
     ) -> Hits:
         """See :meth:`VectorStore.search`."""
-        self.refresh()
         if not self.seen:
             return EMPTY
         options: dict[str, Any] = {}
@@ -146,25 +151,31 @@ class StreamIndex:
         found = ids[0] >= 0
         return ids[0][found], scores[0][found]
 
-    def refresh(self) -> None:
-        """Take in what was written since."""
-        count = self.file.count
+    def refresh(self, last: int | None) -> None:
+        """Take in what was written since.
+
+        Args:
+            last: The highest id that counts; None: all do.
+        """
+        count = self.file.count if last is None else self.file.up_to(last)
         if count == self.seen and self.index is not None:
             return
         if count <= EXACT:
             if self.index is None:
                 coded = faiss.IndexScalarQuantizer(self.width, *_HALVES)
                 self.index = faiss.IndexIDMap(coded)
-            self._add()
+            self._add(count)
             return
         if not hasattr(self.index, 'nprobe') or count > GROWTH * self.learnt_from:
             self._load(count)
         if self.seen < count:
-            self._add()
+            self._add(count)
             self._save()
 
-    def _add(self) -> None:
+    def _add(self, count: int) -> None:
+        """The records up to ``count``."""
         for part in self.file.chunks(self.seen):
+            part = part[: count - self.seen]
             values, ids = part['values'].astype(np.float32), part['id'].copy()
             if hasattr(self.index, 'nprobe'):
                 self._fill(values, ids, self._lists(values))

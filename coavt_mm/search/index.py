@@ -68,8 +68,7 @@ class Index:
             self.width,
             self.generation,
         )
-        self.store.hide(self.catalogue.dead())
-        self.version = self.catalogue.version
+        self.see()
 
     @classmethod
     def create(
@@ -149,9 +148,18 @@ class Index:
         path = self.folder / f'{stream}.{self.generation}.queries'
         return RowFile(path, (frames, queries, self.width))
 
+    def see(self) -> None:
+        """Let the store find what the catalogue knows now."""
+        self.version = self.catalogue.version
+        self.store.see(self.catalogue.last_window, self.catalogue.dead())
+
     def refresh(self) -> None:
         """See what another process has written since."""
-        if self.catalogue.version != self.version:
+        if self.catalogue.version == self.version:
+            return
+        if int(self.catalogue.about()['generation']) == self.generation:
+            self.see()
+        else:
             self.store.close()
             self._open()
 
@@ -241,7 +249,10 @@ class Index:
                 ) from error
             self.refresh()
             self._clear_away()
-            yield
+            try:
+                yield
+            finally:
+                self.see()
 
     def _clear_away(self) -> None:
         last = self.catalogue.last_window

@@ -85,6 +85,15 @@ class RowFile:
                 'before is safe. Make room, and start again'
             ) from error
 
+    def up_to(self, last: int) -> int:
+        """How many records have an id of at most ``last``.
+
+        Args:
+            last: The id.
+        """
+        column = np.asarray(self.records())['id']
+        return int(_counts_up_to(column, np.array([last]))[0])
+
     def cut(self, last: int) -> None:
         """Cut off what lies behind the record of window ``last``.
 
@@ -92,9 +101,7 @@ class RowFile:
             last: The highest id that counts.
         """
         if self.path.exists():
-            column = np.asarray(self.records())['id']
-            (count,) = _counts_up_to(column, np.array([last]))
-            os.truncate(self.path, int(count) * self.dtype.itemsize)
+            os.truncate(self.path, self.up_to(last) * self.dtype.itemsize)
 
     def read(self, ids: np.ndarray) -> np.ndarray:
         """Read the vectors of some windows: (n, ...) float16.

@@ -169,19 +169,24 @@ class Plan:
     changed: int = 0
 
 
-def make_plan(catalogue: Catalogue, listed: Iterable[Source]) -> Plan:
+def make_plan(
+    catalogue: Catalogue, places: Iterable[str], listed: Iterable[Source]
+) -> Plan:
     """Compare what is there with what is known.
 
-    A clip is gone if its file is, and it came with one of the places that are listed.
-    A file that is passed over for want of permission is not.
+    A clip is gone if its file is, and it came with one of the places or lies below it;
+    or if a manifest no longer has it. A file that is passed over for want of
+    permission is not.
 
     Args:
         catalogue: Of the index.
-        listed: From :func:`sources`.
+        places: Absolute; those that were listed.
+        listed: What is there, from :func:`sources`.
     """
     plan, new = Plan(), {}
     known = _known(catalogue)
-    places = {os.fsencode(source.place) for source in listed}
+    named = {os.fsencode(place) for place in places}
+    below = tuple(place.rstrip(b'/') + b'/' for place in named)
     seen = set()
     for source in listed:
         seen.add(source.key)
@@ -193,9 +198,11 @@ def make_plan(catalogue: Catalogue, listed: Iterable[Source]) -> Plan:
     missing = [
         row
         for key, row in known.items()
-        if row['place'] in places and key not in seen and row['state'] != 'removed'
+        if (row['place'] in named or row['path'].startswith(below))
+        and key not in seen
+        and row['state'] != 'removed'
     ]
-    lost = [row for row in missing if _is_gone(row)]
+    lost = [row for row in missing if _is_gone(row, named)]
     _find_moved(plan, new, lost)
     plan.embed += new.values()
     plan.gone += [row['id'] for row in lost]
@@ -246,7 +253,9 @@ def _same_content(source: Source, stamp: Stamp, row: dict[str, Any]) -> bool:
     return row['size'] == stamp.size and row['hash'] == source.hash
 
 
-def _is_gone(row: dict[str, Any]) -> bool:
+def _is_gone(row: dict[str, Any], named: set[bytes]) -> bool:
+    if row['place'] in named and is_manifest(os.fsdecode(row['place'])):
+        return True  # it lists what is wanted
     for path in filter(None, (row['path'], row['sound'])):
         try:
             os.stat(path)

@@ -80,11 +80,12 @@ class VectorStore(ABC):
             generation: Number of this compaction.
         """
 
-    def hide(self, ids: Collection[int]) -> None:  # noqa: B027
-        """Find some windows no more, though they may be there still.
+    def see(self, last: int, dead: Collection[int]) -> None:  # noqa: B027
+        """Find only what counts now, though more may be there.
 
         Args:
-            ids: Theirs.
+            last: The highest id that counts.
+            dead: Ids up to it that do not count.
         """
 
     def prepare(self) -> None:  # noqa: B027

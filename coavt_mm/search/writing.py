@@ -69,10 +69,8 @@ def add(
     """Do what :meth:`Index.add` says, while no other process writes."""
     check_number('batch_size', batch_size, 1)
     check_number('workers', workers, 1)
-    listed = [source for place in _places(index, places) for source in
-              sources(place, labels)]  # fmt: skip
-    _check_once(listed)
-    plan = make_plan(index.catalogue, listed)
+    known, listed = _listed(index, places, labels)
+    plan = make_plan(index.catalogue, known, listed)
     on_plan(plan)
     report = Report(unchanged=plan.unchanged, moved=len(plan.moved))
     note = index.catalogue.begin('add')
@@ -91,24 +89,25 @@ def add(
     return report
 
 
-def _places(index: Index, given: Sequence[str | Path]) -> list[str | Path]:
-    if given:
-        return list(given)
-    rows = index.catalogue.rows('SELECT DISTINCT place FROM clips WHERE place != path')
-    if not rows:
-        raise InputError(f'{index.folder}: name a folder, none is known yet')
-    return [os.fsdecode(row[0]) for row in rows]
-
-
-def _check_once(listed: Sequence[Source]) -> None:
-    """A clip that two places name, such as a folder and one in it, is taken once."""
-    seen: dict[Any, str] = {}
-    for source in listed:
-        other = seen.setdefault(source.key, source.place)
-        if other != source.place:
-            raise InputError(
-                f'{source.path} is in {other} and in {source.place}: name one of them'
-            )
+def _listed(
+    index: Index, given: Sequence[str | Path], labels: Mapping[str, Sequence[str]]
+) -> tuple[list[str], list[Source]]:
+    """Places that are looked at, and what is there, each clip once."""
+    places = [os.path.abspath(os.path.expanduser(place)) for place in given]
+    here = list(given)
+    if not given:
+        rows = index.catalogue.rows('SELECT DISTINCT place, place = path FROM clips')
+        if not rows:
+            raise InputError(f'{index.folder}: name a folder, none is known yet')
+        places = [os.fsdecode(place) for place, _ in rows]
+        # a single file that is gone is no mistake
+        here = [p for p, (_, single) in zip(places, rows, strict=True)
+                if not single or os.path.exists(p)]  # fmt: skip
+    found: dict[Any, Source] = {}
+    for place in here:
+        for source in sources(place, labels):
+            found.setdefault(source.key, source)
+    return places, list(found.values())
 
 
 def _write_what_is_known(index: Index, plan: Plan) -> None:

@@ -116,6 +116,19 @@ def test_a_folder_that_is_not_mounted_keeps_its_clips(index, coavt, folder):
     assert len(names(index)) == 5
 
 
+def test_a_folder_within_a_folder_and_a_single_file(index, coavt, folder, make_clip):
+    inner = folder / 'inner'
+    shutil.copy(make_clip(seconds=0.5), inner / 'new.mp4')
+    single = folder.with_name('single.mp4')
+    shutil.copy(make_clip(seconds=0.5), single)
+    assert index.add(coavt, [inner, single]).new == 2
+    (inner / '2.mp4').unlink()
+    assert index.add(coavt, [inner]).gone == 1  # that came with the folder around it
+    single.unlink()
+    report = index.add(coavt)
+    assert (report.gone, report.unchanged, report.windows) == (1, 5, 0)
+
+
 def test_what_is_removed_stays_away_until_it_is_named(index, coavt, folder):
     assert index.remove([folder / 'inner', folder / '0.mp4']) == 3
     assert names(index) == {'1.mp4': 1, 'long.mp4': 3}
@@ -186,9 +199,8 @@ def test_spans_of_a_manifest(tmp_path, folder, coavt):
         hits = index.query(coavt, 'dog', filters=Filters(labels=('x',)))['hits']
         assert [(h['name'], h['start'], h['end']) for h in hits] == [('a', 0.5, 1.0)]
         manifest.write_text(json.dumps(rows[0]))
-        assert index.add(coavt).gone == 0  # their files are there
-        report = index.add(coavt, rows and [manifest])
-        assert report.unchanged == 1
+        report = index.add(coavt)
+        assert (report.gone, report.unchanged) == (2, 1)
 
 
 @pytest.mark.parametrize('moment', ['vectors', 'some vectors', 'catalogue'])
