@@ -5,9 +5,14 @@ import shutil
 import pytest
 from api_fixtures import checkpoint, classifier, coavt, short  # noqa: F401
 
-pytest.importorskip('faiss', reason='the extra search (faiss-cpu) is not installed')
-
 SIZES = ((64, 48), (48, 64), (96, 64), (64, 96))
+
+
+@pytest.fixture(autouse=True)
+def needs_faiss():
+    """The extra `search`, which the extra `test` has, too."""
+    reason = 'the extra search (faiss-cpu) is not installed'
+    pytest.importorskip('faiss', reason=reason)
 
 
 @pytest.fixture

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from coavt_mm.errors import InputError, SearchError
-from coavt_mm.search import embedded
 from coavt_mm.search.stores import open_store, widened
+
+embedded = pytest.importorskip(
+    'coavt_mm.search.embedded',
+    reason='the extra search (faiss-cpu) is not installed',
+    exc_type=ImportError,
+)
 
 WIDTH, COUNT = 16, 300
 
