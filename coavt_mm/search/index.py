@@ -97,6 +97,8 @@ class Index:
         if not 0 <= overlap <= 0.9:
             raise InputError(f'overlap must be from 0 to 0.9, not {overlap}')
         model.require('contrastive_head', 'embed')
+        if store.endswith('.db'):  # from wherever it is asked later
+            store = os.path.abspath(os.path.expanduser(store))
         folder = Path(os.path.expanduser(folder))
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise SearchError(f'{folder}: is there already; an index gets a new folder')

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from coavt_mm.errors import InputError, SearchError
+from coavt_mm.search import Filters, Index
 from coavt_mm.search.stores import open_store, widened
 
 embedded = pytest.importorskip(
@@ -187,6 +188,31 @@ def test_a_filter_of_many_on_a_server():
     ids, _ = widened(search, 5, among)
     assert ids.tolist() == IDS[order[200:205]].tolist()
     assert asked == [40, 320]
+
+
+@pytest.mark.parametrize('kind', ['postgres', 'milvus'])
+def test_an_index_on_a_server_answers_as_one_in_files(
+    request, tmp_path, monkeypatch, index, coavt, folder, kind
+):
+    monkeypatch.chdir(tmp_path)
+    if kind == 'milvus':
+        pytest.importorskip('milvus_lite', reason='the extra milvus is not installed')
+    address = request.getfixturevalue('postgres') if kind == 'postgres' else 'm.db'
+    with Index.create(tmp_path / 'served', coavt, store=address) as served:
+        served.add(coavt, [folder], batch_size=3)
+        for each in (index, served):
+            each.remove([folder / '1.mp4'])
+            (folder / '0.mp4').unlink(missing_ok=True)
+            each.add(coavt)
+            each.compact()
+        for options in (dict(), dict(stream='best'), dict(filters=Filters(longer=1))):
+            first = index.query(coavt, 'the dog', **options)['hits']
+            second = served.query(coavt, 'the dog', **options)['hits']
+            assert first == second and first
+        assert served.info()['vectors'] == index.info()['vectors']
+    with Index(tmp_path / 'served') as again:
+        assert len(again.query(coavt, 'the dog')['hits']) == 3
+        again.store.drop()
 
 
 def test_bad_addresses(tmp_path, monkeypatch):
