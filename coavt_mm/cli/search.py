@@ -65,7 +65,7 @@ def _add_index(parser: ArgumentParser) -> None:
 
 
 def _add_add(parser: ArgumentParser) -> None:
-    parser.add_argument('index', metavar='INDEX')
+    parser.add_argument('index', metavar='INDEX', help='folder of the index')
     parser.add_argument(
         'places',
         nargs='*',
@@ -77,21 +77,21 @@ def _add_add(parser: ArgumentParser) -> None:
 
 
 def _add_remove(parser: ArgumentParser) -> None:
-    parser.add_argument('index', metavar='INDEX')
+    parser.add_argument('index', metavar='INDEX', help='folder of the index')
     parser.add_argument('paths', nargs='+', metavar='PATH', help='clips, or folders')
 
 
 def _add_compact(parser: ArgumentParser) -> None:
-    parser.add_argument('index', metavar='INDEX')
+    parser.add_argument('index', metavar='INDEX', help='folder of the index')
 
 
 def _add_info(parser: ArgumentParser) -> None:
-    parser.add_argument('index', metavar='INDEX')
+    parser.add_argument('index', metavar='INDEX', help='folder of the index')
     parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def _add_query(parser: ArgumentParser) -> None:
-    parser.add_argument('index', metavar='INDEX')
+    parser.add_argument('index', metavar='INDEX', help='folder of the index')
     parser.add_argument('text', nargs='?', metavar='TEXT', help='what is looked for')
     parser.add_argument('--sound', metavar='FILE', help='what it sounds like')
     parser.add_argument('--picture', metavar='FILE', help='what it looks like')
