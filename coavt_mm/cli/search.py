@@ -173,35 +173,27 @@ def _bring_up(index: 'Index', model: 'CoAVTInferencer', args: Namespace) -> None
     from coavt_mm.cli.search_screen import Progress
 
     labels = _labels(args.labels) if args.labels else {}
-    progress = Progress()
-    with _telling(f'coavt search add {index.folder}'), index, progress:
-        report = index.add(
-            model,
-            args.places,
-            labels,
-            args.batch_size,
-            args.workers,
-            progress.begin,
-            progress,
-        )
-        print(f'{index.folder}: {report}')
-        for why in report.errors.values():
-            print(shown(why), file=sys.stderr)
+    options = (args.places, labels, args.batch_size, args.workers)
+    try:
+        with _short_warnings(), index, Progress() as progress:
+            report = index.add(model, *options, progress.begin, progress)
+    except KeyboardInterrupt:
+        raise CoAVTError(
+            'interrupted; what was indexed is safe, and the same command goes on'
+        ) from None
+    print(f'{index.folder}: {report}')
+    for why in report.errors.values():
+        print(shown(why), file=sys.stderr)
 
 
 @contextmanager
-def _telling(again: str) -> Iterator[None]:
-    """Ctrl-C is one line, that says how to go on."""
+def _short_warnings() -> Iterator[None]:
+    """A warning is one line, without the place in our code that it comes from."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(
             f'Warning: {shown(str(message))}', file=sys.stderr
         )
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise CoAVTError(
-                f'interrupted; what was indexed is safe, `{again}` goes on'
-            ) from None
+        yield
 
 
 def _labels(table: str) -> dict[str, list[str]]:
@@ -260,7 +252,7 @@ def _query(args: Namespace) -> None:
     filters.sql()  # a date that is none is said before the model is loaded
     index, model = _opened(args)
     begun = time.monotonic()
-    with index, _telling('the same command'):
+    with index, _short_warnings():
         found = index.query(
             model,
             args.text,

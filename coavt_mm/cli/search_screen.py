@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 BAR = 40  # letters of a time line
 LEVELS = ' ▁▂▃▄▅▆▇█'
+MOST = 20  # labels, and errors
 SECONDS = 10  # from one line to the next where there is no terminal
 
 
@@ -142,6 +143,7 @@ def info_lines(name: str, info: dict) -> Iterator[str]:
     settings, last = info['settings'], info['last']
     streams = ', '.join(f'{s} {n:,}' for s, n in info['vectors'].items())
     window = f'{settings["seconds"]:g} s, every {settings["hop"]:g} s'
+    labels = list(info['labels'].items())
     rows = {
         'clips': f'{info["clips"]:,} ({info["seconds"] / 3600:.2f} h), '
         f'{info["failed"]:,} failed, {info["removed"]:,} removed',
@@ -150,15 +152,20 @@ def info_lines(name: str, info: dict) -> Iterator[str]:
         'store': f'{settings["store"]}; {info["bytes"] / 1e6:.1f} MB in the folder',
         'model': settings['checkpoint'] or settings['model'][:12],
         'places': ', '.join(f'{p} ({n:,})' for p, n in info['places'].items()),
-        'labels': ', '.join(f'{k} ({n:,})' for k, n in [*info['labels'].items()][:20]),
+        'labels': ', '.join(
+            f'{k} ({n:,})' for k, n in [*info['labels'].items()][:MOST]
+        ),
         'last': last and _last(last),
     }
     yield name
     for key, text in rows.items():
         if text:
             yield f'  {key:<8} {text}'
-    for why in info['errors'].values():
+    errors = list(info['errors'].values())
+    for why in errors[:MOST]:
         yield f'  failed   {why}'
+    if more := errors[MOST:]:
+        yield f'  failed   {len(more):,} more; --json has all'
 
 
 def _last(last: dict) -> str:
