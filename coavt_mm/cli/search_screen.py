@@ -152,9 +152,7 @@ def info_lines(name: str, info: dict) -> Iterator[str]:
         'store': f'{settings["store"]}; {info["bytes"] / 1e6:.1f} MB in the folder',
         'model': settings['checkpoint'] or settings['model'][:12],
         'places': ', '.join(f'{p} ({n:,})' for p, n in info['places'].items()),
-        'labels': ', '.join(
-            f'{k} ({n:,})' for k, n in [*info['labels'].items()][:MOST]
-        ),
+        'labels': ', '.join(f'{k} ({n:,})' for k, n in labels[:MOST]),
         'last': last and _last(last),
     }
     yield name
