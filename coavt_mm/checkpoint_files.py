@@ -7,9 +7,8 @@ import pickle
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
@@ -74,10 +73,9 @@ def unpickle(path: str, map_location: Any = None, more: Sequence = ()) -> Any:
     """
     import torch
 
-    _warn_of_old_torch(torch.__version__)
     try:
         _refuse_packed(path)
-        with _safe_globals([*_array_types(), *more]):
+        with torch.serialization.safe_globals([*_array_types(), *more]):
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_explain_refusal(path, str(error))) from error
@@ -257,22 +255,6 @@ def plain_names(
     return plain
 
 
-@cache
-def _warn_of_old_torch(version: str) -> None:
-    """Say once what the installed torch can't promise."""
-    from mmengine.logging import print_log
-    from mmengine.utils import digit_version
-
-    if digit_version(version) < digit_version('2.6'):
-        print_log(
-            f'torch {version}: before 2.6 a prepared checkpoint could run code in '
-            'spite of weights_only=True (CVE-2025-32434); read only files that you '
-            'trust, or update torch',
-            logger='current',
-            level=logging.WARNING,
-        )
-
-
 def load_from_http(filename: str, map_location: Any = None) -> dict:
     """Download a checkpoint into torch hub's folder and read it safely.
 
@@ -333,28 +315,6 @@ def _explain_refusal(path: str, message: str) -> str:
     )
 
 
-def _encoded(text: str, encoding: str) -> bytes:
-    """How numpy 1 writes bytes; torch >= 2.5 allows any encoding by itself."""
-    if encoding != 'latin1':
-        raise pickle.UnpicklingError(f'refused: encode(..., {encoding!r})')
-    return text.encode(encoding)
-
-
-def named(path: str, function: Callable) -> Callable:
-    """A stand-in that torch's unpickler finds under another import path.
-
-    torch >= 2.6 takes (function, path) pairs instead; 2.4 and 2.5 only read the
-    attributes of the function, which works on all of them.
-    """
-
-    def stand_in(*args):
-        return function(*args)
-
-    stand_in.__module__, _, stand_in.__name__ = path.rpartition('.')
-    stand_in.__qualname__ = stand_in.__name__
-    return stand_in
-
-
 def _array_types() -> list:
     """All that numpy's arrays and scalars are rebuilt from."""
     import numpy as np
@@ -363,22 +323,8 @@ def _array_types() -> list:
     reconstruct: Any = np.zeros(0).__reduce__()[0]
     dtypes = [type(np.dtype(code)) for code in np.typecodes['AllInteger'] + '?efdgSU']
     renamed = [
-        named(f'numpy.{core}.multiarray.{name}', function)
+        (function, f'numpy.{core}.multiarray.{name}')
         for core in ('core', '_core')
         for name, function in (('_reconstruct', reconstruct), ('scalar', scalar))
     ]
-    return [np.ndarray, np.dtype, *dtypes, *renamed, named('_codecs.encode', _encoded)]
-
-
-@contextmanager
-def _safe_globals(objects: list) -> Iterator[None]:
-    """``torch.serialization.safe_globals`` (torch >= 2.5) that 2.4 has as well."""
-    from torch import serialization
-
-    before = list(serialization.get_safe_globals())  # 2.4 gives its own list
-    serialization.add_safe_globals(objects)
-    try:
-        yield
-    finally:
-        serialization.clear_safe_globals()
-        serialization.add_safe_globals(before)
+    return [np.ndarray, np.dtype, *dtypes, *renamed]

@@ -10,7 +10,6 @@ import torch
 from mmengine.logging import MMLogger
 from safetensors.torch import save_file
 
-from coavt_mm import checkpoint_files
 from coavt_mm.checkpoint_files import load_from_http, load_from_local, plain_names
 from coavt_mm.errors import CheckpointError
 
@@ -156,17 +155,6 @@ def test_an_address_that_is_none(tmp_path, monkeypatch, url):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     with pytest.raises(CheckpointError, match='download failed'):
         load_from_http(url)
-
-
-def test_an_old_torch_is_said_once(tmp_path, monkeypatch, said):
-    torch.save(dict(state_dict=WEIGHTS), tmp_path / 'a.pth')
-    for version in ('2.5.1+cpu', '2.6.0+cu124'):
-        checkpoint_files._warn_of_old_torch.cache_clear()
-        monkeypatch.setattr(torch, '__version__', version)
-        load_from_local(str(tmp_path / 'a.pth'))
-        load_from_local(str(tmp_path / 'a.pth'))
-    (line,) = said
-    assert 'torch 2.5.1+cpu' in line and 'CVE-2025-32434' in line
 
 
 def test_a_packed_file_is_refused_before_it_fills_the_memory(tmp_path):

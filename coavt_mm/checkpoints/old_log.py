@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from coavt_mm.checkpoint_files import CHECKSUM, load_from_local, named, unpickle
+from coavt_mm.checkpoint_files import CHECKSUM, load_from_local, unpickle
 from coavt_mm.errors import CheckpointError
 from coavt_mm.training_log import plain_history
 
@@ -55,9 +55,7 @@ def convert_log(source: str | PathLike, out: str | PathLike) -> int:
     path = Path(source)
     if not path.is_file():
         raise CheckpointError(f'{path}: there is no such checkpoint file.')
-    getters = [
-        named(f'{name}.getattr', _statistic) for name in ('builtins', '__builtin__')
-    ]
+    getters = [(_statistic, f'{name}.getattr') for name in ('builtins', '__builtin__')]
     content = unpickle(fspath(path), 'cpu', [_History, *getters])
     hub = content.get('message_hub') if isinstance(content, dict) else None
     scalars = hub.get('log_scalars') if isinstance(hub, dict) else None

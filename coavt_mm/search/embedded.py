@@ -200,9 +200,8 @@ class StreamIndex:
         flat = faiss.IndexFlatIP(self.width)
         flat.add(centres)
         self.centres = flat
-        self.index = faiss.IndexIVFScalarQuantizer(
-            flat, self.width, len(centres), *_HALVES, False
-        )
+        make: Any = faiss.IndexIVFScalarQuantizer  # its annotations lack the last one
+        self.index = make(flat, self.width, len(centres), *_HALVES, False)
         self.index.is_trained = True
         known = self.assigned
         sizes = np.bincount(known, minlength=len(centres))
@@ -240,7 +239,7 @@ class StreamIndex:
             min_points_per_centroid=1,
         )  # fmt: skip
         kmeans.train(values)
-        return kmeans.centroids
+        return np.asarray(kmeans.centroids)
 
     def _lists(self, values: np.ndarray) -> np.ndarray:
         _, lists = self.centres.search(values, 1)
