@@ -187,8 +187,8 @@ def content(path: Path) -> dict:
                  'message_hub'):  # fmt: skip
         walk(part, saved[part])
     clock = ['time', 'memory', 'best_ckpt', 'last_ckpt']
-    # a validation between a save and a kill at one step is not made up for
-    clock += ['log_scalars.val/', 'best_score']
+    # those behind a save are made again
+    clock += ['log_scalars.val/']
     walk('meta', {key: saved['meta'][key] for key in ('iter', 'epoch', 'seed', 'cfg')})
     found.pop('meta.cfg')
     return {k: v for k, v in found.items() if not any(word in k for word in clock)}

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor
 
 from coavt_mm.engine.loops import BATCHES, SEEN, compare_batches
@@ -43,6 +43,24 @@ class ResumeHook(Hook):
         """
         compare_ranks(runner)
         compare_batches(runner)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Make up for a validation that a stop came before.
+
+        A checkpoint is saved before the validation of its step. Without this a run
+        that was stopped between them would miss it, and perhaps its best checkpoint.
+
+        Args:
+            runner: The runner.
+        """
+        loop = runner.train_loop
+        if not isinstance(loop, IterBasedTrainLoop) or runner.iter == 0:
+            return
+        loop._decide_current_val_interval()
+        is_due = runner.iter % loop.val_interval == 0 or runner.iter == loop.max_iters
+        if runner.val_loop is not None and runner.iter >= loop.val_begin and is_due:
+            runner.logger.info(f'Validation of iteration {runner.iter}')
+            runner.val_loop.run()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Look for what a resumed run goes on with.

@@ -16,6 +16,7 @@ from coavt_mm.datasets import (
 )
 from coavt_mm.engine import loops
 from coavt_mm.engine.loops import compare_batches
+from coavt_mm.engine.resuming import ResumeHook
 from coavt_mm.engine.running import build_runner
 from coavt_mm.errors import ConfigError
 
@@ -242,6 +243,27 @@ def test_validates_at_the_interval_and_the_end(toy_cfg, monkeypatch):
     )
     train(toy_cfg())
     assert counts == [7, 7, 7]  # after iterations 3, 6 and 7
+
+
+@pytest.mark.parametrize(('stopped', 'made_up'), [(3, True), (4, False), (7, True)])
+def test_a_validation_that_was_due_when_a_run_was_stopped(
+    toy_cfg, tmp_path, monkeypatch, stopped, made_up
+):
+    cfg = toy_cfg()
+    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)
+    train(cfg)
+    cfg.resume, cfg.load_from = True, f'{cfg.work_dir}/iter_{stopped}.pth'
+    runner = build_runner(cfg)
+    runner.register_hook(ResumeHook())
+    validated = []
+    run = type(runner.val_loop).run
+    monkeypatch.setattr(
+        type(runner.val_loop),
+        'run',
+        lambda self: validated.append(runner.iter) or run(self),
+    )
+    runner.train()
+    assert validated == [stopped] * made_up + [i for i in (3, 6, 7) if i > stopped]
 
 
 def test_sampler_that_cannot_continue_is_refused(toy_cfg):
