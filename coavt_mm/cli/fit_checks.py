@@ -119,11 +119,17 @@ def _of_sound(split: str, step: Any, front: Any) -> Iterator[Finding]:
 
 
 def _side_of(steps: list[Any]) -> tuple[int, int] | None:
-    """Height and width that the last step that sets both gives."""
+    """Height and width that the last step that sets both gives.
+
+    None where a step of another library comes behind, which may change them.
+    """
     for step in reversed(steps):
         size = getattr(step, 'crop_size', None)
         if size is None and not getattr(step, 'keep_ratio', True):
             size = getattr(step, 'scale', None)
+        of_others = not type(step).__module__.startswith(('coavt_mm.', 'mmcv.'))
+        if size is None and of_others and 'Flip' not in type(step).__name__:
+            return None
         if isinstance(size, int):
             return size, size
         if isinstance(size, list | tuple) and len(size) == 2 and min(size) > 0:

@@ -128,8 +128,9 @@ def _decode_sound(media: Media, start: float, end: float, rate: int):
         if first is None:
             first = reached = time
         elif not counted and time - reached > SOUND_GAP:
+            pause = _silence(media, reached, time, end)
             _check_length(time - first, rate)
-            mixer.pause(_silence(media, reached, time, end))
+            mixer.pause(pause)
             reached = time
         reached += frame.samples / frame.sample_rate
         _check_length(reached - first, rate)

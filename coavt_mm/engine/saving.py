@@ -220,7 +220,8 @@ class CheckpointHook(_CheckpointHook):
     def _is_plain(self, runner: Runner) -> bool:
         """Whether the checkpoint of a runner is what mmengine's saves, on a disk."""
         saves = getattr(type(runner), 'save_checkpoint', None)
-        local = isinstance(self.file_backend, WholeFileBackend)
+        backend = getattr(self, 'file_backend', None)  # a validation alone has none
+        local = isinstance(backend, WholeFileBackend)
         return local and saves is Runner.save_checkpoint and not self.args
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

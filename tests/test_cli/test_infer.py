@@ -74,9 +74,9 @@ def test_a_folder_in_depth_with_a_bad_clip(here, run, task):
 
 
 def test_a_log_is_no_answer(here, run, monkeypatch):
-    def load(*args):
+    def load(*args, **options):
         print('a log')
-        return load_model(*args)
+        return load_model(*args, **options)
 
     monkeypatch.setattr('coavt_mm.apis.load_model', load)
     out, errors, _ = run('caption', 'clips/a.mp4')
