@@ -278,7 +278,7 @@ class CoAVT(TrainedModel):
     def heads(self) -> dict[str, LossHead]:
         """All heads of the model by name, in the order in which their losses come."""
         named = {name: getattr(self, name) for name in HEADS}
-        named |= dict(self.extra_heads.items())
+        named.update(self.extra_heads.items())
         return {name: head for name, head in named.items() if head is not None}
 
     # ---------------------------------------------------------------- predict
