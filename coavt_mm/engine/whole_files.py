@@ -3,7 +3,9 @@
 import os
 import os.path as osp
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from errno import EIO
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,11 +20,31 @@ UNFINISHED = 'unfinished.tmp'
 
 
 class HashedFile:
-    """A file whose checksum is known when it is written, piece by piece."""
+    """A file that is hashed and forced to the disk while it is written.
+
+    Two threads do so piece by piece behind the writer, who waits for the last only.
+
+    Args:
+        file: Opened for writing, by its name.
+    """
+
+    PIECE = 8 << 20  # bytes
 
     def __init__(self, file: BinaryIO):
-        self._file, self.digest = file, sha256()
+        self._file, self._written, self._handed = file, 0, 0
+        self._reader = open(file.name, 'rb')
+        self._digest = sha256()
+        self._hashing, self._syncing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._pending: list[Future] = []
         self.error: OSError | None = None
+
+    def __enter__(self) -> 'HashedFile':
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._hashing.shutdown()
+        self._syncing.shutdown()
+        self._reader.close()
 
     def write(self, content: bytes | memoryview) -> int:
         """Write a piece.
@@ -33,16 +55,50 @@ class HashedFile:
         Returns:
             Its length in bytes.
         """
-        self.digest.update(content)
         try:
-            return self._file.write(content)
+            count = self._file.write(content)
+            self._written += count
+            if self._written - self._handed >= self.PIECE:
+                self._hand_over()
         except OSError as error:  # torch would make another error of it
             self.error = error
             raise
+        return count
 
     def flush(self) -> None:
         """Hand all to the system."""
         self._file.flush()
+
+    def finish(self) -> str:
+        """Wait until all of it is on the disk.
+
+        Returns:
+            Its checksum, sha256.
+
+        Raises:
+            OSError: If the disk refuses it.
+        """
+        self._hand_over()
+        for done in self._pending:
+            done.result()
+        return self._digest.hexdigest()
+
+    def _hand_over(self) -> None:
+        self._file.flush()
+        size = self._written - self._handed
+        self._handed = self._written
+        self._pending += [
+            self._hashing.submit(self._hash, size),
+            self._syncing.submit(os.fsync, self._file.fileno()),
+        ]
+
+    def _hash(self, size: int) -> None:
+        while size:
+            piece = self._reader.read(min(1 << 20, size))
+            if not piece:
+                raise OSError(EIO, 'it was cut off while it was written')
+            self._digest.update(piece)
+            size -= len(piece)
 
 
 def write_whole(path: str | Path, fill: Callable[[HashedFile], Any]) -> str:
@@ -62,11 +118,9 @@ def write_whole(path: str | Path, fill: Callable[[HashedFile], Any]) -> str:
     """
     unfinished = osp.join(osp.dirname(path), UNFINISHED)
     try:
-        with open(unfinished, 'wb') as file:
-            hashed = HashedFile(file)
+        with open(unfinished, 'wb') as file, HashedFile(file) as hashed:
             _fill(hashed, fill)
-            file.flush()
-            os.fsync(file.fileno())
+            checksum = hashed.finish()
         with suppress(FileNotFoundError):
             os.remove(f'{path}{CHECKSUM}')
         os.replace(unfinished, path)
@@ -74,7 +128,7 @@ def write_whole(path: str | Path, fill: Callable[[HashedFile], Any]) -> str:
         with suppress(OSError):
             os.remove(unfinished)
         raise
-    return hashed.digest.hexdigest()
+    return checksum
 
 
 def _fill(file: HashedFile, fill: Callable[[HashedFile], Any]) -> None:

@@ -254,6 +254,7 @@ def test_an_error_while_a_checkpoint_is_written(train, tmp_path, monkeypatch, be
     class Full:
         def __init__(self, file):
             self.file, self.flush = file, file.flush
+            self.name, self.fileno = file.name, file.fileno
 
         def write(self, content):
             if len(opened) == 4 and len(content) > 100:  # of three a save
