@@ -259,7 +259,7 @@ def load_from_http(filename: str, map_location: Any = None) -> dict:
     """Download a checkpoint into torch hub's folder and read it safely.
 
     The copy is kept by its whole address: files of one name at two addresses are two.
-    In a process group the first process downloads and the others wait for it.
+    In a process group the first process of each machine downloads, the others wait.
 
     Args:
         filename: Address of the file.
@@ -273,19 +273,20 @@ def load_from_http(filename: str, map_location: Any = None) -> dict:
     from http.client import HTTPException
     from urllib.parse import urlparse
 
-    from mmengine.dist import barrier, get_rank
+    from mmengine.dist import barrier
     from torch import hub
 
     folder = osp.join(hub.get_dir(), 'checkpoints')
     try:
         name = osp.basename(urlparse(filename).path)[-100:]
         path = osp.join(folder, f'{sha256(filename.encode()).hexdigest()[:16]}-{name}')
-        if get_rank() == 0 and not osp.isfile(path):
+        if int(os.environ.get('LOCAL_RANK', 0)) == 0 and not osp.isfile(path):
             os.makedirs(folder, exist_ok=True)
             hub.download_url_to_file(filename, path, progress=False)
     except (OSError, HTTPException, ValueError) as error:
         raise CheckpointError(f'{filename}: download failed ({error}).') from error
-    barrier()
+    finally:
+        barrier()  # nobody waits for a process whose download failed
     return load_from_local(path, map_location)
 
 

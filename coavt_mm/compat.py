@@ -239,7 +239,9 @@ def init_cpu_process_group(cfg: 'Config') -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    if not wrapper.get('type', '').endswith('FSDP2'):
+        wrapper = dict(wrapper, device_ids=None)
+    cfg.model_wrapper_cfg = wrapper
 
 
 # --------------------------------------------------------------------------------------

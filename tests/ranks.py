@@ -22,15 +22,18 @@ from mmengine.runner import Runner
 from small_configs import small
 from tiny_coavt import tiny_batch, tiny_coavt
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from coavt_mm.engine import ranks as engine_ranks
 from coavt_mm.engine.health import HealthHook
 from coavt_mm.engine.optim import OptimWrapper
 from coavt_mm.engine.ranks import lost_processes
-from coavt_mm.engine.running import build_runner
+from coavt_mm.engine.resuming import ResumeHook
+from coavt_mm.engine.running import build_runner, set_resume
 from coavt_mm.engine.stopping import StopHook
-from coavt_mm.errors import CheckpointError, TrainingError
+from coavt_mm.engine.weights import FitCheckpointHook
+from coavt_mm.errors import CheckpointError, ConfigError, TrainingError
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
 # found without the path of the tests, which the server does not have on Python 3.11
@@ -211,6 +214,18 @@ def start_worker(rank, folders, out):
     torch.save(said, f'{out}.{rank}')
 
 
+def folder_worker(rank, folders, out):
+    """Two machines, each begun in a folder of its own or both in one."""
+    os.chdir(folders[rank])
+    engine_ranks.gethostname = lambda: f'host{rank}'
+    try:
+        engine_ranks.check_shared_folder()
+        said = 'fine'
+    except ConfigError as error:
+        said = str(error)
+    torch.save(said, f'{out}.{rank}')
+
+
 def begin_worker(rank, case, out):
     torch.manual_seed(rank if case == 'weights' else 0)
     step = rank if case == 'iteration' else 5
@@ -316,3 +331,27 @@ def health_worker(rank, folder, processes=2):
     hook._answers, hook._steps = [model.watched.answers], 1
     values = hook._read(runner, model.watched)
     Path(f'{folder}/{rank}.json').write_text(json.dumps(values))
+
+
+def wrapped_worker(rank, shapes, folder, runs):
+    """Trains the demo with small sizes, run after run.
+
+    Each is (folder, settings, checkpoint to go on from, or None).
+    """
+    os.environ['LOCAL_RANK'] = str(rank)
+    for name, settings, resume in runs:
+        cfg = small(DEMO, Path(shapes), Path(folder, name))
+        cfg.train_cfg.update(max_iters=4, val_interval=2)
+        cfg.train_dataloader.batch_size = 4
+        cfg.default_hooks.checkpoint.interval = 2
+        cfg.experiment_name, cfg.launcher = name, 'pytorch'
+        cfg.visualizer = None
+        for key, value in settings.items():
+            cfg[key] = value
+        set_resume(cfg, resume and str(Path(folder, resume)))
+        runner = build_runner(cfg, ['train_dataloader'])
+        runner.register_hook(ResumeHook())
+        runner.register_hook(FitCheckpointHook())
+        if 'fsdp' in name:
+            assert all(isinstance(p, DTensor) for p in runner.model.parameters())
+        runner.train()

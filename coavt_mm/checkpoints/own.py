@@ -120,6 +120,9 @@ def fit(
     state, resized = resize_positions(state, model)
     unknown = [name for name in state if name not in wanted]
     known = {name: tensor for name, tensor in state.items() if name in wanted}
+    for name, tensor in known.items():
+        if tensor.numel() == wanted[name].numel() == 1:  # one number, in any shape
+            known[name] = tensor.reshape(wanted[name].shape)
     missing = [name for name in wanted if name not in state]
     other = {n: x for n, x in known.items() if x.shape != wanted[n].shape}
     shapes = [

@@ -6,11 +6,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.optim import DefaultOptimWrapperConstructor, _ParamScheduler
 from mmengine.optim import OptimWrapper as _OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from torch import nn
+from torch.distributed.tensor import DTensor
 
+from coavt_mm.engine.sharding import local
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS,
@@ -83,9 +86,14 @@ class OptimWrapper(_OptimWrapper):
         if not params:
             return None
         # of order 2: on a CPU others are slow
-        norms = torch._foreach_norm([p.grad for p in params])
-        self.last_norms = params, torch.stack([norm.float() for norm in norms])
-        return ~self.last_norms[1].isfinite().all()
+        each = torch._foreach_norm(local(p.grad for p in params))
+        norms = torch.stack([norm.float() for norm in each])
+        if any(isinstance(p, DTensor) for p in params):  # of all parts
+            norms = norms.square()
+            all_reduce(norms)
+            norms = norms.sqrt()
+        self.last_norms = params, norms
+        return ~norms.isfinite().all()
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -9,19 +9,25 @@ import os.path as osp
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from socket import gethostname
+from uuid import uuid4
 
 import torch
 from mmengine.dist import (
     all_gather,
     all_gather_object,
+    barrier,
     broadcast_object_list,
+    get_rank,
     get_world_size,
 )
 from mmengine.runner import Runner
 from torch.distributed import DistError
+from torch.distributed.tensor import DTensor
 
 from coavt_mm.engine.weights import bare_model
-from coavt_mm.errors import CheckpointError, TrainingError
+from coavt_mm.errors import CheckpointError, ConfigError, TrainingError
 
 # what gloo and NCCL say of a process that does not answer
 _LOST = re.compile(r'gloo|nccl|timed out|connection (closed|reset)', re.IGNORECASE)
@@ -73,6 +79,36 @@ def agree_on_start(runner: Runner) -> None:
         )
 
 
+def check_shared_folder() -> None:
+    """Look whether all machines of a run begin in the same folder.
+
+    There mmengine collects what each process has to say for a metric, at the end of a
+    validation or a test: late to learn that a machine is left out.
+
+    Raises:
+        ConfigError: On every process, if one of them doesn't see what the first wrote.
+    """
+    if len({*all_gather_object(gethostname())}) == 1:
+        return
+    token = [f'.dist_test/{uuid4().hex}']
+    broadcast_object_list(token)
+    path = Path(token[0])
+    if get_rank() == 0:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    barrier()
+    sees = all_gather_object(path.exists())
+    if get_rank() == 0:
+        path.unlink()
+    blind = [str(rank) for rank, there in enumerate(sees) if not there]
+    if blind:
+        raise ConfigError(
+            f'{path.parent.absolute()}: processes {", ".join(blind)} do not see what '
+            'process 0 writes there, and metrics are collected through it: start all '
+            'machines in the same, shared folder'
+        )
+
+
 def compare_ranks(runner: Runner) -> None:
     """Compare iterations and weights of all processes before they train.
 
@@ -87,6 +123,7 @@ def compare_ranks(runner: Runner) -> None:
     weights = [
         p.detach().sum(dtype=torch.float64) for p in bare_model(runner).parameters()
     ]
+    weights = [w.full_tensor() if isinstance(w, DTensor) else w for w in weights]
     total = torch.stack(weights).sum()
     own = torch.stack([total, torch.full_like(total, runner.iter)])
     every = torch.stack(all_gather(own)).cpu()

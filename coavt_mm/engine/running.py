@@ -18,8 +18,14 @@ from coavt_mm import compat
 from coavt_mm.config import check_writable
 from coavt_mm.engine.choosing import last_checkpoint
 from coavt_mm.engine.dead_workers import naming_what_was_read
-from coavt_mm.engine.ranks import agree_on_start
+from coavt_mm.engine.ranks import agree_on_start, check_shared_folder
 from coavt_mm.engine.screen import quieten
+from coavt_mm.engine.sharding import (
+    ReshardHook,
+    ShardHook,
+    is_sharded,
+    sharded_model,
+)
 from coavt_mm.engine.stopping import shield_worker
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import ConfigError
@@ -105,6 +111,18 @@ class DataFirst:
                 setattr(self, f'_{name}', built)
         return super().build_model(model)  # type: ignore[misc]
 
+    def wrap_model(self: Any, model_wrapper_cfg: dict | None, model: Any) -> Any:
+        """mmengine's, which knows FSDP2, too."""
+        options = {**(model_wrapper_cfg or {})}
+        if options.pop('type', None) not in ('FSDP2', 'coavt_mm.FSDP2'):
+            return super().wrap_model(model_wrapper_cfg, model)  # type: ignore[misc]
+        return sharded_model(self, options, model)
+
+    def _init_model_weights(self: Any) -> None:
+        """mmengine's; a sharded model has its weights already."""
+        if not is_sharded(self.model):
+            super()._init_model_weights()  # type: ignore[misc]
+
     def train(self: Any) -> Any:
         """mmengine's; what a worker that dies was reading is said."""
         with naming_what_was_read(self):
@@ -163,6 +181,12 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
     if compiled:
         _compile(runner, compiled if isinstance(compiled, dict) else {})
     agree_on_start(runner)
+    check_shared_folder()
+    if is_sharded(runner.model):
+        options = {**cfg.model_wrapper_cfg}
+        options.pop('type')
+        runner.register_hook(ShardHook())
+        runner.register_hook(ReshardHook(**options))
     return runner
 
 

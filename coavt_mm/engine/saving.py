@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
@@ -180,8 +180,8 @@ class CheckpointHook(_CheckpointHook):
             runner.save_checkpoint(*args, **saved, **self.args)
             if is_main_process():
                 conclude()
-        elif is_main_process():
-            self._write(collect(runner, **saved), self.last_ckpt, conclude)
+        elif (checkpoint := collect(runner, **saved)) is not None:
+            self._write(checkpoint, self.last_ckpt, conclude)
 
     def _write(self, checkpoint: dict, path: str, conclude: Callable) -> None:
         """Write a checkpoint, and what follows on it, now or beside the training."""
@@ -264,7 +264,6 @@ class _PlainRunner:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    @master_only
     def save_checkpoint(
         self,
         out_dir: str,
@@ -274,9 +273,10 @@ class _PlainRunner:
         backend_args: dict | None = None,
         **saved,
     ) -> None:
-        checkpoint = on_host(collect(self._runner, **saved))
-        path = osp.join(out_dir, filename)
-        write_with_checksum(path, partial(torch.save, checkpoint))
+        checkpoint = collect(self._runner, **saved)
+        if checkpoint is not None:
+            path = osp.join(out_dir, filename)
+            write_with_checksum(path, partial(torch.save, on_host(checkpoint)))
 
 
 def _explain(name: str, there: list[str]) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 import mmengine
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from mmengine.utils import get_git_hash
 from torch import Tensor
 
+from coavt_mm.engine.sharding import gather, is_sharded
 from coavt_mm.engine.weights import bare_model
 
 
@@ -22,8 +24,10 @@ def collect(
     meta: dict,
     save_optimizer: bool = True,
     save_param_scheduler: bool = True,
-) -> dict:
+) -> dict | None:
     """What mmengine's ``Runner.save_checkpoint`` writes to a file.
+
+    All processes have to ask for it together.
 
     Args:
         runner: The runner.
@@ -32,8 +36,11 @@ def collect(
         save_param_scheduler: Take the schedules' in.
 
     Returns:
-        The checkpoint; its tensors are those that are trained, where they are.
+        The checkpoint; its tensors are those that are trained, where they are, or
+        whole copies of a sharded model's. None for all processes but the first.
     """
+    if not is_main_process() and not is_sharded(runner.model):
+        return None
     now = time.strftime('%Y%m%d_%H%M%S', time.localtime())
     meta.update(_about(runner.cfg), seed=runner.seed, time=now)
     meta['experiment_name'] = runner.experiment_name
@@ -55,7 +62,9 @@ def collect(
             else _states(built)
         )
     runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-    return checkpoint
+    if is_sharded(runner.model):
+        gather(checkpoint, runner, keep=is_main_process())
+    return checkpoint if is_main_process() else None
 
 
 @lru_cache(1)  # laying out the text takes longer than a small save

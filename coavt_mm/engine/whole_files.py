@@ -32,7 +32,7 @@ class HashedFile:
 
     def __init__(self, file: BinaryIO):
         self._file, self._written, self._handed = file, 0, 0
-        self._reader = open(file.name, 'rb')
+        self._reader = open(file.name, 'rb')  # noqa: SIM115
         self._digest = sha256()
         self._hashing, self._syncing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._pending: list[Future] = []

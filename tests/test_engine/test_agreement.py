@@ -10,7 +10,11 @@ import torch
 
 from coavt_mm.cli.launch import _set_environment
 from coavt_mm.config import load_config
-from coavt_mm.engine.ranks import agree_on_start, compare_ranks
+from coavt_mm.engine.ranks import (
+    agree_on_start,
+    check_shared_folder,
+    compare_ranks,
+)
 
 CONFIG = Path(__file__).parents[2] / 'configs/coavt/pretrain_vggsound.py'
 
@@ -37,9 +41,24 @@ def test_different_weights_or_iterations_are_refused_everywhere(tmp_path, case):
         assert 'process 1: iteration 1' in said[0]
 
 
+@pytest.mark.parametrize('shared', [True, False])
+def test_machines_that_do_not_share_a_folder(tmp_path, shared):
+    folders = [tmp_path / 'a', tmp_path / ('a' if shared else 'b')]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    ranks.run_two_ranks(ranks.folder_worker, folders, f'{tmp_path}/out')
+    said = [torch.load(f'{tmp_path}/out.{rank}') for rank in range(2)]
+    assert not any(path.is_file() for path in folders[0].rglob('*'))
+    if shared:
+        assert said == ['fine'] * 2
+    else:
+        assert all('processes 1 do not see' in text for text in said)
+
+
 def test_one_process_has_nobody_to_agree_with():
     agree_on_start(SimpleNamespace(_load_from='nowhere.pth', _resume=True))
     compare_ranks(SimpleNamespace())
+    check_shared_folder()
 
 
 @pytest.mark.parametrize(
