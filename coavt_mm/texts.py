@@ -79,8 +79,8 @@ def as_code(value: object) -> str:
 
 def in_csv(value: Any) -> Any:
     """A cell of a csv: a text that spreadsheet programs would take for a formula gets
-    an apostrophe before it; a number stays."""
-    formula = isinstance(value, str) and value.startswith(
-        ('=', '+', '-', '@', '\t', '\r')
-    )
-    return f"'{value}" if formula else value
+    an apostrophe before it, half a character is escaped; a number stays."""
+    if not isinstance(value, str):
+        return value
+    formula = value.startswith(('=', '+', '-', '@', '\t', '\r'))
+    return "'" * formula + value.encode('utf-8', 'backslashreplace').decode()

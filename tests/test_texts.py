@@ -63,3 +63,4 @@ def test_no_formula_in_a_csv(first):
 
 def test_other_cells_of_a_csv_stay():
     assert [in_csv(x) for x in ('a=b', '', -1.5, None)] == ['a=b', '', -1.5, None]
+    assert in_csv('ä\ud800\n') == 'ä\\ud800\n'  # what JSON can spell and no file hold

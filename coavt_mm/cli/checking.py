@@ -27,25 +27,13 @@ from coavt_mm.cli.run_parts import Finding, Parts, metrics_of
 from coavt_mm.cli.setting_checks import wrong_settings
 from coavt_mm.cli.texts import parts_of
 from coavt_mm.datasets.dataset import random_state
+from coavt_mm.engine.building import OF_VALUES
 from coavt_mm.errors import CoAVTError
 from coavt_mm.registry import DATASETS, HOOKS, METRICS, MODELS, PARAM_SCHEDULERS
 
 SPLITS = ('train', 'val', 'test')
 CLIPS = 10  # that are read of each split
 _SLOW = 10.0  # s; of a shorter step a second one is timed
-# what settings that make no sense raise where nobody looks at them
-_OF_SETTINGS = (
-    AssertionError,
-    AttributeError,
-    ImportError,
-    IndexError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    ZeroDivisionError,
-)
 
 
 @dataclass
@@ -88,7 +76,7 @@ class Check:
             self.add(f'{what}: the GPU has not enough memory; lower batch_size')
         except CoAVTError as error:
             self.add(one_line(error))
-        except _OF_SETTINGS as error:
+        except (OSError, *OF_VALUES) as error:
             if any(path.startswith(what) for path in self.left_out):
                 return  # the value may be needed
             reason = ' '.join(f'{type(error).__name__}: {error}'.split())

@@ -15,6 +15,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from coavt_mm.cli.texts import cut_texts
+from coavt_mm.engine.choosing import noted_checkpoint
 from coavt_mm.engine.weights import bare_model
 
 _NUMBERS = 12  # that are shown of metrics without a table
@@ -255,8 +256,8 @@ def say_trained(runner: Runner) -> None:
         runner: That has trained.
     """
     work_dir = Path(runner.work_dir)
-    note = work_dir / 'last_checkpoint'
-    last = Path(note.read_text('utf-8').strip()) if note.is_file() else None
+    noted = noted_checkpoint(work_dir)
+    last = Path(noted) if noted else None
     hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
     best = next((p for hook in hooks for p in _best(hook)), None)
     config = work_dir / Path(runner.cfg.filename or 'config.py').name

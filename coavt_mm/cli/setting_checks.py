@@ -24,6 +24,7 @@ _OF_MMENGINE = {
 #: Arguments of which each number is at least ...
 LEAST = {
     1: [
+        'accumulative_counts',
         'batch_size',
         'buffer',
         'context_dims',
@@ -58,12 +59,14 @@ LEAST = {
         'topk',
         'vocab_size',
     ],
-    0: ['depths', 'hardness', 'init_std', 'keep_every'],
+    0: ['depths', 'eps', 'hardness', 'init_std', 'keep_every', 'lr', 'weight_decay'],
 }
 #: ... or is above 0.
 ABOVE_ZERO = {
+    'clip_value',
     'divisor',
     'frame_std',
+    'max_norm',
     'mlp_ratio',
     'seconds',
     'spec_divisor',
@@ -104,7 +107,8 @@ def wrong_settings(cfg: Any) -> dict[str, str]:
         cls = kind if inspect.isclass(kind) else named_class(kind, scope, path)
         if inspect.isclass(cls):
             found.update(_of_class(path, node, cls))
-        if path.startswith('model') or inspect.isclass(cls) and _is_ours(cls):
+        is_ours = inspect.isclass(cls) and _is_ours(cls)
+        if is_ours or path.startswith(('model', 'optim_wrapper')):
             sizes = dict(_of_sizes(path, node))
             found.update({k: v for k, v in sizes.items() if k not in found})
     return found

@@ -27,7 +27,7 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
         CheckpointError: If none can be read, so that nobody begins anew unawares.
     """
     work_dir = Path(work_dir)
-    named = _named(work_dir)
+    named = noted_checkpoint(work_dir)
     here = [p for p in _places(work_dir, named or '') if p.exists()][:1]
     older = _saved(here[0].parent if here else work_dir, here or [Path(named or '')])
     skipped = []
@@ -54,19 +54,21 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
     return None
 
 
-def _named(work_dir: Path) -> str | None:
-    note = work_dir / 'last_checkpoint'
+def noted_checkpoint(work_dir: str | Path) -> str | None:
+    """What the note ``last_checkpoint`` of a work dir says; None where there is none.
+
+    Args:
+        work_dir: Of a run; its name, and so the note, may have bytes that are no UTF-8.
+    """
+    note = Path(work_dir) / 'last_checkpoint'
     if not note.is_file():
         return None
-    try:
-        return note.read_text('utf-8').strip()
-    except UnicodeDecodeError:
-        return ''
+    return note.read_text('utf-8', 'surrogateescape').strip()
 
 
 def _places(work_dir: Path, named: str) -> Iterator[Path]:
-    """Where the file of a note may lie: where it was, or here."""
-    if named and '://' not in named:
+    """Where a note's checkpoint may lie: where it was, or here. Of no other kind."""
+    if named.endswith('.pth') and '://' not in named:
         yield Path(named)
         yield work_dir / Path(named).name
 

@@ -9,6 +9,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor
 
+from coavt_mm.engine.kept_settings import say_kept, settings_of, states_of
 from coavt_mm.engine.loops import BATCHES, SEEN, compare_batches
 from coavt_mm.engine.ranks import compare_ranks
 from coavt_mm.errors import CheckpointError
@@ -76,8 +77,12 @@ class ResumeHook(Hook):
         if not runner._resume:
             return
         _check_progress(runner, checkpoint)
+        asked = settings_of(*states_of(runner))
         _check_states(runner, checkpoint)
         missing = {'optimizer', 'param_schedulers'} - checkpoint.keys()
+        if not missing:
+            states = checkpoint['optimizer'], checkpoint['param_schedulers']
+            say_kept(runner, asked, settings_of(*states))
         if missing:
             runner.logger.warning(
                 f'the checkpoint has no {" and no ".join(sorted(missing))}: they begin '

@@ -16,16 +16,12 @@ from mmengine.visualization import Visualizer
 
 from coavt_mm import compat
 from coavt_mm.config import check_writable
+from coavt_mm.engine.building import built_of, naming_settings
 from coavt_mm.engine.choosing import last_checkpoint
-from coavt_mm.engine.dead_workers import naming_what_was_read
+from coavt_mm.engine.dead_workers import leave_out_noted, naming_what_was_read
 from coavt_mm.engine.ranks import agree_on_start, check_shared_folder
 from coavt_mm.engine.screen import quieten
-from coavt_mm.engine.sharding import (
-    ReshardHook,
-    ShardHook,
-    is_sharded,
-    sharded_model,
-)
+from coavt_mm.engine.sharding import add_hooks, is_sharded, sharded_model
 from coavt_mm.engine.stopping import shield_worker
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import ConfigError
@@ -106,7 +102,8 @@ class DataFirst:
         for name in self.opens:
             loader = getattr(self, f'_{name}')
             if isinstance(loader, dict):
-                built = self.build_dataloader(loader, self.seed, diff_rank_seed)
+                with built_of(name):
+                    built = self.build_dataloader(loader, self.seed, diff_rank_seed)
                 built.worker_init_fn = partial(shield_worker, built.worker_init_fn)
                 setattr(self, f'_{name}', built)
         return super().build_model(model)  # type: ignore[misc]
@@ -124,12 +121,14 @@ class DataFirst:
             super()._init_model_weights()  # type: ignore[misc]
 
     def train(self: Any) -> Any:
-        """mmengine's; what a worker that dies was reading is said."""
+        """mmengine's; clips over which a worker dies are said, and left out then on."""
+        leave_out_noted(self)
         with naming_what_was_read(self):
             return super().train()  # type: ignore[misc]
 
     def test(self: Any) -> Any:
-        """mmengine's; what a worker that dies was reading is said."""
+        """mmengine's; clips over which a worker dies are said, and left out then on."""
+        leave_out_noted(self)
         with naming_what_was_read(self):
             return super().test()  # type: ignore[misc]
 
@@ -159,6 +158,8 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
     """
     compat.check_openmmlab()
     compat.register_checkpoint_loader()
+    if cfg.get('resume') and not cfg.get('load_from'):
+        set_resume(cfg, 'auto')  # mmengine would open whatever the note names
     _check_source(cfg.get('load_from'))
     check_writable(cfg.work_dir)
     _take_own(cfg)
@@ -176,17 +177,15 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
     if kind is None:
         raise ConfigError(f'runner_type={cfg.runner_type!r}: there is no such Runner')
     if issubclass(kind, Runner):
-        kind = type(kind.__name__, (DataFirst, kind), dict(opens=opens))
-    runner = kind.from_cfg(cfg)
+        bases = (DataFirst, naming_settings(kind))
+        kind = type(kind.__name__, bases, dict(opens=opens))
+    with built_of('config'):
+        runner = kind.from_cfg(cfg)
     if compiled:
         _compile(runner, compiled if isinstance(compiled, dict) else {})
     agree_on_start(runner)
     check_shared_folder()
-    if is_sharded(runner.model):
-        options = {**cfg.model_wrapper_cfg}
-        options.pop('type')
-        runner.register_hook(ShardHook())
-        runner.register_hook(ReshardHook(**options))
+    add_hooks(runner)
     return runner
 
 

@@ -101,6 +101,19 @@ def sharded_model(runner: Runner, options: Mapping, model: nn.Module) -> nn.Modu
     return model
 
 
+def add_hooks(runner: Runner) -> None:
+    """Register what a sharded model needs, if it is one.
+
+    Args:
+        runner: Before it trains or tests.
+    """
+    if is_sharded(runner.model):
+        options = {**runner.cfg.model_wrapper_cfg}
+        options.pop('type')
+        runner.register_hook(ShardHook())
+        runner.register_hook(ReshardHook(**options))
+
+
 def _copy(runner: Runner, model: nn.Module, options: Mapping) -> nn.Module:
     """Another model of the run's config with the weights of this one, sharded as it."""
     other = shard(runner.build_model(runner.cfg.model).to(get_device()), **options)

@@ -64,6 +64,9 @@ WRONG = {
     'train_cfg__max_iters': ['many', 10.5],
     'default_hooks__nonfinite__max_skipped': [0.5],
     'val_evaluator__topk': [0],
+    'optim_wrapper__optimizer__lr': [-1],
+    'optim_wrapper__clip_grad': [dict(max_norm=-1.0)],
+    'optim_wrapper__accumulative_counts': [0],
     'model__query_encoder__dept': [3],
     'train_dataloader__dataset__pipeline__0__num_frame': [3],
 }
@@ -253,7 +256,8 @@ def test_all_problems_at_once(data, tmp_path, monkeypatch, capsys):
     assert status == 1 and 'ready' not in out
     lines = err.splitlines()
     assert all(line.startswith('Error: ') for line in lines)
-    for part in ('depth=1.5', 'num_heads 3', 'no.jsonl', 'no.pth', "save_best='x'"):
+    for part in ('depth=1.5', 'num_heads 3', 'no.jsonl', 'no.pth', 'lr=-1.0: must be 0',
+                 "save_best='x'"):  # fmt: skip
         assert sum(part in line for line in lines) == 1, (part, lines)
     assert os.listdir(tmp_path) == []
 
