@@ -168,7 +168,8 @@ def _told(status: int) -> str:
     return names.get(status, f'exit status {status}')
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Let this process take ``MEMORY`` beyond what it has, where the system can."""
     try:
         import resource
 
@@ -187,7 +188,7 @@ def serve(number: int) -> None:
         number: Of the file descriptor that questions come from.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all
-    _limit_memory()
+    limit_memory()
     line, kept = Connection(number), _Kept()
     line.send('ready')
     while True:

@@ -152,7 +152,7 @@ def prepare(
     classes: Sequence[str] | None = None,
     notes: Sequence[str] = (),
     drop: Sequence[str] = (),
-    workers: int = 0,
+    workers: int = 1,
     **settings,
 ) -> dict:
     """Write ``<split>.jsonl`` with a sidecar for each split, ``report.json`` and

@@ -13,6 +13,8 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from coavt_mm.datasets.isolation import limit_memory
+
 # Tasks go to the processes in bundles of this size, and this many bundles at a time for
 # each process. All tasks under way are suspects when one dies.
 BUNDLE, AHEAD = 8, 2
@@ -50,7 +52,8 @@ def run_each(
     the one that kills its process again gives a ``Died``, and the rest goes on.
 
     Args:
-        function: Takes a task; of a module's top level.
+        function: Takes a task; of a module's top level. In a process it has the memory
+            of :func:`~coavt_mm.datasets.isolation.limit_memory`.
         tasks: Key -> task.
         workers: Processes; 0 works in this one, which dies with a task then.
         bundle: Most tasks that go to a process at a time.
@@ -80,7 +83,8 @@ def _pooled(
 ) -> Iterator[tuple[Key, Any]]:
     size = max(1, min(most, len(tasks) // (AHEAD * workers)))
     waiting = iter(list(tasks))
-    with ProcessPoolExecutor(min(workers, len(tasks))) as pool:
+    processes = min(workers, len(tasks))
+    with ProcessPoolExecutor(processes, initializer=limit_memory) as pool:
         while True:
             while len(running) < AHEAD * workers:
                 keys = list(islice(waiting, size))
@@ -117,6 +121,7 @@ def _alone(function: Callable, task: Any) -> Any:
 
 
 def _send(sender: Connection, function: Callable, task: Any) -> None:
+    limit_memory()
     try:
         sender.send(function(task))
     except Exception as error:  # handed on to the process that waits

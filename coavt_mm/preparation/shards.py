@@ -69,7 +69,10 @@ class Job:
         if row['sample_id'] in self.killers:
             how = self.killers[row['sample_id']]
             raise ClipError(f'the process that read it died ({how})')
-        return pack_clip(row, key, self.data_root, self.settings)
+        try:
+            return pack_clip(row, key, self.data_root, self.settings)
+        except MemoryError:
+            raise ClipError('out of memory') from None
 
 
 def manifest_row(row: dict) -> dict:
@@ -212,8 +215,7 @@ def plan_jobs(
 def run_local(jobs: Sequence[Job], workers: int) -> Iterator[dict]:
     """Make shards in processes of this machine; yields reports as they come."""
     tasks = {job.number: job for job in jobs}
-    processes = workers if workers > 1 else 0
-    for number, report in run_each(make_shard, tasks, processes, bundle=1):
+    for number, report in run_each(make_shard, tasks, workers, bundle=1):
         if isinstance(report, Died):
             report = _without_killers(tasks[number], workers)
         yield report
@@ -240,7 +242,7 @@ def _without_killers(job: Job, workers: int) -> dict:
 def _is_packed(clip: tuple[dict, Job]) -> bool:
     row, job = clip
     try:
-        pack_clip(row, '0', job.data_root, job.settings)
+        job.packed(row, '0')
     except ClipError:
         return False
     return True
@@ -295,7 +297,7 @@ def make_shards(
         data_root: Folder that the manifest's paths start from.
         settings: What to make of a clip.
         per_shard: Clips of a shard.
-        workers: Processes on this machine.
+        workers: Processes on this machine; 0: this one, which dies with a decoder.
         ray_address: A Ray cluster that does the work instead.
         on_report: Called with the report of each shard and the number of shards in all,
             in the order in which they are finished.

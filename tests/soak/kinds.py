@@ -204,7 +204,7 @@ def feed_table(original: Original, content: bytes, scratch: Path, rng: Random) -
     home = HOME[0] / 'csv'
     report = prepare(
         splits, FolderIndex([str(home)]), scratch / 'out', dataset='own',
-        min_seconds=0.1,
+        min_seconds=0.1, workers=0,
     )  # fmt: skip
     before = {path.name for path in scratch.iterdir()}
     if before != {original.name, 'out'}:
@@ -326,7 +326,7 @@ def _prepare(clips: Path, out: Path) -> None:
 
     index = FolderIndex([str(clips)])
     splits = dict(all=[ListedClip(name) for name in index.names()])
-    prepare(splits, index, out, dataset='own', min_seconds=0.1)
+    prepare(splits, index, out, dataset='own', min_seconds=0.1, workers=0)
 
 
 def feed_journal(

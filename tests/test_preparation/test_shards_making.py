@@ -71,13 +71,14 @@ def test_a_stopped_run_goes_on(corpus, made, copied, monkeypatch):
 
     monkeypatch.setattr(making, 'pack_clip', pack)
     settings = Settings(short_side=48, quality=95)
-    make_shards(corpus, copied, settings=settings, per_shard=4)
+    options = dict(per_shard=4, workers=0)
+    make_shards(corpus, copied, settings=settings, **options)
     assert packed == ['no_sound', 'silent', 'no_picture', 'short_sound']
     for path in made.iterdir():
         assert (copied / path.name).read_bytes() == path.read_bytes()
-    make_shards(corpus, copied, settings=settings, per_shard=4)
+    make_shards(corpus, copied, settings=settings, **options)
     assert len(packed) == 4
-    make_shards(corpus, copied, settings=SMALL, per_shard=4)  # other settings
+    make_shards(corpus, copied, settings=SMALL, **options)  # other settings
     assert len(packed) == 16
 
 
@@ -87,7 +88,7 @@ def test_a_crash_leaves_nothing_that_looks_finished(corpus, tmp_path, monkeypatc
 
     monkeypatch.setattr(making, 'pack_clip', crash)
     with pytest.raises(KeyboardInterrupt):
-        make_shards(corpus, tmp_path)
+        make_shards(corpus, tmp_path, workers=0)
     assert [path.suffix for path in tmp_path.iterdir()] == ['.tmp']
 
 
@@ -212,3 +213,20 @@ def test_the_chamber_of_horrors(horrors, tmp_path):
     assert all(clip['reason'] for clip in header['failed'])
     _, kept = read_index(str(tmp_path / 'shards' / 'index.jsonl'))
     assert {row['sample_id'] for row in kept} == {*horrors} - {*bad}
+
+
+@pytest.mark.parametrize('fault', ['memory', 'crash'])
+def test_a_clip_that_takes_too_much_costs_itself(corpus, tmp_path, monkeypatch, fault):
+    """With the workers of the default, too."""
+
+    def pack(row, *args):
+        if row['sample_id'] == rows[1]['id']:
+            bytearray(64 << 30) if fault == 'memory' else os.kill(os.getpid(), 9)
+        return pack_clip(row, *args)
+
+    rows = [json.loads(line) for line in corpus.read_text().splitlines()]
+    monkeypatch.setattr(making, 'pack_clip', pack)
+    header = make_shards(corpus, tmp_path, settings=SMALL, per_shard=4)
+    reasons = {clip['id']: clip['reason'] for clip in header['failed']}
+    wanted = 'out of memory' if fault == 'memory' else 'died (SIGKILL'
+    assert wanted in reasons[rows[1]['id']] and len(reasons) == 2  # with 'broken'
