@@ -204,6 +204,7 @@ class AVTDataset(BaseDataset):
         if self._indices is not None:
             self._count_clips(self.get_data_info(i) for i in range(len(self)))
         self._bad = BadClips(torch.zeros(len(self), dtype=torch.bool))
+        self._left_out: dict[str, str] = {}
 
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:
@@ -270,6 +271,23 @@ class AVTDataset(BaseDataset):
         return [self.get_data_info(index)['sample_id'] for index in found]
 
     @force_full_init
+    def leave_out(self, ids: Collection[str], why: str) -> list[str]:
+        """Take clips for ones that can't be read, if such are skipped.
+
+        Args:
+            ids: Theirs; those of other data sets may be among them.
+            why: The reason that is told where one is asked for.
+
+        Returns:
+            Ids of those that are here.
+        """
+        if self.on_error != 'skip':
+            return []
+        here = (self.get_data_info(i)['sample_id'] for i in range(len(self)))
+        self._left_out = {name: why for name in here if name in ids}
+        return [*self._left_out]
+
+    @force_full_init
     def __getitem__(self, item: int | tuple | list) -> dict:
         """Make a sample.
 
@@ -295,6 +313,8 @@ class AVTDataset(BaseDataset):
         row = self.get_data_info(idx)
         row |= {} if epoch is None else dict(epoch=epoch)
         row |= {} if stage is None else dict(stage=stage)
+        if why := self._left_out.get(row['sample_id']):
+            raise ClipError(f'clip {row["sample_id"]}: {why}')
         try:
             with self._bad.noted(idx):
                 return self.pipeline(self._opened(row))

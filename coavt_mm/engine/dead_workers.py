@@ -1,4 +1,4 @@
-"""What a loader's worker was reading when it died."""
+"""What a loader's worker was reading when it died, which the next start leaves out."""
 
 import re
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from coavt_mm.datasets.reading import list_entry
-from coavt_mm.errors import ClipError, ManifestError
+from coavt_mm.datasets.reading import list_entry, read_list
+from coavt_mm.errors import ClipError, ManifestError, shown
 
 _DIED = re.compile(r'DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)')
 # in the work dir: ids as `exclude` takes them
@@ -48,10 +48,32 @@ def _died(runner: Any, pids: set[int], reason: str) -> ClipError:
     except (OSError, ManifestError, UnicodeError) as failed:
         return ClipError(f'{reason} It was reading {names}; not noted ({failed})')
     return ClipError(
-        f'{reason} It was reading {", ".join(names)}, noted in {note}. Leave out what '
-        f"is noted by the data set's exclude='{note}', or let LoadFrames and LoadAudio "
-        'read it with isolate=True'
+        f'{reason} It was reading {", ".join(names)}, noted in {note}: the next start '
+        'leaves out what is noted, where on_error is skip. With isolate=True of '
+        'LoadFrames and LoadAudio it would cost the clip alone'
     )
+
+
+def leave_out_noted(runner: Any) -> None:
+    """Take what earlier runs noted for clips that can't be read, and say so.
+
+    In data sets that skip such clips; another one raises what it meets, as ever.
+
+    Args:
+        runner: With ``work_dir``, ``logger`` and loaders.
+
+    Raises:
+        ManifestError: The note is no text.
+    """
+    note = Path(runner.work_dir) / NOTE
+    noted = {*read_list(note)} if note.is_file() else set()
+    for part in _parts(runner) if noted else ():
+        if left_out := part.leave_out(noted, f'a worker died over it, see {note}'):
+            runner.logger.warning(
+                f'{part.ann_file}: left out is {shown(", ".join(left_out))}, over '
+                f'which a worker of an earlier run died; to bring a clip back, take '
+                f'its line out of {note}'
+            )
 
 
 def _parts(runner: Any) -> Iterator[Any]:
