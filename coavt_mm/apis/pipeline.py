@@ -60,6 +60,7 @@ class ClipPipeline:
         sample_rate: Of the sound in Hz.
         tokenizers: For texts, by the keys of their ids.
         templates: Sentences for labels, such as 'the sound of {}'.
+        isolate: Whether a process beside decodes, as one of its loaders asks for.
     """
 
     def __init__(self, transforms: Sequence[dict], img_size: int):
@@ -70,6 +71,7 @@ class ClipPipeline:
                 'with'
             )
         sound = _first(built, LoadAudio)
+        self.isolate = any(getattr(t, 'isolate', False) for t in built)
         self.seconds = sound.seconds if sound else None
         self.sample_rate = sound.sample_rate if sound else None
         self.tokenizers = {t.key: t for t in built if isinstance(t, TokenizeText)}

@@ -28,14 +28,15 @@ def samples(
         index: Its number among those that are answered.
         cut: Whether to cut a longer clip.
         hop: From one window to the next in s; default: windows don't overlap.
-        isolate: Whether a process beside decodes the files.
+        isolate: Whether a process beside decodes the files; the pipeline may ask for
+            it, too.
 
     Yields:
         Packed samples; last a window with ``error`` where the clip can't be read.
     """
     try:
         clip.check()
-        rate = pipeline.sample_rate
+        rate, isolate = pipeline.sample_rate, isolate or pipeline.isolate
         for span in spans(clip, seconds, rate, cut, hop=hop, isolate=isolate):
             row = dict(span.row, sample_id=clip.name, sample_idx=index)
             packed = pipeline(row)

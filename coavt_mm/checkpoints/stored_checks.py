@@ -79,6 +79,8 @@ LIMITS = {
     'crop_size': (1, 4096),
     'padding': (0, 4096),
 }
+FRAMES = 1000  # that a reader may ask for of a clip
+STEPS = 100  # of a pipeline, those within others too
 #: Arguments that say where something lies.
 SOURCES = ('init_cfg', 'pretrained')
 
@@ -200,6 +202,31 @@ def check_limits(
                         f'{where}: {key}={number!r:.60} of its stored config is not '
                         f'from {least} to {most}'
                     )
+
+
+def check_work(pipeline: Any, where: str) -> None:
+    """Refuse a pipeline that would be at one clip for hours.
+
+    Args:
+        pipeline: The transforms, their limits checked.
+        where: Name of the checkpoint, for the message.
+
+    Raises:
+        CheckpointError: It has too many steps, or one asks for too many frames.
+    """
+    steps = [node for node in dicts(pipeline) if 'type' in node]
+    frames = max(
+        (x.get('clip_len', 1) * x.get('num_clips', 1) for x in steps), default=0
+    )
+    for number, most, what in (
+        (len(steps), STEPS, 'steps'),
+        (frames, FRAMES, 'frames of a clip'),
+    ):
+        if number > most:
+            raise CheckpointError(
+                f'{where}: the pipeline of its stored config has {number} {what}; '
+                f'{most} are the most'
+            )
 
 
 def dicts(node: Any) -> Iterator[dict]:

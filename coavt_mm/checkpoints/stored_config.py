@@ -23,6 +23,7 @@ from coavt_mm.checkpoints.stored_checks import (
     check_limits,
     check_sources,
     check_types,
+    check_work,
     dicts,
 )
 from coavt_mm.datasets.stored_tokenizer import checked_tokenizer
@@ -146,6 +147,7 @@ def read_stored_config(checkpoint: Mapping, where: str) -> dict:
     check_sources(stored, tokenizers, where)
     check_limits(stored['model'], MODEL_LIMITS, where)
     check_limits(stored['pipeline'], LIMITS, where)
+    check_work(stored['pipeline'], where)
     for node in dicts(stored):
         if node.get('tokenizer'):
             node['tokenizer'] = tokenizers[node['tokenizer']]

@@ -113,6 +113,7 @@ def _check_texts(model: CoAVT, transforms: Sequence[Callable], where: str) -> No
             min(rows, config.vocab_size),
             min(places, config.max_position_embeddings),
         )
+    _check_ids(model, rows, where)
     for transform in transforms:
         if isinstance(transform, TokenizeText) and transform.key == 'input_ids':
             ids = transform.rules.get_vocab()
@@ -124,3 +125,18 @@ def _check_texts(model: CoAVT, transforms: Sequence[Callable], where: str) -> No
                     f'up to {highest} do not fit its model, which takes {places} '
                     f'tokens and {rows} ids'
                 )
+
+
+def _check_ids(model: CoAVT, rows: int, where: str) -> None:
+    """What texts are begun and filled up with has a row as well."""
+    for part, name in (
+        (model.lm_head, 'dec_token_id'),
+        (model.lm_head, 'end_token_id'),
+        (model.data_preprocessor, 'pad_token_id'),
+    ):
+        number = getattr(part, name, 0)
+        if not 0 <= number < rows:
+            raise CheckpointError(
+                f'{where}: {name}={number} of its stored config is no row of its '
+                f"model's {rows} word pieces"
+            )

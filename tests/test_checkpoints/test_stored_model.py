@@ -93,6 +93,10 @@ def test_it_costs_no_memory_and_no_random_numbers(checkpoint):
         ('model.data_preprocessor.logmel', dict(num_mel_bins=32, frame_shift=0.0)),
         ('model.data_preprocessor.logmel', dict(num_mel_bins=32, sample_rate='x')),
         ('model.data_preprocessor.augment', dict(typo=1)),
+        ('model.lm_head.dec_token_id', 10**9),
+        ('model.lm_head.dec_token_id', -1),
+        ('model.lm_head.end_token_id', 10**9),
+        ('model.data_preprocessor.pad_token_id', 10**9),
         ('model.data_preprocessor', None),
         ('model.av_encoder', None),
         ('model.test_cfg', dict(typo=1)),
@@ -102,6 +106,14 @@ def test_it_costs_no_memory_and_no_random_numbers(checkpoint):
         ('pipeline.0.pick', 'none'),
         ('pipeline.0.pick', 99),
         ('pipeline.0.backend', 'none'),
+        (
+            'pipeline.0',
+            dict(
+                type='LoadFrames',
+                sampler=dict(type='mmaction.SampleFrames', clip_len=100, num_clips=100),
+            ),
+        ),
+        ('pipeline.1.transforms', [dict(type='mmaction.Flip')] * 101),
         ('pipeline.1.transforms.0.scale', [32, 32]),  # mmaction2 takes tuples only
     ],
 )
