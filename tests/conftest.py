@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from faulty_decoders import faulty  # noqa: F401  a fixture
 from media_files import write_clip
 from mmengine.config import config
 from shard_corpus import copied, corpus, made  # noqa: F401  fixtures

@@ -177,6 +177,7 @@ def _bring_up(index: 'Index', model: 'CoAVTInferencer', args: Namespace) -> None
     try:
         with _short_warnings(), index, Progress() as progress:
             report = index.add(model, *options, progress.begin, progress)
+            empty = _why_empty(index)
     except KeyboardInterrupt:
         raise CoAVTError(
             'interrupted; what was indexed is safe, and the same command goes on'
@@ -184,6 +185,23 @@ def _bring_up(index: 'Index', model: 'CoAVTInferencer', args: Namespace) -> None
     print(f'{index.folder}: {report}')
     for why in report.errors.values():
         print(shown(why), file=sys.stderr)
+    if empty:
+        raise SearchError(empty)
+
+
+def _why_empty(index: 'Index') -> str | None:
+    """Why nothing can be found in an index; None where something can."""
+    query = 'SELECT state, count(*) FROM clips GROUP BY state'
+    states = dict(index.catalogue.rows(query))
+    if 'there' in states:
+        return None
+    if failed := states.get('failed', 0):
+        return (
+            f'{index.folder}: none of its {failed:,} clips could be read, so that '
+            f'nothing can be found; `coavt search info {index.folder}` says why, and '
+            '`add` tries them again when they have changed'
+        )
+    return f'{index.folder}: no clip is in it; take some in with `coavt search add`'
 
 
 @contextmanager
@@ -265,6 +283,9 @@ def _query(args: Namespace) -> None:
             rerank=args.rerank,
             moments=args.moments,
         )
+        empty = None if found['hits'] else _why_empty(index)
+    if empty:
+        raise SearchError(empty)
     if args.json:
         _print_json(found)
     else:

@@ -59,7 +59,17 @@ LEAST = {
         'topk',
         'vocab_size',
     ],
-    0: ['depths', 'eps', 'hardness', 'init_std', 'keep_every', 'lr', 'weight_decay'],
+    0: [
+        'depths',
+        'eps',
+        'hardness',
+        'init_std',
+        'keep_every',
+        'lr',
+        'seed',
+        'start',
+        'weight_decay',
+    ],
 }
 #: ... or is above 0.
 ABOVE_ZERO = {

@@ -1,7 +1,7 @@
 """Decoding in a process beside: what ends that one costs a clip.
 
 A decoder's crash, a file it hangs on and one that fills the memory end the process that
-reads them. Here that is a child, one for each process that reads, which is started
+reads them. Here that is a child, one for each thread that reads, which is started
 again. It is no sandbox: it may do what its parent may.
 """
 
@@ -41,7 +41,7 @@ class IsolatedSource(ClipSource):
         self.name, self.stored_times = source.name, source.stored_times
 
     def _ask(self, name: str, *args: Any) -> Any:
-        return _own_reader().ask((self.source, name, args), self.seconds, self.name)
+        return _own_readers().ask((self.source, name, args), self.seconds, self.name)
 
     @property
     def rate(self) -> float:  # type: ignore[override]
@@ -89,9 +89,8 @@ def guarded(
 class _Reader:
     """A process that reads for this one; started when it is asked, again if it died."""
 
-    def __init__(self) -> None:
-        self.owner, self.lock = os.getpid(), threading.RLock()
-        self.process: subprocess.Popen | None = None
+    process: subprocess.Popen | None = None
+    read = ''  # what it read last, and keeps open
 
     def ask(self, question: tuple, seconds: float | None, name: str) -> Any:
         """The answer to a question of :func:`serve`.
@@ -100,14 +99,14 @@ class _Reader:
             ClipError: There is none, or it is this error.
             ConfigError: The process can't be started.
         """
-        with self.lock:
-            if self.process is None:
-                self._start()
-            try:
-                error, answer = self._answer((os.getcwd(), *question), seconds, name)
-            except BaseException:  # also Ctrl-C: what still comes is nobody's answer
-                self.end()
-                raise
+        if self.process is None:
+            self._start()
+        self.read = name
+        try:
+            error, answer = self._answer((os.getcwd(), *question), seconds, name)
+        except BaseException:  # also Ctrl-C: what still comes is nobody's answer
+            self.end()
+            raise
         if error is not None:
             raise error
         return answer
@@ -152,15 +151,42 @@ class _Reader:
             self.process = None
 
 
-_reader = _Reader()
+class _Readers:
+    """Those of this process: one for each thread that asks, up to one for each core."""
+
+    def __init__(self) -> None:
+        self.owner, self.idle = os.getpid(), list[_Reader]()
+        self.free = threading.Semaphore(max(os.cpu_count() or 1, 2))
+
+    def ask(self, question: tuple, seconds: float | None, name: str) -> Any:
+        """As a reader that has time answers, at best the one that has the file open."""
+        with self.free:
+            same = [reader for reader in self.idle if reader.read == name]
+            try:
+                reader = (same or self.idle)[-1]
+                self.idle.remove(reader)
+            except (IndexError, ValueError):  # there is none, or another thread has it
+                reader = _Reader()
+            try:
+                return reader.ask(question, seconds, name)
+            finally:
+                self.idle.append(reader)
+
+    def end(self) -> None:
+        """End those that have nothing to do."""
+        while self.idle:
+            self.idle.pop().end()
 
 
-def _own_reader() -> _Reader:
-    """That of this process; a forked worker gets one of its own."""
-    global _reader
-    if _reader.owner != os.getpid():
-        _reader = _Reader()
-    return _reader
+_readers = _Readers()
+
+
+def _own_readers() -> _Readers:
+    """Those of this process; a forked worker gets its own."""
+    global _readers
+    if _readers.owner != os.getpid():
+        _readers = _Readers()
+    return _readers
 
 
 def _told(status: int) -> str:

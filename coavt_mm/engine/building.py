@@ -73,7 +73,23 @@ def naming_settings(kind: type[Runner]) -> type[Runner]:
         for name, setting in _BUILDERS.items()
         if inspect.isfunction(getattr(kind, name, None))
     }
+    methods['call_hook'] = _naming_hooks(kind.call_hook)
     return type(kind.__name__, (kind,), methods)
+
+
+def _naming_hooks(call_hook: Callable) -> Callable:
+    """Also name the hook that can't make its own parts as a run begins."""
+
+    @wraps(call_hook)
+    def call(self: Runner, fn_name: str, **kwargs: Any) -> None:
+        if fn_name != 'before_run':
+            return call_hook(self, fn_name, **kwargs)
+        for hook in self.hooks:
+            with built_of(f'hook {type(hook).__name__}'):
+                hook.before_run(self)
+        return None
+
+    return call
 
 
 def _named(method: Callable, setting: str) -> Callable:

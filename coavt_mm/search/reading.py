@@ -1,5 +1,8 @@
 """Clips are read ahead in threads while the model is at work.
 
+Each thread has a process beside that decodes, so that a clip that crashes a decoder
+costs itself, and not hours of work.
+
 Letters: F frames, Q queries, E projected width.
 """
 
@@ -18,7 +21,9 @@ from coavt_mm.apis import CoAVTInferencer
 from coavt_mm.apis.answering import Window, joined, without_rests
 from coavt_mm.apis.inputs import Clip, as_clips
 from coavt_mm.apis.reading import samples
-from coavt_mm.datasets.media import probe
+from coavt_mm.apis.windows import TIMEOUT
+from coavt_mm.datasets.isolation import IsolatedSource
+from coavt_mm.datasets.sources import FileSource
 from coavt_mm.errors import ClipError
 from coavt_mm.search.scanning import Source, Stamp
 
@@ -108,7 +113,7 @@ class _Reading:
             except (OSError, ClipError):
                 pass  # so will the next line, and say why
             given = (inferencer.pipeline, inferencer.seconds, clip, self.index)
-            for sample in samples(*given, hop=hop):
+            for sample in samples(*given, hop=hop, isolate=True):
                 self._put(sample)
         finally:
             self._put(_END)
@@ -177,7 +182,7 @@ def _readers(
 
 def _length(source: Source) -> float | None:
     """Of the span, in s; None for a still picture."""
-    infos = [probe(path) for path in source.files]
+    infos = [IsolatedSource(FileSource(path), TIMEOUT).info for path in source.files]
     ends = [end for info in infos for end in (info.video_end, info.audio_end) if end]
     stop = min(max(ends, default=math.inf), source.end or math.inf)
     return stop - (source.start or 0.0) if math.isfinite(stop) else None

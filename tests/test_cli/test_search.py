@@ -76,6 +76,19 @@ def test_mistakes_are_one_line(made, capsys, checkpoint):
     assert not (made / 'new').exists()
 
 
+def test_an_index_in_which_nothing_can_be_found(tmp_path, checkpoint, capsys):
+    (tmp_path / 'clips').mkdir()
+    (tmp_path / 'clips' / 'a.mp4').write_text('no film')
+    index = tmp_path / 'index'
+    line = error_of(
+        capsys, 'index', tmp_path / 'clips', '--out', index, '--checkpoint', checkpoint
+    )
+    assert 'none of its 1 clips could be read' in line
+    assert 'none of its 1 clips' in error_of(capsys, 'query', index, 'dog')
+    run('remove', index, tmp_path / 'clips')
+    assert 'no clip is in it' in error_of(capsys, 'query', index, 'dog', '--json')
+
+
 def test_times_and_tables():
     assert [clock(s) for s in (0, 59.96, 61.25, 3723.4)] == [
         '0:00.0', '1:00.0', '1:01.2', '1:02:03.4'

@@ -1,8 +1,12 @@
 """A decoder that crashes, hangs or fills the memory costs one clip."""
 
+import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 import tiny_apis
 from media_files import write_rows
@@ -13,36 +17,6 @@ from coavt_mm.datasets import AVTDataset, isolation
 from coavt_mm.datasets.sources import ArraySource
 from coavt_mm.datasets.transforms import LoadAudio, LoadFrames
 from coavt_mm.errors import ClipError
-
-# stands in for `serve`: names of files say what becomes of the process that reads them
-FAULTY = """
-import os, sys, time
-from coavt_mm.datasets import isolation, sources
-def faulty(read):
-    def wrapper(self, *args):
-        name = os.path.basename(str(self.file))
-        if name.startswith('crash'):
-            os.kill(os.getpid(), 11)
-        if name.startswith('abort'):
-            os.abort()
-        if name.startswith('hang'):
-            time.sleep(60)
-        if name.startswith('large'):
-            bytearray(64 << 30)
-        return read(self, *args)
-    return wrapper
-for method in ('frames', 'audio'):
-    setattr(sources.FileSource, method, faulty(getattr(sources.FileSource, method)))
-isolation.serve({number})
-"""
-
-
-@pytest.fixture
-def faulty(monkeypatch):
-    monkeypatch.setattr(isolation, '_START', FAULTY)
-    monkeypatch.setattr(isolation, '_reader', isolation._Reader())
-    yield
-    isolation._reader.end()
 
 
 def row(path, **span):
@@ -115,7 +89,29 @@ def test_answers_go_on_behind_a_clip_that_crashes(
 
 
 def test_arrays_need_no_child(monkeypatch):
-    monkeypatch.setattr(isolation, '_own_reader', None)
+    monkeypatch.setattr(isolation, '_own_readers', None)
     frames = ArraySource(np.zeros((4, 8, 8, 3), np.uint8), 2.0)
     got = LoadFrames(2, 'all', isolate=True)(dict(picture=frames, start=0.0, end=None))
     assert len(got['imgs']) == 2
+
+
+def test_threads_have_a_reader_each(faulty, make_clip, tmp_path):
+    """One that hangs keeps none waiting; what is open is asked for again."""
+    good, slow = make_clip(seconds=1.0), tmp_path / 'hang.mp4'
+    shutil.copy(good, slow)
+    readers = isolation._readers
+    with ThreadPoolExecutor(3) as pool:
+        read = LoadFrames(2, 0, timeout=None, isolate=True)
+        hanging = pool.submit(read, row(slow))
+        seen = [*pool.map(read, [row(good) for _ in range(6)])]
+        assert not hanging.done() and all(x['has_visual'] for x in seen)
+        while not slow.with_name('hang.mp4.read').exists():
+            time.sleep(0.05)
+        kept = {reader.process.pid for reader in readers.idle}
+        for child in psutil.Process().children():
+            if child.pid not in kept:
+                child.kill()
+        with pytest.raises(ClipError, match='SIGKILL'):
+            hanging.result()
+    assert 1 < len(readers.idle) <= max(os.cpu_count(), 2)
+    assert {reader.read for reader in readers.idle} == {str(good), str(slow)}

@@ -44,6 +44,10 @@ WRONG = {
         dict(custom_hooks=[dict(type='Fussy', what='value')]),
         'hook Fussy: ValueError: no such value (test_building.py, line ',
     ),
+    'what a hook makes': (
+        dict(custom_hooks=[dict(type='EMAHook', momentum=5)]),
+        'hook EMAHook: AssertionError: momentum must be in range',
+    ),
     'seed': (dict(randomness=dict(seed=-1)), 'randomness: ValueError: Seed must'),
     'log': (
         dict(log_processor=dict(window_size='x', custom_cfg=[5])),

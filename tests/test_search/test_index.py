@@ -43,6 +43,17 @@ def test_all_windows_of_all_clips(index, coavt, folder):
     assert info['last']['action'] == 'add' and info['last']['finished']
 
 
+def test_a_clip_that_crashes_a_decoder_costs_itself(faulty, tmp_path, folder, coavt):
+    for name in ('crash.mp4', 'large.mp4'):
+        shutil.copy(folder / 'long.mp4', folder / name)
+    with Index.create(tmp_path / 'new', coavt) as made:
+        report = made.add(coavt, [folder], workers=2)
+        assert (report.new, report.failed) == (5, 2)
+        errors = {Path(path).name: why for path, why in report.errors.items()}
+        assert 'SIGSEGV' in errors['crash.mp4'] and 'memory' in errors['large.mp4']
+        assert len(names(made)) == 5
+
+
 def test_scores_are_those_of_retrieve(index, coavt, folder):
     clips = [*map(str, sorted(folder.rglob('*.mp4')))]
     for stream in ('AV', 'A', 'V'):
