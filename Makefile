@@ -45,7 +45,7 @@ test: $(TEST_READY)  ## lint and run all tests; ARGS go to pytest
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal \
 	    --cov=coavt_mm --cov-report=term --cov-fail-under=85 $(ARGS)
 
-soak: $(TEST_READY)  ## kill trainings, go on, compare, for long; ARGS='--kills 25 --minutes 60'
+soak: $(TEST_READY)  ## kill trainings, go on, compare; ARGS='--kills 25 --minutes 60 --inputs 3600 --calls 200'
 	$(RUN) tests/soak.py $(ARGS)
 
 lint: $(TEST_READY)  ## rules, format, spelling, types, and who may import whom

@@ -2,11 +2,14 @@
 
     python tests/soak.py --kills 25
     python tests/soak.py --kinds ranks --minutes 120 --seed 1
+    python tests/soak.py --kills 0 --inputs 3600 --calls 200
 
 A run of the demo's config, made small, is killed by SIGKILL while it starts, trains or
 saves: its processes all at once, or one of them. It is started again with --resume
 until it has come to its end; then all that its last checkpoint holds is compared, bit
-by bit. Exits with 1 if a run differs, hangs, or leaves processes behind.
+by bit. Exits with 1 if a run differs, hangs, or leaves processes behind. Before that,
+with --inputs and --calls, go the mutated files of soak/mutated_inputs.py and the many
+calls of soak/many_calls.py.
 """
 
 import json
@@ -16,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -317,7 +320,29 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0, help='of moments and victims')
     parser.add_argument('--minutes', type=float, default=1e9, help='at most, each kind')
     parser.add_argument('--folder', type=Path, help='stays; default: a temporary one')
+    parser.add_argument('--inputs', type=int, default=0, help='mutated files')
+    parser.add_argument('--calls', type=int, default=0, help='calls at a time')
     args = parser.parse_args()
+    failed = [
+        script
+        for script, count in (
+            ('mutated_inputs', args.inputs),
+            ('many_calls', args.calls),
+        )
+        if count and run_script(script, count, args.seed)
+    ]
+    return int(kill_runs(args) or bool(failed)) if args.kills else int(bool(failed))
+
+
+def run_script(name: str, count: int, seed: int) -> int:
+    """The exit status of another soak."""
+    script = ROOT / 'tests' / 'soak' / f'{name}.py'
+    given = ['--count', str(count), '--seed', str(seed)]
+    return subprocess.run([sys.executable, str(script), *given]).returncode
+
+
+def kill_runs(args: Namespace) -> bool:
+    """Kill and compare; whether something was wrong."""
     root = args.folder or Path(mkdtemp(prefix='soak'))
     root.mkdir(parents=True, exist_ok=True)
     make_data(root)
@@ -329,7 +354,7 @@ def main() -> int:
         '| data | kills | runs | compared with an undisturbed run |\n|---|---|---|---|'
     )
     print('\n'.join(soak.report() for soak in soaks))
-    return int(any(soak.faults for soak in soaks))
+    return any(soak.faults for soak in soaks)
 
 
 if __name__ == '__main__':

@@ -68,12 +68,18 @@ class Catalogue:
             raise SearchError(f'{path.parent}: is no search index (there is no {path})')
         with self.mended():
             self.db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self.db.execute('PRAGMA trusted_schema=OFF')
             self.db.execute('PRAGMA journal_mode=WAL')
             self.db.execute('PRAGMA synchronous=FULL')
             if create:
                 self.db.executescript(f'BEGIN;{SCHEMA}COMMIT;')
                 self.write_about(format=str(FORMAT))
             found = self.about().get('format')
+            more = self.value(
+                "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+            )
+        if more is not None:
+            raise SearchError(f'{path}: has {more!r}, which no index has')
         if found != str(FORMAT):
             raise SearchError(
                 f'{path}: has format {found}, this release reads {FORMAT}; make the '

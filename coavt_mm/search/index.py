@@ -20,6 +20,14 @@ import torch
 from coavt_mm.errors import InputError, SearchError
 from coavt_mm.search.catalogue import Catalogue
 from coavt_mm.search.rows import RowFile
+from coavt_mm.search.stored import (
+    About,
+    check_files,
+    check_store,
+    making_sense,
+    read_about,
+    remember_store,
+)
 from coavt_mm.search.stores import EMBEDDED, VectorStore, open_store
 from coavt_mm.streams import STREAMS
 
@@ -52,15 +60,17 @@ class Index:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(os.path.expanduser(folder))
+        check_files(self.folder)
         self.catalogue = Catalogue(self.folder / CATALOGUE)
         self._checked: weakref.ref | None = None  # the model that it was asked with
         self._open()
 
     def _open(self) -> None:
-        about = self.catalogue.about()
-        self.generation = int(about['generation'])
-        self.settings: dict[str, Any] = json.loads(about['settings'])
+        about = self._about()
+        self.generation = about.generation
+        self.settings: dict[str, Any] = about.settings
         self.width: int = self.settings['width']
+        check_store(self.settings['store'], self.folder)
         self.store: VectorStore = open_store(
             self.settings['store'],
             self.folder,
@@ -69,6 +79,9 @@ class Index:
             self.generation,
         )
         self.see()
+
+    def _about(self) -> About:
+        return read_about(self.catalogue.about(), self.folder)
 
     @classmethod
     def create(
@@ -112,6 +125,7 @@ class Index:
             name=uuid.uuid4().hex,
         )
         open_store(store, folder, settings['name'], settings['width'], 0).close()
+        remember_store(store)
         folder.mkdir(parents=True, exist_ok=True)
         catalogue = Catalogue(folder / CATALOGUE, create=True)
         with catalogue.transaction():
@@ -135,8 +149,7 @@ class Index:
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Stream -> (F, Q), of those that are indexed."""
-        found = json.loads(self.catalogue.about()['shapes'])
-        return {stream: (shape[0], shape[1]) for stream, shape in found.items()}
+        return self._about().shapes
 
     def features(self, stream: str) -> RowFile | None:
         """The file with all queries' vectors; None where there is one only.
@@ -159,7 +172,7 @@ class Index:
         """See what another process has written since."""
         if self.catalogue.version == self.version:
             return
-        if int(self.catalogue.about()['generation']) == self.generation:
+        if self._about().generation == self.generation:
             self.see()
         else:
             self.store.close()
@@ -195,7 +208,8 @@ class Index:
         """
         from coavt_mm.search.describing import describe
 
-        return describe(self)
+        with making_sense(self.folder):
+            return describe(self)
 
     def query(
         self, model: 'CoAVTInferencer', text: str | None = None, **options: Any
@@ -209,7 +223,8 @@ class Index:
         """
         from coavt_mm.search.asking import ask
 
-        return ask(self, model, text, **options)
+        with making_sense(self.folder):
+            return ask(self, model, text, **options)
 
     def window_ids(
         self, filters: 'Filters | None' = None, streams: str = ''
@@ -249,8 +264,9 @@ class Index:
                 raise SearchError(
                     f'{self.folder}: another process writes to this index'
                 ) from error
-            self.refresh()
-            self._clear_away()
+            with making_sense(self.folder):
+                self.refresh()
+                self._clear_away()
             try:
                 yield
             finally:

@@ -18,6 +18,7 @@ from coavt_mm.errors import InputError, SearchError
 from coavt_mm.search.index import Index
 from coavt_mm.search.reading import Embedded, embedded
 from coavt_mm.search.scanning import Plan, Source, make_plan, sources
+from coavt_mm.search.stored import making_sense
 from coavt_mm.streams import STREAMS
 
 
@@ -69,8 +70,9 @@ def add(
     """Do what :meth:`Index.add` says, while no other process writes."""
     check_number('batch_size', batch_size, 1)
     check_number('workers', workers, 1)
-    known, listed = _listed(index, places, labels)
-    plan = make_plan(index.catalogue, known, listed)
+    with making_sense(index.folder):
+        known, listed = _listed(index, places, labels)
+        plan = make_plan(index.catalogue, known, listed)
     on_plan(plan)
     report = Report(unchanged=plan.unchanged, moved=len(plan.moved))
     note = index.catalogue.begin('add')

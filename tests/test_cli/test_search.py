@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_mistakes_are_one_line(made, capsys, checkpoint):
         '--overlap', 1,
     )  # fmt: skip
     assert not (made / 'new').exists()
+
+
+def test_an_index_of_somebody_else(made, capsys, monkeypatch):
+    """It names a server of theirs, and a file of the reader's to write to."""
+    monkeypatch.setenv('XDG_CONFIG_HOME', str(made / 'config'))
+    with sqlite3.connect(made / 'index' / 'catalogue.sqlite') as db:
+        (text,) = db.execute(
+            "SELECT value FROM about WHERE key = 'settings'"
+        ).fetchone()
+        evil = text.replace('"embedded"', '"http://127.0.0.1:9"')
+        db.execute("UPDATE about SET value = ? WHERE key = 'settings'", (evil,))
+    for command in (['info', 'index'], ['query', 'index', 'dog'], ['add', 'index']):
+        assert 'would ask http://127.0.0.1:9' in error_of(capsys, *command)
+    (made / 'precious').write_text('precious')
+    (made / 'index' / 'lock').unlink(missing_ok=True)
+    (made / 'index' / 'lock').symlink_to(made / 'precious')
+    assert 'lock is no file' in error_of(capsys, 'add', 'index')
+    assert (made / 'precious').read_text() == 'precious'
 
 
 def test_an_index_in_which_nothing_can_be_found(tmp_path, checkpoint, capsys):

@@ -15,6 +15,12 @@ def needs_faiss():
     pytest.importorskip('faiss', reason=reason)
 
 
+@pytest.fixture(autouse=True)
+def own_notes(tmp_path, monkeypatch):
+    """Stores that tests name are not noted as those of the person who runs them."""
+    monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'config'))
+
+
 @pytest.fixture
 def folder(tmp_path, make_clip):
     """Four clips of one window, one of three windows, in two folders."""
