@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -63,7 +64,9 @@ def _in_group(rank: int, store: str, worker: Callable, args: tuple) -> None:
     torch.set_num_threads(1)
     mp.set_start_method('fork', force=True)  # of a loader's workers, as in training
     worker(rank, *args)
-    dist.destroy_process_group()
+    dist.barrier()
+    sys.stdout.flush()
+    os._exit(0)  # with torch 2.6 gloo may hang for ever when the group is destroyed
 
 
 def make_batch(case: str) -> dict:

@@ -244,6 +244,11 @@ def run_tool(main: Callable[[], Any]) -> None:
 def _close_process_group() -> None:
     dist = sys.modules.get('torch.distributed')  # none was opened without it
     if dist is not None and dist.is_available() and dist.is_initialized():
+        from mmengine.utils import digit_version
+
+        version = digit_version(sys.modules['torch'].__version__)
+        if dist.get_backend() == 'gloo' and version < digit_version('2.7'):
+            return  # in some 10 % of all cases it would never return
         gc.collect()  # the model's wrapper, in the Runner's cycles, holds the group
         dist.destroy_process_group()
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from mmengine.logging import MMLogger
+from mmengine.utils import digit_version
 
 from coavt_mm.cli import launch
 from coavt_mm.config import load_config, set_work_dir
@@ -318,8 +319,9 @@ def test_run_tool_closes_the_process_group(tmp_path, error):
 
     with pytest.raises(SystemExit) if error else nullcontext():
         launch.run_tool(main)
-    assert dist.is_initialized() == (error is not None)
-    if error is not None:
+    hangs = digit_version(torch.__version__) < digit_version('2.7')
+    assert dist.is_initialized() == (error is not None or hangs)
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 
