@@ -1,7 +1,7 @@
 """A trained model for the tools of others: MTEB's benchmarks, sentence-transformers.
 
-``vectors`` makes one vector of each input, ``mteb_encoder`` and ``sentence_module`` give
-it their forms, ``mteb_tasks`` makes benchmarks of the demo's clips.
+``vectors`` makes one vector of each input, ``mteb_encoder`` and ``sentence_module``
+give it their forms, ``mteb_tasks`` makes benchmarks of the demo's clips.
 """
 
 from typing import TYPE_CHECKING

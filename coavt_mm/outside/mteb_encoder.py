@@ -30,9 +30,9 @@ class CoAVTEncoder(AbsEncoder):
     A task says what is looked at: of a row with video and sound stream AV, with either
     alone V or A, also where a video file has a sound of its own. What is compared with
     texts keeps its queries, and the best of them counts, as in training; sound and
-    picture are compared by the mean query, as :class:`AVRetrievalMetric` does. Files are
-    decoded here, from the bytes: neither torchcodec nor FFmpeg has to be installed, and
-    long clips are not cut off but cut into windows.
+    picture are compared by the mean query, as :class:`AVRetrievalMetric` does. Files
+    are decoded here: neither torchcodec nor FFmpeg has to be installed, and long clips
+    are not cut off but cut into windows.
 
     Args:
         model: A CoAVT, or its checkpoint.
@@ -86,7 +86,8 @@ class CoAVTEncoder(AbsEncoder):
         Args:
             inputs: mteb's loader; its ``dataset`` is read.
             task_metadata: Says what the rows are compared with.
-            hf_split, hf_subset: Not needed.
+            hf_split: Not needed.
+            hf_subset: Not needed.
             prompt_type: Which side of the task they are.
             **kwargs: ``batch_size`` (windows, default 8), ``show_progress_bar``.
 
@@ -94,9 +95,10 @@ class CoAVTEncoder(AbsEncoder):
             (n, E), or (n, Q * E) where they are compared with texts and hold more than
             texts: :meth:`similarity` takes both.
         """
-        size = kwargs.get('batch_size') or 8
         dataset = undecoded(inputs.dataset)
         media = set(dataset.column_names) != {'text'}
+        # all texts at once: what the tokenizer does not know is said in one line
+        size = kwargs.get('batch_size') or 8 if media else len(dataset)
         many = media and other_side(task_metadata, prompt_type) == {'text'}
         hidden = not kwargs.get('show_progress_bar', True)
         found = []

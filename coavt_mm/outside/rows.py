@@ -15,9 +15,10 @@ def as_clip(row: Mapping[str, Any], name: str) -> dict | None:
 
     Args:
         row: ``video``: a path, bytes, frames (F, 3, H, W) or (F, H, W, 3) uint8, a dict
-            of ``datasets`` (``path``, ``bytes``) or of sentence-transformers (``array``,
-            ``video_metadata`` with ``fps``). ``audio``: a path, bytes, (waveform, rate
-            in Hz), a dict ``path``, ``bytes`` or ``array``, ``sampling_rate``.
+            of ``datasets`` (``path``, ``bytes``) or of sentence-transformers
+            (``array``, ``video_metadata`` with ``fps``). ``audio``: a path, bytes,
+            (waveform, rate in Hz), a dict ``path``, ``bytes`` or ``array``,
+            ``sampling_rate``.
         name: For messages, where it has no path.
 
     Returns:
@@ -39,7 +40,9 @@ def as_clip(row: Mapping[str, Any], name: str) -> dict | None:
 def _video(value: Any) -> dict:
     if isinstance(value, Mapping) and 'array' in value:
         fps = (value.get('video_metadata') or {}).get('fps')
-        return dict(video=_channels_last(value['array']), **(dict(fps=fps) if fps else {}))
+        return dict(
+            video=_channels_last(value['array']), **(dict(fps=fps) if fps else {})
+        )
     return dict(video=_channels_last(_content(value)))
 
 
@@ -59,9 +62,9 @@ def _content(value: Any) -> Any:
 
 
 def _channels_last(frames: Any) -> Any:
-    shape = getattr(frames, 'shape', ())
-    if len(shape) == 4 and shape[1] == 3 and shape[-1] != 3:
-        return frames.permute(0, 2, 3, 1) if isinstance(frames, torch.Tensor) else (
-            np.moveaxis(frames, 1, -1)
-        )
-    return frames
+    shape = tuple(getattr(frames, 'shape', ()))
+    if len(shape) != 4 or shape[1] != 3 or shape[-1] == 3:
+        return frames
+    if isinstance(frames, torch.Tensor):
+        return frames.permute(0, 2, 3, 1)
+    return np.moveaxis(frames, 1, -1)

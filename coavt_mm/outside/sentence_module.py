@@ -45,9 +45,9 @@ class CoAVTModule(InputModule):
     A file of a video brings its own sound; ``encode(clips, stream='V')`` looks at the
     picture alone. The vector of a clip is the mean of its queries, frames and windows,
     that of a text with a clip the sum of theirs; all are L2-normalised.
-    ``encode(clips, output_value='token_embeddings')`` gives the queries (Q, E), the best
-    of which is what the model was trained to compare with a text. Only for use: nothing
-    is trained through it.
+    ``encode(clips, output_value='token_embeddings')`` gives the queries (Q, E), the
+    best of which is what the model was trained to compare with a text. Only for use:
+    nothing is trained through it.
 
     Args:
         checkpoint: .pth or .safetensors file.
@@ -120,7 +120,9 @@ class CoAVTModule(InputModule):
         found = self.vectors.embed(features['rows'], stream)
         vectors = np.stack([each.vector for each in found])
         parts = [
-            torch.from_numpy(each.rows(1 if each.queries is None else len(each.queries)))
+            torch.from_numpy(
+                each.rows(1 if each.queries is None else len(each.queries))
+            )
             for each in found
         ]
         masks = [torch.ones(len(part), dtype=torch.long) for part in parts]
@@ -144,21 +146,38 @@ class CoAVTModule(InputModule):
 
     @classmethod
     def load(
-        cls, model_name_or_path: str, subfolder: str = '', **kwargs: Any
+        cls,
+        model_name_or_path: str,
+        subfolder: str = '',
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **kwargs: Any,
     ) -> 'CoAVTModule':
         """Read what :meth:`save` wrote.
 
         Args:
             model_name_or_path: Folder, or name on the hub.
             subfolder: Of the module.
-            **kwargs: How files are had from the hub.
+            token: For the hub.
+            cache_folder: Where files of the hub are kept.
+            revision: On the hub.
+            local_files_only: Whether the hub is not asked.
+            **kwargs: Not needed.
 
         Raises:
             CheckpointError: There are no weights.
         """
-        names = ('token', 'cache_folder', 'revision', 'local_files_only')
-        hub = {name: kwargs[name] for name in names if name in kwargs}
-        path = cls.load_file_path(model_name_or_path, WEIGHTS, subfolder, **hub)
+        path = cls.load_file_path(
+            model_name_or_path,
+            WEIGHTS,
+            subfolder,
+            token,
+            cache_folder,
+            revision,
+            local_files_only,
+        )
         if path is None:
             raise CheckpointError(f'{model_name_or_path}: has no {WEIGHTS}')
         return cls(path)
@@ -176,7 +195,7 @@ def _row(value: Any) -> dict:
         return dict(video=value)
     raise InputError(
         'an input must be a text, a path, frames, a dict of text, audio, video, or '
-        f"array and sampling_rate, not a {type(value).__name__}"
+        f'array and sampling_rate, not a {type(value).__name__}'
     )
 
 

@@ -39,8 +39,8 @@ class Embedded:
 
     @property
     def vector(self) -> np.ndarray:
-        """Its one vector (E,), L2-normalised: of a clip the mean of the queries, of text
-        and clip the sum of their unit vectors."""
+        """Its one vector (E,), L2-normalised: of a clip the mean of the queries, of a
+        text with a clip the sum of their unit vectors."""
         parts = [] if self.text is None else [self.text]
         if self.queries is not None:
             parts.append(unit(self.queries.mean(0)))
@@ -139,7 +139,9 @@ class Vectors:
             good = as_texts(good)
             self.inferencer.texts.lost(good)  # warns of words that are unknown
             found = [*self.inferencer.texts.embed(good)]
-        return [np.zeros(self.width, np.float32) if no else found.pop(0) for no in empty]
+        return [
+            np.zeros(self.width, np.float32) if no else found.pop(0) for no in empty
+        ]
 
     def _clips(
         self, clips: list[dict], streams: list[str | None], batch_size: int

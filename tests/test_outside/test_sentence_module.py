@@ -95,6 +95,7 @@ def test_what_it_says_of_itself(model, coavt):
     )
 
 
+@pytest.mark.slow
 def test_in_a_new_process(folder, model, short):
     code = (
         'import json, sys; from sentence_transformers import SentenceTransformer as S;'

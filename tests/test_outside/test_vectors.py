@@ -83,14 +83,18 @@ def test_in_whatever_batch(vectors, short, silent, long):
 def test_arrays(coavt, vectors, row, given, stream):
     given = given or dict(video=[FRAMES], audio=[(NOISE, RATE)])
     (found,) = vectors.embed([row])
-    np.testing.assert_allclose(found.queries, queries(coavt, stream, **given), atol=1e-6)
+    np.testing.assert_allclose(
+        found.queries, queries(coavt, stream, **given), atol=1e-6
+    )
 
 
 def test_files_of_datasets(coavt, vectors, short):
     content = dict(path=None, bytes=short.read_bytes())
     for row in (dict(video=content), dict(video=dict(path=str(short), bytes=None))):
         (found,) = vectors.embed([row])
-        np.testing.assert_allclose(found.queries, queries(coavt, video=short), atol=1e-6)
+        np.testing.assert_allclose(
+            found.queries, queries(coavt, video=short), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(
@@ -111,9 +115,7 @@ def test_text_with_a_clip_is_the_sum_of_both(vectors, short):
     (both,) = vectors.embed([row])
     (text,) = vectors.embed([dict(text='the dog')])
     (clip,) = vectors.embed([dict(video=short)])
-    np.testing.assert_allclose(
-        both.vector, unit(text.vector + clip.vector), atol=1e-6
-    )
+    np.testing.assert_allclose(both.vector, unit(text.vector + clip.vector), atol=1e-6)
     np.testing.assert_allclose(
         both.rows(vectors.count), text.vector + clip.queries, atol=1e-6
     )
