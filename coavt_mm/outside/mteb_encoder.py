@@ -3,8 +3,10 @@
 Letters: n inputs, Q queries, E width of the space.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,16 @@ from torch import nn
 from tqdm import tqdm
 
 from coavt_mm.apis import CoAVTInferencer, load_model
+from coavt_mm.checkpoints import config_to_json, load_weights, save_weights
+from coavt_mm.config import load_config
 from coavt_mm.errors import InputError
-from coavt_mm.models.similarity import exact_matmul
-from coavt_mm.outside.vectors import QUERY, RAISE, Vectors
+from coavt_mm.models.similarity import similarity
+from coavt_mm.outside.vectors import ENCODER, QUERY, RAISE, Vectors
+from coavt_mm.registry import MODELS
 from coavt_mm.search.index import model_hash
 
 COLUMNS = ('text', 'audio', 'video')
+LARGEST = 2**26  # numbers that are held while texts are compared with queries
 
 
 class CoAVTEncoder(AbsEncoder):
@@ -40,7 +46,8 @@ class CoAVTEncoder(AbsEncoder):
         device: 'cpu', 'cuda', 'cuda:1'. Default: a GPU if there is one.
         config: Needed only for checkpoints that do not carry theirs.
         space: 'query', or 'encoder' for weights without trained queries, such as
-            CAV-MAE's, which embed no texts.
+            CAV-MAE's, which embed no texts; with a config no more than these weights
+            (``av_encoder``) have to be in the checkpoint.
         on_error: 'raise' ends a task at an input that can't be embedded; 'zeros' gives
             it zeros and warns.
         **meta: Fields of mteb's ``ModelMeta``, such as ``name`` ('organisation/name'),
@@ -57,14 +64,17 @@ class CoAVTEncoder(AbsEncoder):
         revision: str | None = None,
         *,
         device: str | None = None,
-        config: str | None = None,
+        config: str | Path | None = None,
         space: str = QUERY,
         on_error: str = RAISE,
         **meta: Any,
     ):
         if not isinstance(model, CoAVTInferencer):
             meta = dict(name=f'coavt-mm/{Path(model).stem}') | meta
-            model = load_model(model, config, device, show_progress=False)
+            if space == ENCODER and config is not None:
+                model = encoder_alone(model, config, device)
+            else:
+                model = load_model(model, config, device, show_progress=False)
         self.vectors = Vectors(model, space, on_error)
         unknown = set(meta) - set(ModelMeta.model_fields)
         if unknown:
@@ -126,13 +136,35 @@ class CoAVTEncoder(AbsEncoder):
         """
         one, two = (_rows(x) for x in (embeddings1, embeddings2))
         if one.shape[1] == two.shape[1]:
-            return super().similarity(one, two)
+            return torch.as_tensor(super().similarity(one, two))
         if one.shape[1] > two.shape[1]:
             return self.similarity(two, one).T
-        queries = two.unflatten(1, (-1, self.vectors.width))
-        with exact_matmul(one.device):
-            products = one @ queries.flatten(0, 1).T
-        return products.unflatten(1, queries.shape[:2]).amax(-1)
+        clips = two.unflatten(1, (1, -1, self.vectors.width))  # (n, 1, Q, E)
+        parts = one.split(max(1, LARGEST // clips[..., 0].numel()))
+        return torch.cat([similarity(part, clips) for part in parts])
+
+
+def encoder_alone(
+    checkpoint: str | Path, config: str | Path, device: str | None = None
+) -> CoAVTInferencer:
+    """Load weights of the joint encoder into a CoAVT whose other parts are at random.
+
+    Args:
+        checkpoint: Has ``av_encoder``, such as CAV-MAE's converted weights.
+        config: Of the CoAVT.
+        device: See :func:`load_model`.
+
+    Raises:
+        ConfigError: The config is missing or broken.
+        CheckpointError: The weights are not of this encoder.
+    """
+    cfg = load_config(os.fspath(config))
+    model = MODELS.build(cfg.model)
+    load_weights(checkpoint, model.av_encoder, 'av_encoder')
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / 'whole.safetensors'
+        save_weights(model.state_dict(), path, config=config_to_json(cfg, model))
+        return CoAVTInferencer(None, path, device, show_progress=False)
 
 
 def _rows(embeddings: Any) -> torch.Tensor:
@@ -186,7 +218,7 @@ def model_meta(vectors: Vectors, revision: str | None, **given: Any) -> ModelMet
     known = dict(
         loader=None,
         name='coavt-mm/model',
-        revision=revision or model_hash(vectors.inferencer)[:12],
+        revision=revision or f'{model_hash(vectors.inferencer)[:12]}-{vectors.space}',
         release_date=None,
         languages=None,
         n_parameters=parameters,

@@ -5,6 +5,7 @@ from typing import Any
 
 from datasets import Audio, Dataset, Video
 from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from coavt_mm.datasets.manifest import find_manifest, iter_manifest, read_sidecar
@@ -87,7 +88,7 @@ class SoundingShapes(AbsTaskRetrieval):
             self._side(rows, side, name)
             for side, name in zip(self.sides, 'qd', strict=True)
         )
-        split = dict(
+        split = RetrievalSplitData(
             queries=queries, corpus=corpus, relevant_docs=right, top_ranked=None
         )
         self.dataset = dict(default=dict(test=split))

@@ -10,11 +10,18 @@ import wave
 
 import numpy as np
 import pytest
+import tiny_apis
 import torch
 
 from coavt_mm.apis import load_model
+from coavt_mm.checkpoints import save_weights
 from coavt_mm.demo import Settings, make_sounding_shapes
-from coavt_mm.errors import ClipError, DatasetMissingError, InputError
+from coavt_mm.errors import (
+    CheckpointError,
+    ClipError,
+    DatasetMissingError,
+    InputError,
+)
 from coavt_mm.models.similarity import similarity
 from coavt_mm.outside.vectors import unit
 
@@ -22,6 +29,7 @@ mteb = pytest.importorskip('mteb', reason='the extra mteb is not installed')
 datasets = pytest.importorskip('datasets')
 encoders = pytest.importorskip('coavt_mm.outside.mteb_encoder')
 tasks = pytest.importorskip('coavt_mm.outside.mteb_tasks')
+benchmark = pytest.importorskip('coavt_mm.outside.benchmark')
 mocks = pytest.importorskip('mteb.mocks')
 
 RAN = mteb.results.TaskResult
@@ -178,6 +186,27 @@ def test_the_space_of_the_encoder(coavt, short, silent):
     assert found.shape == (2, encoder.mteb_model_meta.embed_dim)
 
 
+def test_weights_of_the_encoder_alone(coavt, checkpoint, vocabulary, short, tmp_path):
+    """As CAV-MAE's are converted: nothing else is in the file."""
+    state = coavt.model.state_dict()
+    part = {k: v for k, v in state.items() if k.startswith('av_encoder.')}
+    save_weights(part, tmp_path / 'cavmae.pth')
+    tiny_apis.coavt_cfg(vocabulary).dump(tmp_path / 'config.py')
+    alone, whole = (
+        encoders.CoAVTEncoder(path, config=config, space='encoder', device='cpu')
+        for path, config in (
+            (tmp_path / 'cavmae.pth', tmp_path / 'config.py'),
+            (checkpoint, None),
+        )
+    )
+    rows = dict(video=[str(short)], audio=[str(short)])
+    found = encode(alone, rows, 'va2c')
+    np.testing.assert_allclose(found, encode(whole, rows, 'va2c'), atol=1e-6)
+    save_weights(dict(list(part.items())[1:]), tmp_path / 'cavmae.pth')
+    with pytest.raises(CheckpointError, match='1 not in the checkpoint'):
+        encoders.encoder_alone(tmp_path / 'cavmae.pth', tmp_path / 'config.py')
+
+
 def test_an_input_that_has_no_vector(coavt, silent, short):
     rows = dict(audio=[str(silent), str(short)])
     with pytest.raises(ClipError, match='sound'):
@@ -191,7 +220,7 @@ def test_an_input_that_has_no_vector(coavt, silent, short):
 def test_what_mteb_is_told(checkpoint, vocabulary, tmp_path):
     found = encoders.CoAVTEncoder(checkpoint, device='cpu').mteb_model_meta
     assert found.name == 'coavt-mm/coavt' and found.embed_dim == 8
-    assert found.max_tokens == 12 and len(found.revision) == 12
+    assert found.max_tokens == 12 and found.revision.endswith('-query')
     assert found.n_parameters > found.n_embedding_parameters > 0
     torch.manual_seed(1)
     other = load_model(checkpoint, device='cpu', show_progress=False)
@@ -215,12 +244,17 @@ def shapes(tmp_path_factory):
     return root
 
 
-def test_sounding_shapes_as_tasks(encoder, coavt, shapes):
-    made = tasks.sounding_shapes_tasks(shapes / 'free')
-    results = mteb.evaluate(encoder, made, cache=None, show_progress_bar=False)
-    scores = {x.task_name: x.scores['test'][0] for x in results.task_results}
+def test_sounding_shapes_as_tasks(encoder, coavt, shapes, tmp_path):
+    """Run, kept, and equal to what our own similarity says."""
+    made = benchmark.chosen_tasks(sounding_shapes=shapes / 'free')
+    rows = list(benchmark.run_tasks(encoder, made, tmp_path))
+    scores = {row['task']: row for row in rows}
     named = ('T2VA', 'VA2T', 'T2A', 'A2T', 'T2V', 'V2T')
     assert list(scores) == [f'SoundingShapes{name}Retrieval' for name in named]
+    kept = {path.stem for path in tmp_path.rglob('Sounding*.json')}
+    assert kept == set(scores)
+    told = benchmark.line_of(rows[0])
+    assert told.endswith(f'R@1 {100 * rows[0]["R@1"]:.1f}') and ' score ' in told
     rows = [
         json.loads(x) for x in (shapes / 'free/test.jsonl').read_text().splitlines()
     ]
@@ -229,7 +263,7 @@ def test_sounding_shapes_as_tasks(encoder, coavt, shapes):
     cosines = (texts @ clips.reshape(-1, clips.shape[-1]).T).reshape(8, 8, -1).max(-1)
     for name, matrix in (('T2VA', cosines), ('VA2T', cosines.T)):
         first = (matrix.argmax(1) == np.arange(8)).mean()
-        found = scores[f'SoundingShapes{name}Retrieval']['hit_rate_at_1']
+        found = scores[f'SoundingShapes{name}Retrieval']['R@1']
         assert found == pytest.approx(first, abs=1e-4)
 
 
@@ -258,6 +292,30 @@ def test_what_is_right_in_a_task(shapes):
             }
             assert set(right[f'q{i}']) == wanted
     assert made['t2va'].metadata.dataset['revision'].startswith('sounding-shapes-bound')
+
+
+def test_a_task_that_can_not_be_run(coavt, tmp_path):
+    """It costs its own line; what the model has no sense for is not tried."""
+    encoder = encoders.CoAVTEncoder(coavt, space='encoder')
+    made = benchmark.chosen_tasks(names=['STS12', 'VGGSoundAVA2VRetrieval'])
+    assert len(benchmark.chosen_tasks('MVEB(v1)')) == 23
+    made[1].load_data = lambda **_: 1 / 0
+    first, second = map(benchmark.line_of, benchmark.run_tasks(encoder, made, tmp_path))
+    assert first.endswith('not run: the model takes no text')
+    assert 'not run: ' in second and 'division' in second
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (dict(benchmark='MVEBB'), 'mteb does not know it: .*MVEBB'),
+        (dict(names=['VGGSoundAVA2V']), 'mteb does not know it: .*VGGSoundAVA2V'),
+        ({}, 'name a benchmark, tasks, or a folder'),
+    ],
+)
+def test_wrong_choices(given, message):
+    with pytest.raises(InputError, match=message):
+        benchmark.chosen_tasks(**given)
 
 
 def test_no_clips(tmp_path):
