@@ -55,11 +55,13 @@ CHECKED = {
     'tools/analysis/model_stats.py': 'gigabytes; test_engine/test_statistics.py',
     'tools/analysis/ablate.py': 'hours; test_ablate.py',
     'tools/analysis/rescore.py': 'needs saved features; test_rescore.py',
+    'tools/analysis/evaluate_mteb.py': 'needs a model; test_outside runs it',
     'tools/analysis/check_search.py': 'minutes; parts in test_analysis',
     'tools/analysis/collect_results.py': 'needs results; test_collecting.py',
     'tools/analysis/modality_confusion.py': 'needs three runs; test_evaluation',
     'tools/analysis/analyze_logs.py': 'needs runs; test_cli/test_inspecting.py',
     'tools/misc/publish_model.py': 'needs a run; test_cli/test_inspecting.py',
+    'tools/converters/sentence_transformer.py': 'needs a model; test_outside runs it',
     'tools/infer.py': 'needs a trained model; run by test_apis/test_quickstart.py',
 }
 # blocks that another test runs, beside a checkpoint: these pages', and README's Python
@@ -282,7 +284,11 @@ def needs_checkpoint(block):
 
 def run_block(block, inside, monkeypatch):
     if needs_checkpoint(block):
-        runs = ('test_apis/test_quickstart.py', 'test_search/test_page.py')
+        runs = (
+            'test_apis/test_quickstart.py',
+            'test_search/test_page.py',
+            'test_outside/test_evaluation_page.py',
+        )
         text = ''.join((ROOT / 'tests' / path).read_text() for path in runs)
         assert block.page.name in text
     elif block.language in ('shell', 'bash'):

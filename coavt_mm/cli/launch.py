@@ -22,6 +22,8 @@ NEEDED['mmcv'] = (
     'compiled ops are not needed: `pip install "mmcv-lite>=2.1,<2.2"`, or the full '
     'mmcv, but never both'
 )
+NEEDED['mteb'] = 'the extra mteb brings it, on Python 3.11 and later'
+NEEDED['sentence_transformers'] = 'the extra of this name brings it'
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 CONFIG_HELP = 'path of the config, or the name of one that is shipped (coavt_mm::...)'
 

@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
+from coavt_mm.cli.launch import run_tool
+from coavt_mm.cli.outside import convert_sentence
 from coavt_mm.errors import CheckpointError, InputError
 
 sentence_transformers = pytest.importorskip(
@@ -20,12 +23,9 @@ SOUND = dict(array=NOISE, sampling_rate=RATE)
 
 
 @pytest.fixture(scope='module')
-def folder(checkpoint, tmp_path_factory):  # noqa: F811
-    from coavt_mm.outside import sentence_transformer
-
+def folder(checkpoint, tmp_path_factory):
     path = tmp_path_factory.mktemp('saved') / 'model'
-    made = sentence_transformer(checkpoint)
-    made.save_pretrained(str(path), create_model_card=False)
+    run_tool(partial(convert_sentence, [str(checkpoint), str(path)]))
     return path
 
 

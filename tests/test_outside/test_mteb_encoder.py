@@ -5,7 +5,6 @@ which wants FFmpeg's libraries. Reading is the encoder's own.
 """
 
 import io
-import json
 import wave
 
 import numpy as np
@@ -15,11 +14,9 @@ import torch
 
 from coavt_mm.apis import load_model
 from coavt_mm.checkpoints import save_weights
-from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.errors import (
     CheckpointError,
     ClipError,
-    DatasetMissingError,
     InputError,
 )
 from coavt_mm.models.similarity import similarity
@@ -28,8 +25,6 @@ from coavt_mm.outside.vectors import unit
 mteb = pytest.importorskip('mteb', reason='the extra mteb is not installed')
 datasets = pytest.importorskip('datasets')
 encoders = pytest.importorskip('coavt_mm.outside.mteb_encoder')
-tasks = pytest.importorskip('coavt_mm.outside.mteb_tasks')
-benchmark = pytest.importorskip('coavt_mm.outside.benchmark')
 mocks = pytest.importorskip('mteb.mocks')
 
 RAN = mteb.results.TaskResult
@@ -232,92 +227,3 @@ def test_what_mteb_is_told(checkpoint, vocabulary, tmp_path):
     assert given.mteb_model_meta.training_datasets == saw
     with pytest.raises(InputError, match="unknown argument 'licence'"):
         encoders.CoAVTEncoder(other, licence='mit')
-
-
-@pytest.fixture(scope='module')
-def shapes(tmp_path_factory):
-    root = tmp_path_factory.mktemp('shapes')
-    small = dict(train_clips=1, val_clips=0, size=32, seconds=1.0, fps=4)
-    for name, bound in (('free', False), ('bound', True)):
-        settings = Settings(test_clips=8, bound=bound, **small)
-        make_sounding_shapes(root / name, settings)
-    return root
-
-
-def test_sounding_shapes_as_tasks(encoder, coavt, shapes, tmp_path):
-    """Run, kept, and equal to what our own similarity says."""
-    made = benchmark.chosen_tasks(sounding_shapes=shapes / 'free')
-    rows = list(benchmark.run_tasks(encoder, made, tmp_path))
-    scores = {row['task']: row for row in rows}
-    named = ('T2VA', 'VA2T', 'T2A', 'A2T', 'T2V', 'V2T')
-    assert list(scores) == [f'SoundingShapes{name}Retrieval' for name in named]
-    kept = {path.stem for path in tmp_path.rglob('Sounding*.json')}
-    assert kept == set(scores)
-    told = benchmark.line_of(rows[0])
-    assert told.endswith(f'R@1 {100 * rows[0]["R@1"]:.1f}') and ' score ' in told
-    rows = [
-        json.loads(x) for x in (shapes / 'free/test.jsonl').read_text().splitlines()
-    ]
-    texts = coavt.texts.embed([row['captions'][0] for row in rows])
-    clips = queries(coavt, 'AV', [shapes / 'free' / row['clip'] for row in rows])
-    cosines = (texts @ clips.reshape(-1, clips.shape[-1]).T).reshape(8, 8, -1).max(-1)
-    for name, matrix in (('T2VA', cosines), ('VA2T', cosines.T)):
-        first = (matrix.argmax(1) == np.arange(8)).mean()
-        found = scores[f'SoundingShapes{name}Retrieval']['R@1']
-        assert found == pytest.approx(first, abs=1e-4)
-
-
-def test_what_is_right_in_a_task(shapes):
-    """Equal by the factors that both sides show."""
-    made = {
-        t.metadata.category: t for t in tasks.sounding_shapes_tasks(shapes / 'bound')
-    }
-    assert list(made)[-2:] == ['a2v', 'v2a']
-    rows = [
-        json.loads(x) for x in (shapes / 'bound/test.jsonl').read_text().splitlines()
-    ]
-    for category, factors in (
-        ('t2va', slice(None)),
-        ('t2a', slice(4, None)),
-        ('v2t', slice(4)),
-        ('a2v', slice(4, None)),
-    ):
-        made[category].load_data()
-        right = made[category].dataset['default']['test']['relevant_docs']
-        for i, row in enumerate(rows):
-            wanted = {
-                f'd{j}'
-                for j, other in enumerate(rows)
-                if row['labels'][factors] == other['labels'][factors]
-            }
-            assert set(right[f'q{i}']) == wanted
-    assert made['t2va'].metadata.dataset['revision'].startswith('sounding-shapes-bound')
-
-
-def test_a_task_that_can_not_be_run(coavt, tmp_path):
-    """It costs its own line; what the model has no sense for is not tried."""
-    encoder = encoders.CoAVTEncoder(coavt, space='encoder')
-    made = benchmark.chosen_tasks(names=['STS12', 'VGGSoundAVA2VRetrieval'])
-    assert len(benchmark.chosen_tasks('MVEB(v1)')) == 23
-    made[1].load_data = lambda **_: 1 / 0
-    first, second = map(benchmark.line_of, benchmark.run_tasks(encoder, made, tmp_path))
-    assert first.endswith('not run: the model takes no text')
-    assert 'not run: ' in second and 'division' in second
-
-
-@pytest.mark.parametrize(
-    ('given', 'message'),
-    [
-        (dict(benchmark='MVEBB'), 'mteb does not know it: .*MVEBB'),
-        (dict(names=['VGGSoundAVA2V']), 'mteb does not know it: .*VGGSoundAVA2V'),
-        ({}, 'name a benchmark, tasks, or a folder'),
-    ],
-)
-def test_wrong_choices(given, message):
-    with pytest.raises(InputError, match=message):
-        benchmark.chosen_tasks(**given)
-
-
-def test_no_clips(tmp_path):
-    with pytest.raises(DatasetMissingError, match='coavt prepare sounding-shapes'):
-        tasks.sounding_shapes_tasks(tmp_path)
