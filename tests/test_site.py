@@ -17,6 +17,7 @@ from coavt_mm import registry
 
 DOCS = ROOT / 'docs'
 LINK = re.compile(r'\]\(([^)\s]+)\)')
+EXTRAS = ('datasets', 'mteb', 'sentence_transformers')
 OBJECT = re.compile(r'^::: (\S+)$', re.MULTILINE)
 
 
@@ -97,7 +98,12 @@ def test_the_reference_names_what_exists():
     for page in (DOCS / 'reference').glob('*.md'):
         for name in OBJECT.findall(page.read_text()):
             module, _, last = name.rpartition('.')
-            assert hasattr(importlib.import_module(module), last), name
+            try:
+                assert hasattr(importlib.import_module(module), last), name
+            except (
+                ModuleNotFoundError
+            ) as error:  # an extra, with its tests, is left out
+                assert error.name in EXTRAS, name
 
 
 @pytest.mark.slow

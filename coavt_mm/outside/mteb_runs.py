@@ -1,6 +1,6 @@
 """Run benchmarks of MTEB, and say in a line each what came out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ def run_tasks(
         ``task``, ``type`` and ``score`` (the main one, 0 ... 1), of retrieval ``R@1``,
         or ``error`` (str) of a task that could not be run, or that the model can't do.
     """
-    able = set(encoder.mteb_model_meta.modalities)
+    card: Any = encoder.mteb_model_meta
+    able = set(card.modalities)
     cache = mteb.ResultCache(out)
     for task in tasks:
         about = task.metadata
@@ -78,7 +79,7 @@ def run_tasks(
             yield dict(row, score=float(done.get_score()), **_recall(done.scores))
 
 
-def _recall(scores: dict[str, list[dict]]) -> dict[str, float]:
+def _recall(scores: Mapping[str, list]) -> dict[str, float]:
     key = 'hit_rate_at_1'
     found = [one[key] for split in scores.values() for one in split if key in one]
     return {'R@1': sum(found) / len(found)} if found else {}
