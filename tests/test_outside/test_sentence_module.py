@@ -1,6 +1,7 @@
 """A SentenceTransformer says what `embed` says, also from a folder in a new process."""
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -10,7 +11,7 @@ import pytest
 
 from coavt_mm.cli.launch import run_tool
 from coavt_mm.cli.outside import convert_sentence
-from coavt_mm.errors import CheckpointError, InputError
+from coavt_mm.errors import CheckpointError, ClipError, InputError
 
 sentence_transformers = pytest.importorskip(
     'sentence_transformers', reason='the extra sentence-transformers is not installed'
@@ -134,6 +135,17 @@ def test_what_is_in_the_folder(folder):
 def test_wrong_inputs(model, given, message):
     with pytest.raises(InputError, match=message):
         model[0].preprocess([given])
+
+
+def test_files_that_sentence_transformers_does_not_know(model, short, tmp_path):
+    """By the ending or because it is there: no path is taken for a text."""
+    other = tmp_path / 'clip.m4v'
+    shutil.copy(short, other)
+    wanted = model.encode(str(short))
+    for value in (str(other), other, other.read_bytes()):
+        np.testing.assert_allclose(model.encode([value])[0], wanted, atol=1e-6)
+    with pytest.raises(ClipError, match='no_such.mp4'):
+        model.encode('no_such.mp4')
 
 
 def test_a_folder_without_weights(folder, tmp_path):
