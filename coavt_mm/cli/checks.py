@@ -27,6 +27,18 @@ MOST_ROWS = 20_000  # of which it is seen at once whether clips and labels are t
 #: What mmengine takes out of a dictionary before its class sees it.
 FRAMEWORKS_KEYS = {'_scope_', 'constructor', 'paramwise_cfg', 'priority', 'type'}
 
+#: What no class of the config takes, but a run does.
+_KINDS: dict[str, tuple[type, ...]] = dict(
+    activation_checkpointing=(list, tuple),
+    compile=(bool, dict),
+    custom_imports=(dict,),
+    default_scope=(str,),
+    efficient_conv_bn_eval=(list, tuple),
+    experiment_name=(str,),
+    load_from=(str,),
+    resume=(bool,),
+)
+
 
 def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> None:
     """Refuse a run that lacks a file, or whose batches hold nothing.
@@ -39,6 +51,10 @@ def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> No
     Raises:
         CoAVTError: The message names the setting and the file.
     """
+    for key, kinds in _KINDS.items():
+        if cfg.get(key) is not None and not isinstance(cfg[key], kinds):
+            names = ' or '.join(kind.__name__ for kind in kinds)
+            raise ConfigError(f'{key}={cfg[key]!r}: must be {names}')
     _check_arguments(cfg, loaders)
     if 'train_dataloader' in loaders:
         check_mixed_precision(cfg, has_gpu=why_no_gpu() is None)

@@ -244,6 +244,7 @@ def _compact(args: Namespace) -> None:
 
 def _info(args: Namespace) -> None:
     from coavt_mm.search import Index
+    from coavt_mm.search.stored import making_sense
 
     with Index(args.index) as index:
         info = index.info()
@@ -252,12 +253,14 @@ def _info(args: Namespace) -> None:
         return
     from coavt_mm.cli.search_screen import info_lines
 
-    _print(info_lines(args.index, info))
+    with making_sense(index.folder):
+        _print(info_lines(args.index, info))
 
 
 def _query(args: Namespace) -> None:
     from coavt_mm.cli.search_screen import hit_lines
     from coavt_mm.search import Filters
+    from coavt_mm.search.stored import making_sense
 
     filters = Filters(
         folders=tuple(args.folder),
@@ -289,7 +292,8 @@ def _query(args: Namespace) -> None:
     if args.json:
         _print_json(found)
     else:
-        _print(hit_lines(found))
+        with making_sense(index.folder):
+            _print(hit_lines(found))
         print(f'{1e3 * (time.monotonic() - begun):.0f} ms', file=sys.stderr)
 
 

@@ -24,6 +24,7 @@ _OF_MMENGINE = {
 #: Arguments of which each number is at least ...
 LEAST = {
     1: [
+        'T_max',
         'accumulative_counts',
         'batch_size',
         'buffer',
@@ -55,19 +56,24 @@ LEAST = {
         'sample_rate',
         'spec_frames',
         'spec_size',
+        'step_size',
         'text_dims',
         'topk',
         'vocab_size',
     ],
     0: [
+        'begin',
         'depths',
         'eps',
         'hardness',
         'init_std',
         'keep_every',
         'lr',
+        'max_epochs',
+        'max_iters',
         'seed',
         'start',
+        'val_interval',
         'weight_decay',
     ],
 }
@@ -87,6 +93,8 @@ ABOVE_ZERO = {
 }
 #: From 0 to 1.
 SHARES = {'dropout', 'label_smoothing', 'mask_ratio', 'max_bad_share', 'min_share'}
+# parts whose sizes are looked at, whatever class they are of
+_SIZED = ('model', 'optim_wrapper', 'param_scheduler')
 LENGTHS = dict(
     depths=3, frame_mean=3, frame_std=3, mask_ratio=2, scale=2, spec_size=2
 )  # fmt: skip
@@ -118,7 +126,7 @@ def wrong_settings(cfg: Any) -> dict[str, str]:
         if inspect.isclass(cls):
             found.update(_of_class(path, node, cls))
         is_ours = inspect.isclass(cls) and _is_ours(cls)
-        if is_ours or path.startswith(('model', 'optim_wrapper')):
+        if is_ours or path.startswith(_SIZED):
             sizes = dict(_of_sizes(path, node))
             found.update({k: v for k, v in sizes.items() if k not in found})
     return found

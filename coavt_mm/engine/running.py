@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
+from operator import attrgetter
 from typing import Any
 
 from mmengine.config import Config
@@ -181,6 +182,10 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
         kind = type(kind.__name__, bases, dict(opens=opens))
     with built_of('config'):
         runner = kind.from_cfg(cfg)
+    for key in ('activation_checkpointing', 'efficient_conv_bn_eval'):
+        for name in cfg.get(key) or ():
+            with built_of(key):
+                attrgetter(name)(bare_model(runner))
     if compiled:
         _compile(runner, compiled if isinstance(compiled, dict) else {})
     agree_on_start(runner)

@@ -84,6 +84,8 @@ EARLY = {
     ),
     'no batch': (['train_dataloader.batch_size=0'], 'batch_size=0: a batch has 1 clip'),
     'workers': (['val_dataloader.num_workers=-1'], 'val_dataloader.num_workers=-1'),
+    'a number for a file': (['load_from=5'], 'load_from=5: must be str'),
+    'a number for a switch': (['compile=5'], 'compile=5: must be bool or dict'),
     'no GPU': (
         ['optim_wrapper.type=AmpOptimWrapper'],
         'AmpOptimWrapper needs a GPU',

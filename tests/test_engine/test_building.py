@@ -48,6 +48,10 @@ WRONG = {
         dict(custom_hooks=[dict(type='EMAHook', momentum=5)]),
         'hook EMAHook: AssertionError: momentum must be in range',
     ),
+    'a part of the model': (
+        dict(activation_checkpointing=['layers.9']),
+        "activation_checkpointing: AttributeError: 'Sequential' object has no",
+    ),
     'seed': (dict(randomness=dict(seed=-1)), 'randomness: ValueError: Seed must'),
     'log': (
         dict(log_processor=dict(window_size='x', custom_cfg=[5])),
