@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.runner import Runner
 
+from coavt_mm.engine.ranks import lost_processes
 from coavt_mm.errors import ConfigError
 
 #: What values that make no sense raise where nobody looks at them.
@@ -51,9 +52,11 @@ def built_of(setting: str) -> Iterator[None]:
 
     Raises:
         ConfigError: The block raised one of ``OF_VALUES``.
+        TrainingError: Another process is gone.
     """
     try:
-        yield
+        with lost_processes():
+            yield
     except OF_VALUES as error:
         place = extract_tb(error.__traceback__)[-1]
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())

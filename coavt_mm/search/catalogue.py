@@ -74,17 +74,21 @@ class Catalogue:
             if create:
                 self.db.executescript(f'BEGIN;{SCHEMA}COMMIT;')
                 self.write_about(format=str(FORMAT))
+            self._check_schema()
             found = self.about().get('format')
-            more = self.value(
-                "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')"
-            )
-        if more is not None:
-            raise SearchError(f'{path}: has {more!r}, which no index has')
         if found != str(FORMAT):
             raise SearchError(
                 f'{path}: has format {found}, this release reads {FORMAT}; make the '
                 'index anew'
             )
+
+    def _check_schema(self) -> None:
+        """Refuse queries that the file brings along: they may never end."""
+        more = self.value(
+            "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        )
+        if more is not None:
+            raise SearchError(f'{self.path}: has {more!r}, which no index has')
 
     @contextmanager
     def mended(self) -> Iterator[None]:

@@ -88,6 +88,10 @@ def test_an_index_of_somebody_else(made, capsys, monkeypatch):
         db.execute("UPDATE about SET value = ? WHERE key = 'settings'", (evil,))
     for command in (['info', 'index'], ['query', 'index', 'dog'], ['add', 'index']):
         assert 'would ask http://127.0.0.1:9' in error_of(capsys, *command)
+    with sqlite3.connect(made / 'index' / 'catalogue.sqlite') as db:
+        db.execute('DROP TABLE about')
+        db.execute("CREATE VIEW about AS SELECT 'format' AS key, '1' AS value")
+    assert "has 'about', which no index has" in error_of(capsys, 'info', 'index')
     (made / 'precious').write_text('precious')
     (made / 'index' / 'lock').unlink(missing_ok=True)
     (made / 'index' / 'lock').symlink_to(made / 'precious')
