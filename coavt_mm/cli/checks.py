@@ -53,8 +53,8 @@ def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> No
     """
     for key, kinds in _KINDS.items():
         if cfg.get(key) is not None and not isinstance(cfg[key], kinds):
-            names = ' or '.join(kind.__name__ for kind in kinds)
-            raise ConfigError(f'{key}={cfg[key]!r}: must be {names}')
+            allowed = ' or '.join(kind.__name__ for kind in kinds)
+            raise ConfigError(f'{key}={cfg[key]!r}: must be {allowed}')
     _check_arguments(cfg, loaders)
     if 'train_dataloader' in loaders:
         check_mixed_precision(cfg, has_gpu=why_no_gpu() is None)
