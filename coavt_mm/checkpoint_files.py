@@ -8,11 +8,11 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from hashlib import sha256
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
+from coavt_mm.checksums import CHECKSUM, PARTS, checksum, is_part
 from coavt_mm.errors import CheckpointError, shown
 from coavt_mm.training_log import whole_log
 
@@ -20,9 +20,6 @@ from coavt_mm.training_log import whole_log
 _DAMAGE = (RuntimeError, EOFError, BadZipFile, LookupError, OSError, ValueError,
            TypeError, AttributeError, ArithmeticError, MemoryError,
            AssertionError, struct.error)  # fmt: skip
-
-# behind the name of a checkpoint: the file with its checksum
-CHECKSUM = '.sha256'
 
 # what averages of weights (mmengine's and torch's) count in, beside `module`
 _COUNTS = ('steps', 'n_averaged')
@@ -54,6 +51,13 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     content = unpickle(path, map_location)
     if not is_whole:
         _check_records(path)
+    if isinstance(content, dict) and 'parts' in content:
+        from coavt_mm.checkpoint_parts import read_parts
+
+        try:
+            read_parts(content, path, is_whole)
+        except _DAMAGE as error:
+            raise CheckpointError(_explain_damage(path + PARTS, error)) from error
     return _plain(path, content)
 
 
@@ -107,22 +111,31 @@ def has_checksum(path: str) -> bool:
     note = path + CHECKSUM
     if not osp.isfile(note):
         return False
-    digest = sha256()
     try:
         with open(note, encoding='utf-8', errors='replace') as file:
-            said = file.read(200).split()[:1]
-        with open(path, 'rb') as file:
-            for block in iter(partial(file.read, 1 << 20), b''):
-                digest.update(block)
+            lines = [line.split(maxsplit=1) for line in file.read(1 << 20).splitlines()]
     except OSError as error:
         raise CheckpointError(_explain_damage(path, error)) from error
-    if said != [digest.hexdigest()]:
+    named = {path: lines[0][:1] if lines else []}
+    for line in lines[1:]:
+        if len(line) == 2 and is_part(line[1], path):
+            named[osp.join(osp.dirname(path), line[1])] = line[:1]
+    for name, said in named.items():
+        _compare(name, said, note)
+    return True
+
+
+def _compare(path: str, said: list[str], note: str) -> None:
+    try:
+        digest = checksum(path)
+    except OSError as error:
+        raise CheckpointError(_explain_damage(path, error)) from error
+    if said != [digest]:
         raise CheckpointError(
             f'{path}: its checksum differs from that in {osp.basename(note)}: the file '
             'has been cut off, damaged or changed since it was saved; take another '
             'one, or remove the .sha256 file if you changed it yourself'
         )
-    return True
 
 
 def _check_records(path: str) -> None:
@@ -269,7 +282,6 @@ def load_from_http(filename: str, map_location: Any = None) -> dict:
         The checkpoint.
     """
     import os
-    from hashlib import sha256
     from http.client import HTTPException
     from urllib.parse import urlparse
 

@@ -350,7 +350,10 @@ def wrapped_worker(rank, shapes, folder, runs):
         cfg.experiment_name, cfg.launcher = name, 'pytorch'
         cfg.visualizer = None
         for key, value in settings.items():
-            cfg[key] = value
+            if '.' in key:
+                cfg.merge_from_dict({key: value})
+            else:
+                cfg[key] = value
         set_resume(cfg, resume and str(Path(folder, resume)))
         runner = build_runner(cfg, ['train_dataloader'])
         runner.register_hook(ResumeHook())

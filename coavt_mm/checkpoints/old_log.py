@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from coavt_mm.checkpoint_files import CHECKSUM, load_from_local, unpickle
+from coavt_mm.checkpoint_files import load_from_local, unpickle
+from coavt_mm.checksums import CHECKSUM
 from coavt_mm.errors import CheckpointError
 from coavt_mm.training_log import plain_history
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from coavt_mm.checkpoint_files import CHECKSUM, plain_names
+from coavt_mm.checkpoint_files import plain_names
 from coavt_mm.checkpoints.conversion import Source, read_state_dict, skeleton
 from coavt_mm.checkpoints.misfits import differing_settings
 from coavt_mm.checkpoints.positions import resize_positions
@@ -21,6 +21,7 @@ from coavt_mm.checkpoints.stored_config import (
     read_stored_config,
 )
 from coavt_mm.checkpoints.stored_model import check_model
+from coavt_mm.checksums import CHECKSUM
 from coavt_mm.compat import load_from_local
 from coavt_mm.errors import CheckpointError, shown
 from coavt_mm.registry import MODELS

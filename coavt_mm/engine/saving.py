@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
+from coavt_mm import checkpoint_parts as parts
+from coavt_mm.engine.sharding import is_sharded
 from coavt_mm.engine.snapshots import HostCopies, collect, on_host
 from coavt_mm.engine.whole_files import (
     WholeFileBackend,
@@ -56,22 +58,36 @@ class CheckpointHook(_CheckpointHook):
         async_save: Copy what is to be saved within the host's memory, and write it
             beside the training; at most one at a time. The best by a metric are
             written at once.
+        sharded: With FSDP2, let each process write the weights that it holds, into a
+            folder beside the checkpoint; see :mod:`coavt_mm.checkpoint_parts`. The
+            best by a metric are whole.
         args, kwargs: Those of :class:`mmengine.hooks.CheckpointHook`.
 
     Raises:
-        ConfigError: If it can't be told whether more or less is better, or
-            ``keep_every`` is less than 0.
+        ConfigError: If it can't be told whether more or less is better,
+            ``keep_every`` is less than 0, or ``sharded`` is asked for together with
+            ``async_save``, without FSDP2 or with an old torch.
         CheckpointError: If one can't be saved, as on a full disk.
     """
 
     save_best: str | list[str] | None
     backend_args: dict | None
 
-    def __init__(self, *args, keep_every: int = 0, async_save: bool = False, **kwargs):
+    def __init__(
+        self,
+        *args,
+        keep_every: int = 0,
+        async_save: bool = False,
+        sharded: bool = False,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         if keep_every < 0:
             raise ConfigError(f'CheckpointHook: keep_every={keep_every}: 0 or more')
+        if sharded and async_save:
+            raise ConfigError('CheckpointHook: set sharded or async_save, not both')
         self.keep_every, self.async_save = keep_every, async_save
+        self.sharded = sharded
         self._copies, self._thread = HostCopies(), ThreadPoolExecutor(1)
         self._writing: Future | None = None
         self._missed: set[str] = set()
@@ -95,6 +111,8 @@ class CheckpointHook(_CheckpointHook):
         if self.backend_args is self.file_client_args is None and '://' not in folder:
             self.backend_args = dict(backend='whole_files')
         super().before_train(runner)
+        if self.sharded:
+            self._check_sharded(runner)
         if isinstance(self.file_backend, WholeFileBackend):
             self._removing_last = self.file_backend.removing_last
 
@@ -163,6 +181,7 @@ class CheckpointHook(_CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """mmengine's; the note of the last checkpoint is whole and comes last."""
+        runner = getattr(runner, 'own', runner)
         self.finish()
         outdated = self._forget(runner, step)
         name = self.filename_tmpl.format(step)
@@ -180,8 +199,28 @@ class CheckpointHook(_CheckpointHook):
             runner.save_checkpoint(*args, **saved, **self.args)
             if is_main_process():
                 conclude()
+        elif self.sharded:
+            self._write_parts(collect(runner, in_parts=True, **saved), conclude)
         elif (checkpoint := collect(runner, **saved)) is not None:
             self._write(checkpoint, self.last_ckpt, conclude)
+
+    def _check_sharded(self, runner: Runner) -> None:
+        parts.check_torch()
+        if not is_sharded(runner.model) or not self._is_plain(runner):
+            raise ConfigError(
+                'CheckpointHook: sharded=True needs model_wrapper_cfg.type=FSDP2, '
+                'several processes and a work dir on a disk; leave it out'
+            )
+
+    def _write_parts(self, checkpoint: Any, conclude: Callable) -> None:
+        """Write what each process holds, then the rest, then what follows on it."""
+        path: Any = self.last_ckpt
+        parts.write_parts(checkpoint, path)
+        if is_main_process():
+            fill = partial(torch.save, on_host(checkpoint))
+            write_with_checksum(path, fill, checkpoint['parts'])
+            conclude()
+        barrier()
 
     def _write(self, checkpoint: dict, path: str, conclude: Callable) -> None:
         """Write a checkpoint, and what follows on it, now or beside the training."""
@@ -259,10 +298,10 @@ class _PlainRunner:
     """A runner, as mmengine's hook sees it, that writes checkpoints piece by piece."""
 
     def __init__(self, runner: Runner):
-        self._runner = runner
+        self.own = runner
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._runner, name)
+        return getattr(self.own, name)
 
     def save_checkpoint(
         self,
@@ -273,7 +312,7 @@ class _PlainRunner:
         backend_args: dict | None = None,
         **saved,
     ) -> None:
-        checkpoint = collect(self._runner, **saved)
+        checkpoint = collect(self.own, **saved)
         if checkpoint is not None:
             path = osp.join(out_dir, filename)
             write_with_checksum(path, partial(torch.save, on_host(checkpoint)))

@@ -133,7 +133,9 @@ def local(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
 
 
-def gather(checkpoint: dict, runner: Runner, keep: bool) -> None:
+def gather(
+    checkpoint: dict, runner: Runner, keep: bool, only_scalars: bool = False
+) -> None:
     """Let the tensors of a checkpoint be whole, in the host's memory.
 
     All processes have to ask for it together. One tensor is gathered at a time.
@@ -142,37 +144,38 @@ def gather(checkpoint: dict, runner: Runner, keep: bool) -> None:
         checkpoint: Weights and optimiser's state are replaced.
         runner: Whose model is sharded.
         keep: Whether this process wants them; for the others they are empty.
+        only_scalars: Leave all but scalars in their parts.
     """
-    model: Any = runner.model
+    scalars = {*runner.model.scalars}
     for part in {'state_dict', 'ema_state_dict'} & checkpoint.keys():
-        checkpoint[part] = weights = _whole(checkpoint[part], keep)
-        for name in weights if keep else ():
-            if name.removeprefix('module.') in model.scalars:
-                weights[name] = weights[name].reshape(())
+        checkpoint[part] = copy.copy(checkpoint[part])  # it has metadata
+        for name, value in checkpoint[part].items():
+            is_scalar = name.removeprefix('module.') in scalars
+            if is_scalar or not only_scalars:
+                checkpoint[part][name] = _whole(value, keep, is_scalar)
     if 'optimizer' not in checkpoint:
         return
-    stored = _whole(checkpoint['optimizer'], keep)
-    checkpoint['optimizer'] = stored
-    scalars = {id(model.get_parameter(name)) for name in model.scalars}
-    for index, parameter in enumerate(_trained(runner)):
-        if keep and id(parameter) in scalars and index in stored['state']:
-            stored['state'][index] = {
-                name: value.reshape(()) if isinstance(value, Tensor) else value
-                for name, value in stored['state'][index].items()
-            }
+    stored = checkpoint['optimizer'] = {**checkpoint['optimizer']}
+    ids = {id(runner.model.get_parameter(name)) for name in scalars}
+    number_ids = {i for i, p in enumerate(_trained(runner)) if id(p) in ids}
+    stored['state'] = {
+        index: {
+            name: _whole(value, keep, index in number_ids)
+            if index in number_ids or not only_scalars
+            else value
+            for name, value in state.items()
+        }
+        for index, state in stored['state'].items()
+    }
 
 
-def _whole(state: Any, keep: bool) -> Any:
-    if isinstance(state, DTensor):
-        whole = state.full_tensor()
-        return whole.cpu() if keep else whole.new_empty(0, device='cpu')
-    if isinstance(state, dict):
-        made = copy.copy(state)  # an OrderedDict has metadata
-        made.update({key: _whole(value, keep) for key, value in state.items()})
-        return made
-    if isinstance(state, list | tuple):
-        return type(state)(_whole(value, keep) for value in state)
-    return state
+def _whole(value: Any, keep: bool, is_scalar: bool) -> Any:
+    if not isinstance(value, DTensor):
+        return value
+    whole = value.full_tensor()
+    if not keep:
+        return whole.new_empty(0, device='cpu')
+    return (whole.reshape(()) if is_scalar else whole).cpu()
 
 
 def _trained(runner: Runner) -> list[Tensor]:

@@ -24,6 +24,7 @@ def collect(
     meta: dict,
     save_optimizer: bool = True,
     save_param_scheduler: bool = True,
+    in_parts: bool = False,
 ) -> dict | None:
     """What mmengine's ``Runner.save_checkpoint`` writes to a file.
 
@@ -34,6 +35,7 @@ def collect(
         meta: Epoch and iteration; all else is added.
         save_optimizer: Take the optimiser's state in.
         save_param_scheduler: Take the schedules' in.
+        in_parts: Leave a sharded model's tensors in parts, on all processes.
 
     Returns:
         The checkpoint; its tensors are those that are trained, where they are, or
@@ -63,8 +65,8 @@ def collect(
         )
     runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
     if is_sharded(runner.model):
-        gather(checkpoint, runner, keep=is_main_process())
-    return checkpoint if is_main_process() else None
+        gather(checkpoint, runner, is_main_process(), in_parts)
+    return checkpoint if is_main_process() or in_parts else None
 
 
 @lru_cache(1)  # laying out the text takes longer than a small save

@@ -2,17 +2,19 @@
 
 import os
 import os.path as osp
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from errno import EIO
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from coavt_mm.checkpoint_files import CHECKSUM
+from coavt_mm.checksums import CHECKSUM, PARTS
 from coavt_mm.errors import CheckpointError
 
 # one name for all: what a stopped run leaves is overwritten by the next save
@@ -138,7 +140,11 @@ def _fill(file: HashedFile, fill: Callable[[HashedFile], Any]) -> None:
         raise (file.error or error) from None
 
 
-def write_with_checksum(path: str, fill: Callable[[HashedFile], Any]) -> None:
+def write_with_checksum(
+    path: str,
+    fill: Callable[[HashedFile], Any],
+    parts: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write a checkpoint.
 
     A stop at any moment leaves the old file, or the new one; the checksum is that of
@@ -147,14 +153,18 @@ def write_with_checksum(path: str, fill: Callable[[HashedFile], Any]) -> None:
     Args:
         path: Of the checkpoint.
         fill: Writes all of it.
+        parts: Name of a file in the folder of its parts -> checksum.
 
     Raises:
         CheckpointError: If the disk is full, or refuses it.
     """
     try:
         os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-        line = f'{write_whole(path, fill)}  {osp.basename(path)}\n'
-        write_whole(path + CHECKSUM, lambda file: file.write(line.encode()))
+        name = osp.basename(path)
+        named = {name: write_whole(path, fill)}
+        named |= {f'{name}{PARTS}/{part}': digest for part, digest in parts.items()}
+        lines = ''.join(f'{digest}  {file}\n' for file, digest in named.items())
+        write_whole(path + CHECKSUM, lambda file: file.write(lines.encode()))
         sync_folder(osp.dirname(path))
     except OSError as error:
         raise _unsaved(path, error) from error
@@ -205,6 +215,7 @@ class WholeFileBackend(LocalBackend):
             self._outdated[str(filepath)] = os.stat(filepath).st_ino
             return
         super().remove(filepath)
+        shutil.rmtree(f'{filepath}{PARTS}', ignore_errors=True)
         with suppress(FileNotFoundError):
             os.remove(f'{filepath}{CHECKSUM}')
 
