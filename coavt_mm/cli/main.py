@@ -17,6 +17,7 @@ from coavt_mm.cli.commands import (
 )
 from coavt_mm.cli.convert import convert
 from coavt_mm.cli.demo import demo
+from coavt_mm.cli.export import export
 from coavt_mm.cli.finetune import finetune
 from coavt_mm.cli.info import info
 from coavt_mm.cli.launch import run_tool, test, train
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Command | Group] = {
     **infer.COMMANDS,
     'search': search,
     'finetune': finetune,
+    'export': export,
     'info': info,
 }
 

@@ -124,7 +124,7 @@ class QueryEncoder(BaseModule):
             What :meth:`encode_queries` gives for each.
         """
         contexts = [self.project_context(some) for some in tokens]
-        sizes = [len(some) for some in tokens]
+        sizes = [some.shape[0] for some in tokens]  # len() is a constant to an export
         x = self._embed_queries(sum(sizes))
         kept: list[list[KeyValue]] = [[] for _ in tokens]
         for layer, layer_contexts in zip(

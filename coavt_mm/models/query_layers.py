@@ -53,7 +53,7 @@ class PostNormAttention(nn.Module):
             (B, N, D).
         """
         dropout = self.dropout if self.training else 0.0
-        rows = self._heads(self.query(x)).split([len(keys) for keys, _ in sources])
+        rows = self._heads(self.query(x)).split([keys.shape[0] for keys, _ in sources])
         parts = [
             F.scaled_dot_product_attention(q, *kv, attn_mask=mask, dropout_p=dropout)
             for q, kv in zip(rows, sources, strict=True)
