@@ -11,6 +11,7 @@ from coavt_mm.lazy import lazily
 if TYPE_CHECKING:
     from coavt_mm.apis.functions import (
         caption,
+        check_sound,
         classify,
         embed,
         load_model,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     'CoAVTInferencer',
     'caption',
+    'check_sound',
     'classify',
     'embed',
     'load_model',

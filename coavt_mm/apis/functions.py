@@ -105,6 +105,7 @@ retrieve = _door(CoAVTInferencer.retrieve)
 classify = _door(CoAVTInferencer.classify)
 caption = _door(CoAVTInferencer.caption)
 match = _door(CoAVTInferencer.match)
+check_sound = _door(CoAVTInferencer.check_sound)
 visualize = _door(CoAVTInferencer.visualize)
 
 

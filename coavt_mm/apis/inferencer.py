@@ -21,7 +21,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from tqdm import tqdm
 
-from coavt_mm.apis import retrieval, tasks
+from coavt_mm.apis import retrieval, sound_check, tasks
 from coavt_mm.apis.answering import (
     TextReader,
     Window,
@@ -57,8 +57,8 @@ class CoAVTInferencer(BaseInferencer):
     """Clips in, plain data out: embeddings by stream, class scores, captions, drawings.
 
     Its methods :meth:`embed`, :meth:`retrieve`, :meth:`classify`, :meth:`caption`,
-    :meth:`match` and :meth:`visualize` answer what one asks; the call gives all that
-    the model says of clips, in mmengine's form.
+    :meth:`match`, :meth:`check_sound` and :meth:`visualize` answer what one asks; the
+    call gives all that the model says of clips, in mmengine's form.
 
     Built from a config and a checkpoint, or from a checkpoint alone: its config is
     stored with it as data and never executed. Clips go through the config's own test
@@ -87,6 +87,7 @@ class CoAVTInferencer(BaseInferencer):
     classify = tasks.classify
     caption = tasks.caption
     match = tasks.match
+    check_sound = sound_check.check_sound
     visualize = tasks.visualize
 
     preprocess_kwargs = {'windows'}

@@ -241,6 +241,15 @@ def _matches(found: dict) -> Iterator[str]:
         yield f'{text["probability"]:.3f}  {place}  {text["text"]}'
 
 
+def _fits(found: dict) -> Iterator[str]:
+    if 'score' in found:
+        line, shift = f'{found["score"]:.3f}  {found["clip"]}  ', found['shift']
+        better = f'{found["best_score"]:.3f} with the sound shifted by '
+        yield line + (
+            f'no shift: {found["why"]}' if shift is None else f'{better}{-shift:+.2f} s'
+        )
+
+
 def _windows(found: dict) -> Iterator[str]:
     for window in found['windows']:
         for stream, feats in window['embeddings'].items():
@@ -301,6 +310,9 @@ TASKS = {
         lambda model, clips, args, options: model.match(clips, args.texts, **options),
         _matches,
     ),
+    'check-sound': Task(
+        lambda model, clips, _, options: model.check_sound(clips, **options), _fits
+    ),
     'embed': Task(
         lambda model, clips, args, options: model.embed(
             clips, text=args.texts or None, **options
@@ -359,6 +371,14 @@ COMMANDS = {
         'Say how likely texts and clips belong to each other.',
         'my_clip.mp4 --texts "a dog barks at a bell"',
         words='what to compare each clip with',
+    ),
+    'check-sound': _command(
+        'check-sound',
+        'Say whether sound and picture of clips belong together, and how the sound\n'
+        'would have to be shifted to fit best.\n\n'
+        'Takes a model that was trained to compare the two, such as that of\n'
+        'configs/coavt/av_retrieval_demo.py.',
+        'my_clip.mp4',
     ),
     'retrieve': _command(
         'retrieve',

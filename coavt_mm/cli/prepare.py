@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from coavt_mm.cli.commands import Command, Group, add_fields
 from coavt_mm.demo import Settings
 from coavt_mm.errors import ConfigError
-from coavt_mm.preparation.settings import PROBLEMS, UNUSABLE
+from coavt_mm.preparation.settings import PROBLEMS, SOUNDS, UNUSABLE
 
 if TYPE_CHECKING:
     from coavt_mm.preparation.layouts import ClipIndex, FolderIndex
@@ -41,11 +41,16 @@ def _add_arguments(parser: ArgumentParser, out_dir: str) -> None:
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(), help='processes that check'
     )
+    _add_checks(parser)
+
+
+def _add_checks(parser: ArgumentParser) -> None:
+    """Add what clips are checked for."""
     parser.add_argument(
         '--drop',
         nargs='+',
         default=[],
-        choices=[name for name in PROBLEMS if name not in UNUSABLE],
+        choices=[name for name in (*PROBLEMS, *SOUNDS) if name not in UNUSABLE],
         help='leave out clips with these problems too',
     )
     parser.add_argument(
@@ -59,6 +64,12 @@ def _add_arguments(parser: ArgumentParser, out_dir: str) -> None:
         type=float,
         default=-60.0,
         help='a peak below this level is silence, dB relative to full scale',
+    )
+    parser.add_argument(
+        '--check-sound',
+        metavar='CHECKPOINT',
+        help='a model that compares sound with picture: name clips whose sound is '
+        'another one or shifted',
     )
     parser.add_argument(
         '--headers-only',
@@ -112,6 +123,14 @@ def run(
             recordings.
         notes: Lines for the report.
     """
+    if set(args.drop) & set(SOUNDS) and not args.check_sound:
+        raise ConfigError(
+            f'--drop {args.drop[0]}: only a model finds that, give --check-sound'
+        )
+    if args.check_sound:
+        from coavt_mm.cli.checks import check_checkpoint
+
+        check_checkpoint(args.check_sound)
     from coavt_mm.preparation import ClipIndex, prepare
     from coavt_mm.preparation.report import one_line_per_split
 
@@ -127,6 +146,7 @@ def run(
         notes=notes,
         drop=args.drop,
         workers=args.workers,
+        sound_model=args.check_sound,
         min_seconds=args.min_seconds,
         silence_dbfs=args.silence_dbfs,
         decode=not args.headers_only,

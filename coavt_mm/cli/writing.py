@@ -85,7 +85,8 @@ def _write_csv(answers: list[dict], path: Path) -> None:
 
 
 def flat_rows(answer: dict) -> Iterator[dict]:
-    """A row for each part of an answer: caption, label, text or hit, or its error.
+    """A row for each part of an answer: caption, label, text or hit, or its error;
+    one for an answer without parts.
 
     Args:
         answer: Of a clip, or of a query.
@@ -94,6 +95,8 @@ def flat_rows(answer: dict) -> Iterator[dict]:
     head = {key: answer[key] for key in keys if key in answer}
     if 'error' in answer:
         yield dict(head, error=answer['error'])
+    elif 'score' in answer:
+        yield answer
     for key in ('captions', 'labels', 'texts', 'hits', 'errors'):
         for part in answer.get(key, ()):
             row = head | part

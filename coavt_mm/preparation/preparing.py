@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from coavt_mm.preparation.journal import read_journal
 from coavt_mm.preparation.layouts import ClipIndex, FolderIndex
 from coavt_mm.preparation.processes import Died, run_each
 from coavt_mm.preparation.report import write_report
-from coavt_mm.preparation.settings import UNUSABLE
+from coavt_mm.preparation.settings import SOUNDS, UNUSABLE
 from coavt_mm.preparation.sources import ListedClip
 
 Splits = Mapping[str, Sequence[ListedClip]]
@@ -143,6 +144,16 @@ def _merge(
     return found
 
 
+def _sound_check(checkpoint: str | None) -> Callable[[Sequence[dict]], None]:
+    """What asks a model of each clip of a split; nothing where none is given."""
+    if checkpoint is None:
+        return lambda found: None
+    from coavt_mm.apis import load_model
+    from coavt_mm.preparation.sounds import check_sounds
+
+    return partial(check_sounds, load_model(checkpoint, show_progress=False))
+
+
 def prepare(
     splits: Splits,
     index: ClipIndex | FolderIndex,
@@ -153,6 +164,7 @@ def prepare(
     notes: Sequence[str] = (),
     drop: Sequence[str] = (),
     workers: int = 1,
+    sound_model: str | None = None,
     **settings,
 ) -> dict:
     """Write ``<split>.jsonl`` with a sidecar for each split, ``report.json`` and
@@ -170,6 +182,9 @@ def prepare(
         notes: What else the report says, a line each.
         drop: More of ``PROBLEMS`` that leave a clip out.
         workers: Processes, see ``check_all``.
+        sound_model: Checkpoint of a model that says whether sound and picture belong
+            together, see :func:`~coavt_mm.preparation.sounds.check_sounds`; the two
+            further problems that it finds may be among ``drop``.
         **settings: Those of ``Task``: min_seconds, silence_dbfs, decode, timeout.
 
     Returns:
@@ -184,10 +199,12 @@ def prepare(
     out_dir.mkdir(parents=True, exist_ok=True)
     there = [task for group in tasks.values() for task in group if task]
     results = check_all(there, out_dir / JOURNAL, workers)
+    ask = _sound_check(sound_model)
     unwanted = {*UNUSABLE, *drop}
     report: dict[str, Any] = dict(dataset=dataset, notes=[*notes], splits={})
     for split, group in splits.items():
         found = _merge(group, tasks[split], results)
+        ask(found)
         rows = [
             manifest_row(clip, result, out_dir)
             for clip, result in zip(group, found, strict=True)
@@ -212,8 +229,11 @@ def summarise(found: Sequence[dict], rows: Sequence[dict], digest: str) -> dict:
             reason = printable(result.get('reason', ''))
             if problem == 'duplicate':
                 reason = f'same as {result["duplicate_of"]}'
+            if problem in SOUNDS:
+                reason = result['sound']['reason']
             problems.setdefault(problem, {})[result['id']] = reason
     missing = len(problems.get('missing', ()))
+    sounds = {r['id']: r['sound'] for r in found if 'sound' in r}
     texts, clips = shared_captions(rows)
     return dict(
         listed=len(found),
@@ -223,4 +243,5 @@ def summarise(found: Sequence[dict], rows: Sequence[dict], digest: str) -> dict:
         shared_captions=texts,
         clips_with_shared_captions=clips,
         problems=problems,
+        **(dict(sounds=sounds) if sounds else {}),
     )

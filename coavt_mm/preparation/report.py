@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from coavt_mm.preparation.settings import PROBLEMS, UNUSABLE
+from coavt_mm.preparation.settings import PROBLEMS, SOUNDS, UNUSABLE
 from coavt_mm.texts import as_code, in_markdown
 
 # Ids that the Markdown names of each problem; the JSON names all.
@@ -13,10 +13,11 @@ NAMED = 50
 def _markdown(report: dict) -> str:
     lines = [f'# {in_markdown(report["dataset"])}: what became of the list', '']
     columns = ['split', 'listed', 'found', 'written']
-    columns += [name.replace('_', ' ') for name in PROBLEMS] + ['hash']
+    problems = _problems(report)
+    columns += [name.replace('_', ' ') for name in problems] + ['hash']
     lines += [f'| {" | ".join(columns)} |', '|---' * len(columns) + '|']
     for split, part in report['splits'].items():
-        counts = [len(part['problems'].get(name, ())) for name in PROBLEMS]
+        counts = [len(part['problems'].get(name, ())) for name in problems]
         cells = [split, part['listed'], part['found'], part['written'], *counts]
         lines.append(f'| {" | ".join(map(str, cells))} | {part["hash"]} |')
     lines += [line for x in report['notes'] for line in ('', f'{in_markdown(x)}.')]
@@ -34,6 +35,12 @@ def _markdown(report: dict) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def _problems(report: dict) -> tuple[str, ...]:
+    """Those that were looked for."""
+    asked = any('sounds' in part for part in report['splits'].values())
+    return (*PROBLEMS, *SOUNDS) if asked else PROBLEMS
+
+
 def _shared(part: dict) -> str:
     texts, clips = part['shared_captions'], part['clips_with_shared_captions']
     return f'{texts} captions are shared by several clips, {clips} in all'
@@ -45,7 +52,7 @@ def one_line_per_split(report: dict) -> str:
     for split, part in report['splits'].items():
         counts = ', '.join(
             f'{len(part["problems"][name])} {name.replace("_", " ")}'
-            for name in PROBLEMS
+            for name in _problems(report)
             if name in part['problems']
         )
         found = f'{part["written"]} of {part["listed"]} clips written'
@@ -62,7 +69,8 @@ def write_report(report: dict, folder: Path) -> None:
     Args:
         report: dataset, notes (lines), and for each of ``splits`` listed, found,
             written, hash, shared_captions, clips_with_shared_captions (see
-            ``shared_captions``) and problems (name -> {id: reason}).
+            ``shared_captions``) and problems (name -> {id: reason}); sounds (id ->
+            what a model says) where one was asked.
         folder: Where to.
     """
     text = json.dumps(report, indent=1, ensure_ascii=False)

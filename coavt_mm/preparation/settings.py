@@ -9,6 +9,8 @@ from coavt_mm.errors import ConfigError
 # Problems of a clip. The first three leave nothing to train on.
 UNUSABLE = ('missing', 'unreadable', 'too_short')
 PROBLEMS = (*UNUSABLE, 'silent', 'no_sound', 'no_picture', 'duplicate')
+# What a model says that compares sound with picture, if one is asked.
+OTHER_SOUND, SHIFTED_SOUND = SOUNDS = ('other_sound', 'shifted_sound')
 
 
 @dataclass(frozen=True)
