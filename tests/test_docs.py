@@ -57,6 +57,7 @@ CHECKED = {
     'tools/analysis/rescore.py': 'needs saved features; test_rescore.py',
     'tools/analysis/evaluate_mteb.py': 'needs a model; test_outside runs it',
     'tools/analysis/check_search.py': 'minutes; parts in test_analysis',
+    'tools/analysis/check_sound.py': 'needs a trained model; test_sound_checks.py',
     'tools/analysis/collect_results.py': 'needs results; test_collecting.py',
     'tools/analysis/modality_confusion.py': 'needs three runs; test_evaluation',
     'tools/analysis/analyze_logs.py': 'needs runs; test_cli/test_inspecting.py',
@@ -288,6 +289,7 @@ def run_block(block, inside, monkeypatch):
             'test_apis/test_quickstart.py',
             'test_search/test_page.py',
             'test_outside/test_evaluation_page.py',
+            'test_export/test_export.py',
         )
         text = ''.join((ROOT / 'tests' / path).read_text() for path in runs)
         assert block.page.name in text

@@ -374,8 +374,8 @@ COMMANDS = {
     ),
     'check-sound': _command(
         'check-sound',
-        'Say whether sound and picture of clips belong together, and how the sound\n'
-        'would have to be shifted to fit best.\n\n'
+        'Say whether sound and picture belong together, or would if one were shifted.'
+        '\n\n'
         'Takes a model that was trained to compare the two, such as that of\n'
         'configs/coavt/av_retrieval_demo.py.',
         'my_clip.mp4',
