@@ -89,7 +89,8 @@ def check_sound(
     if not (isinstance(reach, int | float) and reach >= 0):
         raise InputError(f'reach must be 0 s or more, not {reach!r}')
     strict = is_strict(on_error, clip, None)
-    answers, bad = [], []
+    answers: list[dict] = []
+    bad = []
     for found in clip_features(inferencer, as_clips(clip), batch_size):
         if found.error and strict:
             raise ClipError(found.error)
@@ -97,7 +98,8 @@ def check_sound(
             bad.append(found.error)
             answers.append(dict(clip=found.name, error=found.error))
             continue
-        answers.append(dict(judged(found, reach), clip=found.name, trained=trained))
+        answer = dict(clip=found.name, **judged(found, reach), trained=trained)
+        answers.append(answer)
     if bad:
         warnings.warn(
             f'{len(bad)} of {len(answers)} clips are without an answer, their entries '

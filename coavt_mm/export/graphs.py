@@ -44,12 +44,14 @@ class WaveformInput(nn.Module):
         front_end: The model's.
     """
 
-    names = ('waveform', 'samples')
+    names: tuple[str, ...] = ('waveform', 'samples')
 
     def __init__(self, front_end: AudioFrontEnd):
         super().__init__()
         self.front_end = front_end
         wave, power = _filters(front_end.logmel)
+        self.wave_filters: Tensor
+        self.power_filters: Tensor
         self.register_buffer('wave_filters', wave)
         self.register_buffer('power_filters', power)
 
@@ -75,7 +77,7 @@ class WaveformInput(nn.Module):
 class SpectrogramInput(nn.Module):
     """A spectrogram as it is: of a front end that can't be written as a graph here."""
 
-    names = ('spectrogram',)
+    names: tuple[str, ...] = ('spectrogram',)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """(B, L, M), normalised -> the same."""
@@ -92,9 +94,10 @@ class ClipGraph(nn.Module):
 
     outputs = CLIP_FEATURES
 
-    def __init__(self, model: CoAVT, sound: nn.Module):
+    def __init__(self, model: CoAVT, sound: 'WaveformInput | SpectrogramInput'):
         super().__init__()
-        self.model, self.sound = model, sound
+        self.model = model
+        self.sound: Any = sound
 
     def picture(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 RGB -> the same, normalised."""

@@ -4,6 +4,7 @@ Letters: F frames, Q queries, E projected width.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,19 @@ def measure_recall(
     if not (folder / 'text.onnx').is_file():
         raise InputError(f'{folder}: has no text.onnx to compare captions with')
     clips, texts, owners = _inputs(model, Path(manifest))
-    runs: dict[str, Run] = {
-        'model': lambda name, given: model_answers(model, name, given)
-    }
+    runs: dict[str, Run] = dict(model=partial(model_answers, model))
     for kind, suffix in dict(onnx='onnx', int8='int8.onnx').items():
         files = {n: folder / f'{n}.{suffix}' for n in ('audio_video', 'text')}
         if all(path.is_file() for path in files.values()):
             loaded = {name: OnnxFile(path) for name, path in files.items()}
-            runs[kind] = lambda name, given, loaded=loaded: loaded[name](**given)
+            runs[kind] = partial(_answers, loaded)
     return {kind: _recall(run, clips, texts, owners) for kind, run in runs.items()}
+
+
+def _answers(
+    files: dict[str, OnnxFile], name: str, given: dict[str, Tensor]
+) -> tuple[Tensor, ...]:
+    return files[name](**given)
 
 
 def _inputs(
@@ -64,7 +69,9 @@ def _inputs(
     """Inputs of each clip, of all texts, and whose clip each text is."""
     path = find_manifest(manifest)
     rows = [row for row in iter_manifest(path, path.parent) if row.get('captions')]
-    clips, captions, owners = [], [], []
+    clips: list[dict[str, Tensor]] = []
+    captions: list[str] = []
+    owners: list[int] = []
     for row in rows:
         for given in _clip(model, row):
             captions += row['captions']

@@ -13,16 +13,16 @@ from coavt_mm.errors import InputError
 class Oracle:
     """Tells own sounds from others, and shifts 0.1 s too late."""
 
-    def __init__(self, lates=()):
-        self.lates = list(lates)
+    def __init__(self, delays=()):
+        self.delays = list(delays)
 
     def check_sound(self, clips, on_error=None):
         clips = clips if isinstance(clips, list) else [clips]
-        exchanged = all(isinstance(clip, dict) for clip in clips) and not self.lates
+        exchanged = all(isinstance(clip, dict) for clip in clips) and not self.delays
         score = 0.1 if exchanged else 0.9
         found = dict(score=score, best_score=score, shift=None)
-        if self.lates:
-            late = self.lates.pop(0)
+        if self.delays:
+            late = self.delays.pop(0)
             found['shift'] = None if late is None else late + 0.1
         return [found for _ in clips]
 
