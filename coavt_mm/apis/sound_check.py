@@ -84,22 +84,29 @@ def check_sound(
             'raise'.
         ConfigError: The model embeds nothing (it is a classifier).
     """
-    trained = _trained(inferencer)
+    trained = learnt_it(inferencer)
+    if not trained:
+        say_once(
+            'this model was not trained to compare sound with picture (av_head): what '
+            'it says of the two is worth little'
+        )
     check_number('batch_size', batch_size, 1)
     if not (isinstance(reach, int | float) and reach >= 0):
         raise InputError(f'reach must be 0 s or more, not {reach!r}')
     strict = is_strict(on_error, clip, None)
+    clips, bad = as_clips(clip), []
     answers: list[dict] = []
-    bad = []
-    for found in clip_features(inferencer, as_clips(clip), batch_size):
-        if found.error and strict:
-            raise ClipError(found.error)
-        if found.error:
-            bad.append(found.error)
-            answers.append(dict(clip=found.name, error=found.error))
-            continue
-        answer = dict(clip=found.name, **judged(found, reach), trained=trained)
-        answers.append(answer)
+    with inferencer._bar(len(clips), batch_size) as bar:
+        for found in clip_features(inferencer, clips, batch_size):
+            bar.update()
+            if found.error and strict:
+                raise ClipError(found.error)
+            if found.error:
+                bad.append(found.error)
+                answers.append(dict(clip=found.name, error=found.error))
+                continue
+            answer = dict(clip=found.name, **judged(found, reach), trained=trained)
+            answers.append(answer)
     if bad:
         warnings.warn(
             f'{len(bad)} of {len(answers)} clips are without an answer, their entries '
@@ -109,16 +116,15 @@ def check_sound(
     return answers
 
 
-def _trained(inferencer: 'CoAVTInferencer') -> bool:
+def learnt_it(inferencer: 'CoAVTInferencer') -> bool:
+    """Whether a model was trained to compare sound with picture.
+
+    Raises:
+        ConfigError: It embeds nothing (it is a classifier).
+    """
     inferencer.require('contrastive_head', 'compare sound and picture')
     head: Any = inferencer.model.av_head
-    if head is not None and head.streams:
-        return True
-    say_once(
-        'this model was not trained to compare sound with picture (av_head): what it '
-        'says of the two is worth little'
-    )
-    return False
+    return head is not None and bool(head.streams)
 
 
 def clip_features(
@@ -232,7 +238,7 @@ def judged(found: Features, reach: float) -> dict:
         reach: Largest shift that is tried, in s.
     """
     count = len(found.audio)
-    most = min(round(reach / found.hop), count // 2)
+    most = round(min(reach / found.hop, count // 2))
     curve = fit_curve(found.audio, found.visual, most)
     best = int(np.nanargmax(curve))
     answer: dict[str, Any] = dict(score=float(curve[most]))

@@ -41,12 +41,16 @@ def exported(
     parameters = signature(graph.forward).parameters.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):  # the last one
         shapes = (*shapes[: len(parameters) - 1], shapes[len(parameters) - 1 :])
+    with _refused(name), quiet(), torch.no_grad():
+        graph = without_unused(graph, given)
+        return torch.export.export(graph, given, dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """What the exporters can't do, parts of the user's own perhaps, is one line."""
     try:
-        with quiet(), torch.no_grad():
-            graph = without_unused(graph, given)
-            return torch.export.export(
-                graph, given, dynamic_shapes=shapes, strict=False
-            )
+        yield
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         reason = (str(error).strip().splitlines() or [''])[0]
         raise ConfigError(
@@ -91,7 +95,7 @@ def save_onnx(program: ExportedProgram, graph: Any, path: Path) -> None:
         path: The file.
     """
     size = sum(weight.nbytes for weight in program.state_dict.values())
-    with quiet():
+    with _refused(path.name), quiet():
         torch.onnx.export(
             program,
             f=path,

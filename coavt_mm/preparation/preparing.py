@@ -148,10 +148,9 @@ def _sound_check(checkpoint: str | None) -> Callable[[Sequence[dict]], None]:
     """What asks a model of each clip of a split; nothing where none is given."""
     if checkpoint is None:
         return lambda found: None
-    from coavt_mm.apis import load_model
-    from coavt_mm.preparation.sounds import check_sounds
+    from coavt_mm.preparation.sounds import check_sounds, load_judge
 
-    return partial(check_sounds, load_model(checkpoint, show_progress=False))
+    return partial(check_sounds, load_judge(checkpoint))
 
 
 def prepare(
@@ -191,15 +190,16 @@ def prepare(
         The report.
 
     Raises:
-        ConfigError: A list is empty, or a split's name is no file's name.
+        ConfigError: A list is empty, a split's name is no file's name, or the model
+            can't compare sound with picture.
         DatasetMissingError: Not one clip was found.
     """
     tasks = _find(splits, index, dataset, settings)
+    ask = _sound_check(sound_model)
     out_dir = Path(os.path.abspath(os.path.expanduser(out_dir)))
     out_dir.mkdir(parents=True, exist_ok=True)
     there = [task for group in tasks.values() for task in group if task]
     results = check_all(there, out_dir / JOURNAL, workers)
-    ask = _sound_check(sound_model)
     unwanted = {*UNUSABLE, *drop}
     report: dict[str, Any] = dict(dataset=dataset, notes=[*notes], splits={})
     for split, group in splits.items():

@@ -9,9 +9,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from coavt_mm.apis import CoAVTInferencer
+from coavt_mm.apis import CoAVTInferencer, load_model
 from coavt_mm.apis.inputs import as_clips
-from coavt_mm.apis.sound_check import LEAST_GAIN, STEPS, clip_features, judged
+from coavt_mm.apis.sound_check import (
+    LEAST_GAIN,
+    STEPS,
+    clip_features,
+    judged,
+    learnt_it,
+)
+from coavt_mm.errors import ConfigError
 from coavt_mm.preparation.settings import OTHER_SOUND, SHIFTED_SOUND, UNUSABLE
 
 #: A sound should fit its own picture better than this share of other ones.
@@ -23,11 +30,26 @@ BATCH = 16
 WITHOUT = {*UNUSABLE, 'silent', 'no_sound', 'no_picture'}
 
 
+def load_judge(checkpoint: str) -> CoAVTInferencer:
+    """Load a model that compares sound with picture.
+
+    Raises:
+        ConfigError: It was not trained to.
+    """
+    model = load_model(checkpoint, show_progress=False)
+    if not learnt_it(model):
+        raise ConfigError(
+            f'{checkpoint}: was not trained to compare sound with picture; take one '
+            'with an av_head, such as that of configs/coavt/av_retrieval_demo.py'
+        )
+    return model
+
+
 def check_sounds(model: CoAVTInferencer, found: Sequence[dict]) -> None:
     """Ask a model of each clip; adds ``sound`` and problems to the results.
 
     Args:
-        model: A CoAVT that was trained to compare sound with picture.
+        model: From :func:`load_judge`.
         found: Results of ``check_clip`` with ``id`` and ``task``; those that lack sound
             or picture are left out.
     """

@@ -19,6 +19,8 @@ from coavt_mm.datasets.manifest import write_manifest
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.export import export_model, graphs, packages
 from coavt_mm.export.checking import OnnxFile, check_file, example, model_answers
+from coavt_mm.export.programs import exported
+from coavt_mm.models.logmel import AudioFrontEnd
 from coavt_mm.models.similarity import similarity
 
 pytest.importorskip('onnxscript', reason='the extra export is not installed')
@@ -179,6 +181,32 @@ def test_the_spectrogram_of_any_wave(coavt):
     difference = (found - data['inputs']['spectrogram']).abs().amax((1, 2))
     assert (difference < 2e-3).all(), difference  # of energies far below a tone's
     assert not found[3].any() and found[4].any()
+
+
+class OtherFrontEnd(AudioFrontEnd):
+    """One that can't be taken apart."""
+
+
+def test_another_front_end_leaves_the_spectrogram_outside(coavt, monkeypatch):
+    front_end = coavt.model.data_preprocessor.front_end
+    monkeypatch.setattr(front_end, '__class__', OtherFrontEnd)
+    made = graphs.graphs_of(coavt.model, reads_texts=False)
+    assert set(made) == {'audio', 'video', 'audio_video'}
+    assert made['audio_video'].inputs == ('frames', 'spectrogram')
+    inputs = example(coavt, made['audio_video'].inputs, 3, seed=0)
+    wanted = model_answers(coavt, 'audio_video', inputs)
+    found = made['audio_video'](*inputs.values())
+    for ours, theirs in zip(wanted, found, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_part_that_can_not_be_traced_is_one_line():
+    class Asks(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x) if x.sum() > 0 else x
+
+    with pytest.raises(ConfigError, match='^text can not be exported'):
+        exported('text', Asks(2, 2), (torch.ones(3, 2),), 0)
 
 
 def test_mistakes_are_one_line(classifier, tmp_path, monkeypatch):

@@ -70,12 +70,18 @@ def test_too_few_clips_to_compare_with(named):
 
 
 def test_the_report_of_a_folder(tmp_path, vocabulary, make_clip, capsys):
-    checkpoint = tiny_apis.save(tiny_apis.coavt_cfg(vocabulary), tmp_path / 'c.pth')
+    plain = tiny_apis.save(tiny_apis.coavt_cfg(vocabulary), tmp_path / 'plain.pth')
+    head = dict(type='AVContrastiveHead', weight=1.0)
+    cfg = tiny_apis.coavt_cfg(vocabulary, av_head=head)
+    checkpoint = tiny_apis.save(cfg, tmp_path / 'c.pth')
     (tmp_path / 'clips').mkdir()
     shutil.copy(make_clip(seconds=1.5), tmp_path / 'clips/good.mp4')
     shutil.copy(make_clip(seconds=1.5, sound=False), tmp_path / 'clips/mute.mp4')
     words = ['prepare', 'folder', '--clips', str(tmp_path / 'clips'), '--out',
              str(tmp_path), '--workers', '0']  # fmt: skip
+    with pytest.raises(SystemExit):
+        main([*words, '--check-sound', str(plain)])
+    assert 'was not trained to compare sound with' in capsys.readouterr().err
     main([*words, '--check-sound', str(checkpoint)])
     assert '2 of 2 clips written (1 no sound' in capsys.readouterr().out
     (part,) = json.loads((tmp_path / 'report.json').read_text())['splits'].values()
