@@ -36,7 +36,7 @@ def load_judge(checkpoint: str) -> CoAVTInferencer:
     Raises:
         ConfigError: It was not trained to.
     """
-    model = load_model(checkpoint, show_progress=False)
+    model = load_model(checkpoint, show_progress=False, isolate=True)
     if not learnt_it(model):
         raise ConfigError(
             f'{checkpoint}: was not trained to compare sound with picture; take one '
