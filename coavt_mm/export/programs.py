@@ -16,6 +16,8 @@ from torch.export import Dim, ExportedProgram
 
 from coavt_mm.errors import ConfigError
 
+#: Rows of the largest batch; torch 2.6 wants a limit.
+MOST_ROWS = 2**20
 #: Above so many bytes weights lie beside an ONNX file: protobuf ends at 2 GiB.
 MOST_BYTES = 1_800_000_000
 
@@ -34,7 +36,7 @@ def exported(
     Raises:
         ConfigError: The module holds what can't be traced.
     """
-    axes: dict[int, Any] = {0: Dim('batch')}
+    axes: dict[int, Any] = {0: Dim('batch', max=MOST_ROWS)}
     if most_tokens:
         axes[1] = Dim('tokens', max=most_tokens)
     shapes: Any = tuple(axes for _ in given)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny_apis
 import torch
+from mmengine.utils import digit_version
 
 from coavt_mm.apis import CoAVTInferencer
 from coavt_mm.cli.main import main as coavt
@@ -25,7 +26,13 @@ from coavt_mm.models.similarity import similarity
 
 pytest.importorskip('onnxscript', reason='the extra export is not installed')
 pytest.importorskip('onnxruntime', reason='the extra export is not installed')
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        digit_version(torch.__version__) < digit_version(packages.TORCH),
+        reason='the exporter is too old',
+    ),
+]
 
 PAGE = Path(__file__).parents[2] / 'docs/export.md'
 PARTS = ('audio', 'video', 'audio_video', 'text')
@@ -214,5 +221,9 @@ def test_mistakes_are_one_line(classifier, tmp_path, monkeypatch):
         export_model(classifier, tmp_path)
     monkeypatch.setattr(packages, 'find_spec', lambda name: None)
     with pytest.raises(ConfigError, match='pip install "coavt-mm.export."'):
+        export_model('nowhere.pth', tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(packages, 'version', lambda name: '2.6.0')
+    with pytest.raises(ConfigError, match='needs torch 2.11 or later, and this is 2.6'):
         export_model('nowhere.pth', tmp_path)
     assert not list(tmp_path.iterdir())
