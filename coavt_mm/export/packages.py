@@ -25,6 +25,6 @@ def check_packages() -> None:
         )
     if digit_version(version('torch')) < digit_version(TORCH):
         raise ConfigError(
-            f'export needs torch {TORCH} or later, and this is {version("torch")}: '
-            'pip install "coavt-mm[export]"'
+            f'export needs torch {TORCH} or later, and this is {version("torch")}; '
+            'newer ones export what older ones have trained'
         )
