@@ -21,8 +21,24 @@ _DAMAGE = (RuntimeError, EOFError, BadZipFile, LookupError, OSError, ValueError,
            TypeError, AttributeError, ArithmeticError, MemoryError,
            AssertionError, struct.error)  # fmt: skip
 
+#: How files with weights end.
+WEIGHTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')
+
 # what averages of weights (mmengine's and torch's) count in, beside `module`
 _COUNTS = ('steps', 'n_averaged')
+
+
+def names_peer(place: str) -> bool:
+    """Whether a checkpoint is named by a folder, or by a hub id, as others' models are.
+
+    Args:
+        place: A path, or a name such as 'laion/clap-htsat-unfused'.
+    """
+    path = osp.expanduser(place)
+    if osp.exists(path):
+        return osp.isdir(path)
+    is_id = re.fullmatch(r'[\w.-]+/[\w.-]+', place) is not None
+    return is_id and osp.splitext(place)[1].lower() not in WEIGHTS
 
 
 def load_from_local(filename: str, map_location: Any = None) -> dict:

@@ -40,7 +40,7 @@ TOKENIZERS = Registry(
     'tokenizer', scope='coavt_mm', locations=['coavt_mm.datasets.tokenizer']
 )
 # Models
-MODELS = _node('MODELS', 'models')
+MODELS = _node('MODELS', 'models', 'peers.encoder')
 MODEL_WRAPPERS = _node('MODEL_WRAPPERS', 'models')
 WEIGHT_INITIALIZERS = _node('WEIGHT_INITIALIZERS', 'engine')
 TASK_UTILS = _node('TASK_UTILS', 'models')

@@ -19,7 +19,8 @@ def test_every_main_config_is_named_once():
     named = sorted(entry['Config'] for entry in ENTRIES)
     shipped = sorted(
         str(path.relative_to(ROOT))
-        for path in (ROOT / 'configs/coavt').glob('*.py')
+        for folder in ('coavt', 'peers')
+        for path in (ROOT / 'configs' / folder).glob('*.py')
         if path.stem != 'ablations'  # a table of options of the others
     )
     assert named == shipped

@@ -6,6 +6,11 @@ import yaml
 
 _NOTE = 'Made by `tools/misc/make_config_readmes.py`; do not edit.'
 
+_WEIGHTS = dict(
+    coavt='No weights are published.',
+    peers='Where to get the weights: [docs/peers.md](../../docs/peers.md).',
+)
+
 _ABLATIONS = (
     'What each row of [ablations](ablations.py) reached is in '
     '[docs/ablations.md](../../docs/ablations.md).'
@@ -21,14 +26,17 @@ def config_pages(root: Path) -> dict[Path, str]:
     Returns:
         Path of a README -> its text.
     """
-    main = root / 'configs/coavt'
-    return {main / 'README.md': _models_page(main)}
+    folders = {root / 'configs' / name: note for name, note in _WEIGHTS.items()}
+    return {
+        folder / 'README.md': _models_page(folder, note)
+        for folder, note in folders.items()
+    }
 
 
-def _models_page(folder: Path) -> str:
+def _models_page(folder: Path, weights: str) -> str:
     models = yaml.safe_load((folder / 'metafile.yml').read_text('utf-8'))['Models']
     lines = ['# Configs', '', _NOTE, '', 'A cell is measured or says that it is not.']
-    lines += ['No weights are published.', ''] if not _published(models) else ['']
+    lines += [weights, ''] if not _published(models) else ['']
     lines += ['| config | trained on | parameters | result |', '|---|---|---|---|']
     for model in models:
         name, about = model['Name'], model['Metadata']

@@ -6,7 +6,7 @@ tokens.
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -71,15 +71,22 @@ def described(model: CoAVT | CoAVTClassifier, data: dict) -> list[Window]:
     """
     wanted = model.test_cfg['stream'] if isinstance(model, CoAVTClassifier) else 'AV'
     has = (data['inputs'][key].tolist() for key in ('has_audio', 'has_visual'))
+    known = getattr(model, 'streams', STREAMS)
     windows = []
     for sample, *each in zip(data['data_samples'], *has, strict=True):
         (start, end), there = sample.shown, available(*each)
         streams = [stream for stream in STREAMS if there[stream]]
-        answer = dict(start=start, end=end, streams=streams)
+        taken = [stream for stream in streams if stream in known]
+        answer = dict(start=start, end=end, streams=taken)
         window = Window(sample.sample_idx, sample.sample_id, sample.share, answer)
         if sample.get('silent'):
             answer['silent'] = True
         window.error = _lack(window, wanted)
+        if streams and not taken:
+            window.error = (
+                f'{window.clip}: this model takes {", ".join(known)}, the clip has '
+                f'{", ".join(streams)} from {start:g} s on'
+            )
         window.rest = bool(window.error and sample.get('silent'))
         windows.append(window)
     return windows
@@ -155,7 +162,7 @@ class TextReader:
     """Embed texts, and ask whether they belong to a clip.
 
     Args:
-        model: A CoAVT.
+        model: A CoAVT, or one that reads sentences itself.
         tokenizers: Of the test pipeline, by the keys of their ids.
     """
 
@@ -193,12 +200,12 @@ class TextReader:
             [UNK] to the model, and ``cut_off`` (str), the end that exceeds
             ``max_tokens``; as far as there are any.
         """
-        reader = self.tokenizers.get(key or self.model.text_ids)
-        if reader is None:  # `tokens` says so
+        find = self._finder(key)
+        if find is None:  # `tokens` says so
             return [{} for _ in texts]
         found: list[dict] = []
         for text in texts:
-            words, end = lost_words(reader.rules, text, reader.max_tokens)
+            words, end = find(text)
             both = dict(unknown_words=words, cut_off=end)
             found.append({name: part for name, part in both.items() if part})
         lines = [_loss(*pair) for pair in zip(texts, found, strict=True) if pair[1]]
@@ -206,6 +213,15 @@ class TextReader:
             more = f'; {len(lines) - 1} more texts likewise' if lines[1:] else ''
             warnings.warn(shown(lines[0] + more), stacklevel=4)
         return found
+
+    def _finder(self, key: str | None) -> Callable[[str], tuple[list[str], str]] | None:
+        """From a text to what is lost of it; None without a tokenizer."""
+        if own := getattr(self.model, 'lost_words', None):
+            return own
+        reader = self.tokenizers.get(key or self.model.text_ids)
+        if reader is None:
+            return None
+        return lambda text: lost_words(reader.rules, text, reader.max_tokens)
 
     def features(self, texts: Sequence[str], batch_size: int = BATCH) -> Tensor:
         """Embed texts as the evaluation embeds captions.
@@ -215,11 +231,14 @@ class TextReader:
             batch_size: Texts that go through the model at once.
 
         Returns:
-            (P, E), L2-normalised, on the model's device.
+            (P, E), L2-normalised, on the model's device; (P, 3, E) for AV, A and V of
+            a model that embeds texts for each stream apart.
 
         Raises:
             ConfigError: The model has no contrastive head.
         """
+        if embed := getattr(self.model, 'embed_sentences', None):
+            return embed(as_texts(texts), batch_size)
         if not isinstance(self.model, CoAVT):
             name = type(self.model).__name__
             raise ConfigError(f'this {name} has no contrastive_head to embed with')
@@ -228,7 +247,7 @@ class TextReader:
         return embed_rows(self.model, rows, padding, batch_size)
 
     def embed(self, texts: Sequence[str], batch_size: int = BATCH) -> np.ndarray:
-        """Return :meth:`features` as (P, E) float32."""
+        """Return :meth:`features` as float32."""
         return self.features(texts, batch_size).cpu().numpy()
 
     @torch.no_grad()

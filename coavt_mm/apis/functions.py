@@ -31,7 +31,8 @@ def load_model(
     The functions without ``model`` ask it too, as long as it is the only one.
 
     Args:
-        checkpoint: .pth or .safetensors file.
+        checkpoint: .pth or .safetensors file; or a model of others, by its folder or
+            hub id: CLAP, CLIP, SigLIP, PE-AV.
         config: Needed only for checkpoints that do not carry theirs.
         device: 'cpu', 'cuda', 'cuda:1'. Default: a GPU if there is one.
         show_progress: Whether to show bars.

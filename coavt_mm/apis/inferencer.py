@@ -36,8 +36,7 @@ from coavt_mm.apis.inputs import Clip, as_clips, check_number
 from coavt_mm.apis.listing import is_strict
 from coavt_mm.apis.loading import (
     checked_device,
-    config_of,
-    read_checkpoint,
+    read_weights,
     shipped_models,
     shipped_weights,
 )
@@ -68,8 +67,9 @@ class CoAVTInferencer(BaseInferencer):
     Args:
         model: Config, its path or its name: one of :meth:`list_models`, or
             ``coavt_mm::coavt/NAME.py``. None takes the config out of the checkpoint.
-        weights: Checkpoint (.pth or .safetensors). None takes the published weights of
-            the model that is named.
+        weights: Checkpoint (.pth or .safetensors), or a peer: folder or hub id, see
+            :class:`~coavt_mm.peers.encoder.PeerEncoder`. None takes the published
+            weights of the model that is named.
         device: 'cpu', 'cuda', 'cuda:1'. Default: a GPU where there is one.
         show_progress: Whether to show a bar for several batches, or where one
             takes more than a second.
@@ -112,8 +112,8 @@ class CoAVTInferencer(BaseInferencer):
             )
         weights = os.fspath(weights)
         with _building:
-            self._checkpoint = read_checkpoint(weights)
-            cfg = ConfigDict(config_of(model, self._checkpoint, weights))
+            self._checkpoint, found = read_weights(model, weights)
+            cfg = ConfigDict(found)
             device = checked_device(device)
             super().__init__(cfg, weights, device, 'coavt_mm', show_progress)
             del self._checkpoint
@@ -133,15 +133,18 @@ class CoAVTInferencer(BaseInferencer):
 
     def _init_model(self, cfg: ConfigDict, weights: str, device: str) -> nn.Module:
         model = MODELS.build(cfg.model)
-        if not isinstance(model, CoAVT | CoAVTClassifier):
-            raise ConfigError(
-                f'{weights} is a {type(model).__name__}; this takes CoAVT and '
-                'CoAVTClassifier'
-            )
-        load_weights(self._checkpoint, model)
+        if self._checkpoint is not None:
+            if not isinstance(model, CoAVT | CoAVTClassifier):
+                raise ConfigError(
+                    f'{weights} is a {type(model).__name__}; this takes CoAVT and '
+                    'CoAVTClassifier'
+                )
+            load_weights(self._checkpoint, model)
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: ConfigDict) -> ClipPipeline:
+        if self._checkpoint is None:
+            return ClipPipeline(self.model.pipeline, None)
         encoder = getattr(self.model, 'av_encoder', None) or self.model.backbone
         return ClipPipeline(cfg.pipeline, encoder.img_size)
 
@@ -154,7 +157,8 @@ class CoAVTInferencer(BaseInferencer):
     @property
     def seconds(self) -> float:
         """The length of a window, in s."""
-        return self.pipeline.seconds or self.model.data_preprocessor.front_end.seconds
+        seconds = self.pipeline.seconds or getattr(self.model, 'seconds', None)
+        return seconds or self.model.data_preprocessor.front_end.seconds
 
     def __call__(
         self,

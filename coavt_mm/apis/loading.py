@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.fileio import load
 
-from coavt_mm.checkpoint_files import load_from_http, load_from_local
+from coavt_mm.checkpoint_files import load_from_http, load_from_local, names_peer
 from coavt_mm.checkpoints import (
     check_model,
     inference_config,
@@ -26,10 +26,11 @@ SHIPPED = Path(__file__).parents[1] / '.mim'
 
 
 def shipped_models() -> dict[str, dict]:
-    """Read name -> entry of the models that the package's metafiles list."""
+    """Read name -> entry of our models that the package's metafiles list."""
     files = load(SHIPPED / 'model-index.yml')['Import']
     entries = [x for file in files for x in load(SHIPPED / file)['Models']]
-    return {entry['Name']: entry for entry in entries}
+    own = [entry for entry in entries if entry['In Collection'] != 'Peers']
+    return {entry['Name']: entry for entry in own}
 
 
 def shipped_config(name: str) -> str | None:
@@ -71,6 +72,31 @@ def read_checkpoint(weights: str) -> dict:
     check_openmmlab()
     is_address = weights.startswith(('http://', 'https://'))
     return (load_from_http if is_address else load_from_local)(weights, 'cpu')
+
+
+def read_weights(
+    model: str | Path | dict | Config | None, weights: str
+) -> tuple[dict | None, dict]:
+    """Read a checkpoint, and find the config that goes with it.
+
+    Args:
+        model: The config, its path or its name, if it is given.
+        weights: The checkpoint; or a folder or hub id with a model of others.
+
+    Returns:
+        The checkpoint, and ``model``, ``pipeline`` and ``classes`` of it; None, and
+        ``model`` alone, of a model of others, which brings all that it needs.
+
+    Raises:
+        CoAVTError: See :func:`read_checkpoint` and :func:`config_of`.
+        InputError: A config is given for a model of others.
+    """
+    if not names_peer(weights):
+        checkpoint = read_checkpoint(weights)
+        return checkpoint, config_of(model, checkpoint, weights)
+    if model is not None:
+        raise InputError(f'{weights}: a model of others takes no config')
+    return None, dict(model=dict(type='PeerEncoder', path=weights))
 
 
 def config_of(

@@ -53,7 +53,8 @@ class ClipPipeline:
 
     Args:
         transforms: The config's test pipeline.
-        img_size: Side of the model's picture, in pixels.
+        img_size: Side of the model's picture, in pixels; None leaves frames as they
+            are.
 
     Attributes:
         seconds: Length of a window of sound in s; None without sound.
@@ -63,7 +64,7 @@ class ClipPipeline:
         isolate: Whether a process beside decodes, as one of its loaders asks for.
     """
 
-    def __init__(self, transforms: Sequence[dict], img_size: int):
+    def __init__(self, transforms: Sequence[dict], img_size: int | None):
         built = build_transforms(transforms)
         if not any(isinstance(t, LoadFrames | LoadAudio) for t in built):
             raise ConfigError(
@@ -81,7 +82,8 @@ class ClipPipeline:
         pack = _first(clip_transforms, PackAVTInputs)
         if pack is None:
             raise ConfigError('the test pipeline does not end with PackAVTInputs')
-        clip_transforms.insert(clip_transforms.index(pack), FitFrames(img_size))
+        if img_size is not None:
+            clip_transforms.insert(clip_transforms.index(pack), FitFrames(img_size))
         self.transforms = Compose(clip_transforms)
         self._try()
 

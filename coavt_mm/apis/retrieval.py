@@ -11,7 +11,7 @@ from coavt_mm.apis.answering import place_of
 from coavt_mm.apis.inputs import as_texts, check_number, is_clip
 from coavt_mm.apis.listing import is_strict
 from coavt_mm.errors import ClipError, InputError
-from coavt_mm.models.similarity import similarity, tied_order
+from coavt_mm.models.similarity import similarity, texts_for, tied_order
 from coavt_mm.streams import STREAMS
 
 if TYPE_CHECKING:
@@ -216,10 +216,10 @@ def _scored(
 def _pairs(
     windows: list[dict], index: int, feats: np.ndarray, stream: str | None
 ) -> list[_Pair]:
-    """A clip with each text (P, E), by the window that fits it best."""
+    """A clip with each text (P, E) or (P, 3, E), by the window that fits it best."""
     used = [stream or window['streams'][0] for window in windows]
     scores = np.stack([
-        similarity(feats, window.pop('embeddings')[s]).numpy()
+        similarity(texts_for(feats, s), window.pop('embeddings')[s]).numpy()
         for window, s in zip(windows, used, strict=True)
     ])  # (windows, P)  # fmt: skip
     best = [tied_order(column)[0] for column in scores.T]

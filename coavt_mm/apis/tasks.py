@@ -22,10 +22,10 @@ from coavt_mm.apis.inputs import as_texts, check_number
 from coavt_mm.apis.listing import make_folder
 from coavt_mm.compat import current_names
 from coavt_mm.datasets.manifest import nearest
-from coavt_mm.errors import InputError
+from coavt_mm.errors import ConfigError, InputError
 from coavt_mm.models import CoAVTClassifier
 from coavt_mm.models.generation import OLD_NAMES, check_decoding
-from coavt_mm.models.similarity import tied_order
+from coavt_mm.models.similarity import texts_for, tied_order
 from coavt_mm.texts import check_templates, fill_templates
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def embed(
         dicts with ``start``, ``end`` (s), ``streams`` and ``embeddings``: 'AV' (both),
         'A' (sound), 'V' (picture) as far as the clip has them -> (F, Q, E) float32,
         L2-normalised; F is 1 for 'A'. ``texts``, a dict each: ``text`` and
-        ``embedding`` (E,) float32, L2-normalised.
+        ``embedding`` (E,) float32, L2-normalised; (3, E) for AV, A and V of a model
+        that embeds texts for each stream apart.
 
     Raises:
         InputError: Nothing was given, or something of a wrong type or shape.
@@ -176,11 +177,12 @@ def _by_prompts(
     check_templates(sentences, InputError)
     texts = fill_templates(sentences, labels)
     feats = inferencer.texts.features(texts)
-    prompts = class_mean(feats, len(labels))  # (labels, E)
+    prompts = class_mean(feats, len(labels))  # (labels, E), or (labels, 3, E)
 
     def scores(window: dict) -> np.ndarray:
         feats = torch.from_numpy(window.pop('embeddings')[window['stream']])
-        cosines = prompt_scores(feats.to(prompts.device), prompts)
+        own = texts_for(prompts, window['stream'])
+        cosines = prompt_scores(feats.to(own.device), own)
         return head.probabilities(cosines).detach().cpu().numpy()
 
     each = len(sentences)
@@ -344,10 +346,16 @@ def visualize(
     Raises:
         InputError: See :func:`embed`.
         ClipError: A clip can't be read, and ``on_error`` is 'raise'.
+        ConfigError: The model is another one's encoder.
     """
     if not isinstance(out_dir, str | Path):
         raise InputError(f'out_dir must be a path, not a {type(out_dir).__name__}')
     options = dict(out_dir=make_folder(out_dir), windows=windows)
+    if not hasattr(inferencer.model.data_preprocessor, 'front_end'):
+        raise ConfigError(
+            f'a {type(inferencer.model).__name__} can not be drawn: spectrogram and '
+            'attention are those of its own encoder'
+        )
     if texts is not None:
         options['texts'] = given = as_texts(texts, 'texts')
         if not isinstance(inferencer.model, CoAVTClassifier):

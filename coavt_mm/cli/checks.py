@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from coavt_mm.checkpoint_files import names_peer
 from coavt_mm.class_sources import arguments_of, is_own
 from coavt_mm.datasets.manifest import nearest, read_sidecar
 from coavt_mm.datasets.reading import read_list
@@ -159,14 +160,20 @@ def check_checkpoint(path: str | None, setting: str = '') -> None:
     """Refuse a checkpoint that is not there.
 
     Args:
-        path: Its path; an address, or None, is not looked at.
+        path: Its path; an address, a folder or hub id (of a peer), or None, is not
+            looked at.
         setting: What the message says of where it is named.
 
     Raises:
-        CheckpointError: There is no such file.
+        CheckpointError: There is no such file, folder or hub id.
     """
-    if path and '://' not in path and not osp.isfile(osp.expanduser(path)):
+    if not path or '://' in path or osp.isfile(osp.expanduser(path)):
+        return
+    if not names_peer(path):
         raise CheckpointError(f'{path}: there is no such checkpoint file{setting}')
+    from coavt_mm.peers.loading import find_folder
+
+    find_folder(path)
 
 
 def _check_manifest(setting: str, dataset: dict, has_clips: bool) -> None:

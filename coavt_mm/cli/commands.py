@@ -18,6 +18,8 @@ from typing import Any
 
 from coavt_mm.values import read_settings
 
+CHECKPOINT_HELP = '.pth or .safetensors; or folder or hub id of a CLAP, CLIP, PE-AV'
+
 
 class HelpFormatter(RawDescriptionHelpFormatter):
     """Leaves texts as they are written, and says defaults where there are any."""

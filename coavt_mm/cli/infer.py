@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coavt_mm import apis
-from coavt_mm.cli.commands import Command
+from coavt_mm.cli.commands import CHECKPOINT_HELP, Command
 from coavt_mm.devices import why_no_gpu
 from coavt_mm.errors import ClipError, ConfigError, shown
 
@@ -28,7 +28,7 @@ def _add_arguments(parser: ArgumentParser, words: str = '', lists: str = '') -> 
         lists: What there may be many of, if it is cut after the best.
     """
     parser.set_defaults(texts=[], topk=5)
-    parser.add_argument('checkpoint', help='.pth or .safetensors')
+    parser.add_argument('checkpoint', help=CHECKPOINT_HELP)
     parser.add_argument(
         'clips',
         nargs='+',

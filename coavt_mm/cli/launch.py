@@ -10,7 +10,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from errno import EDQUOT, ENOSPC
 from typing import Any, NoReturn
 
-from coavt_mm.cli.commands import Command, SettingsAction
+from coavt_mm.cli.commands import CHECKPOINT_HELP, Command, SettingsAction
 from coavt_mm.errors import CoAVTError, ConfigError, shown
 
 # Modules without which nothing runs -> what brings them.
@@ -91,7 +91,7 @@ def _add_train_arguments(parser: ArgumentParser) -> None:
 
 def _add_test_arguments(parser: ArgumentParser) -> None:
     add_config_argument(parser)
-    parser.add_argument('checkpoint', help='path or address of the checkpoint')
+    parser.add_argument('checkpoint', help=CHECKPOINT_HELP)
     parser.add_argument(
         '--dump', metavar='FILE.pkl', help="pickle file for each clip's predictions"
     )
@@ -175,7 +175,7 @@ def _test(args: Namespace) -> dict[str, float]:
     from coavt_mm.cli import options
     from coavt_mm.cli.running import no_litter, run_test
 
-    cfg.load_from, cfg.resume = args.checkpoint, False
+    options.set_tested(cfg, args.checkpoint)
     with no_litter(cfg.work_dir):
         if args.dump:
             options.dump_results(cfg, args.dump)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from coavt_mm.checkpoint_files import names_peer
 from coavt_mm.errors import ConfigError
 
 _AMP = ('AmpOptimWrapper', 'BF16OptimWrapper')
@@ -94,3 +95,26 @@ def dump_results(cfg: Config, path: str) -> None:
     metrics = [metrics] if isinstance(metrics, dict) else [*metrics]
     dump = ConfigDict(type='mmengine.DumpResults', out_file_path=path)
     cfg.test_evaluator = [*metrics, dump]
+
+
+def set_tested(cfg: Config, checkpoint: str) -> None:
+    """Say whose weights are tested.
+
+    Args:
+        cfg: The config; ``load_from`` is set, or ``model.path`` of a peer.
+        checkpoint: A file or an address; of a peer its folder or hub id.
+
+    Raises:
+        ConfigError: The config is for the other kind.
+    """
+    kind = str((cfg.get('model') or {}).get('type')).rpartition('.')[2]
+    is_peer = names_peer(checkpoint)
+    if is_peer != (kind == 'PeerEncoder'):
+        what = 'a folder or hub id' if is_peer else 'a checkpoint file'
+        raise ConfigError(
+            f'{checkpoint} is {what}, and the model of this config a {kind}: models of '
+            'others are tested with configs/peers, and with no other'
+        )
+    cfg.load_from, cfg.resume = None if is_peer else checkpoint, False
+    if is_peer:
+        cfg.model.path = checkpoint

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from coavt_mm.cli.commands import Command, Group
+from coavt_mm.checkpoint_files import names_peer
+from coavt_mm.cli.commands import CHECKPOINT_HELP, Command, Group
 from coavt_mm.errors import CoAVTError, InputError, SearchError, shown
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _add_work(parser: ArgumentParser) -> None:
 def _add_index(parser: ArgumentParser) -> None:
     parser.add_argument('places', nargs='+', metavar='FOLDER', help=PLACES)
     parser.add_argument('--out', required=True, metavar='INDEX', help='folder for it')
-    _add_model(parser, 'the model, .pth or .safetensors; needed for a new index')
+    _add_model(parser, f'the model: {CHECKPOINT_HELP}; needed for a new index')
     parser.add_argument(
         '--store',
         default='embedded',
@@ -147,7 +148,7 @@ def _opened(args: Namespace) -> 'tuple[Index, CoAVTInferencer]':
 
     index = Index(args.index)
     stored = index.settings['checkpoint']
-    if args.checkpoint is None and not os.path.exists(stored):
+    if args.checkpoint is None and not (os.path.exists(stored) or names_peer(stored)):
         raise SearchError(
             f'{args.index}: its model is no longer at {stored}; say where it is with '
             '--checkpoint'

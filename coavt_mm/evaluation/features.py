@@ -121,13 +121,14 @@ class StreamFeatures:
 
 
 def all_captions(records: list[dict]) -> Tensor:
-    """Caption features of all samples in order, (M, E), (0, 0) where there are none.
+    """Caption features of all samples in order, (M, E) or (M, 3, E), (0, 0) where
+    there are none.
 
     Raises:
         CoAVTError: If they differ in width.
     """
     found = [r['caption_feats'] for r in records if r['texts']]
-    widths = {feats.shape[-1] for feats in found}
+    widths = {tuple(feats.shape[1:]) for feats in found}
     if len(widths) > 1:
         raise CoAVTError(f'the caption features differ in width: {sorted(widths)}')
     return torch.cat(found) if found else torch.zeros(0, 0)
@@ -145,7 +146,7 @@ def stream_features(
     Args:
         records: One dict a sample, as :func:`make_record` gives it.
         stream: 'AV', 'A' or 'V'.
-        captions: (M, E), as :func:`all_captions` gives it.
+        captions: (M, E), as the stream is compared with them.
         device: Where chunks will be scored.
         equal_texts: A text that several clips carry is right for each of them.
 

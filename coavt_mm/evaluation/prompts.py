@@ -44,17 +44,20 @@ def text_features(model: 'CoAVT', texts: Sequence[str], max_tokens: int = 77) ->
     """Features of sentences, in the order given.
 
     Args:
-        model: A ``CoAVT`` with a contrastive head and a ``tokenizer``.
+        model: A ``CoAVT`` with a contrastive head and a ``tokenizer``, or one that
+            reads sentences itself.
         texts: N sentences.
         max_tokens: Longer sentences lose their end.
 
     Returns:
-        (N, E), L2-normalised.
+        (N, E), or (N, 3, E) for AV, A and V; L2-normalised.
 
     Raises:
         ConfigError: If the model has no tokenizer or no contrastive head, or
             ``max_tokens`` no room for [CLS] and [SEP].
     """
+    if embed := getattr(model, 'embed_sentences', None):
+        return embed(texts)
     name = model.text_tokenizer
     if name is None or model.contrastive_head is None:
         raise ConfigError(

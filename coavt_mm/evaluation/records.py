@@ -24,8 +24,8 @@ def keep_features(sample: dict, dtype: torch.dtype, keep_tokens: bool) -> dict:
 
     Args:
         sample: A prediction of ``CoAVT`` as a dict: ``clip_feats`` {stream: (F, Q, E)},
-            ``caption_feats`` (C, E), ``texts``, ``text_streams`` and, for the matching
-            head, ``tokens`` (F, N_av, D) and ``caption_ids``.
+            ``caption_feats`` (C, E) or (C, 3, E), ``texts``, ``text_streams`` and, for
+            the matching head, ``tokens`` (F, N_av, D) and ``caption_ids``.
         dtype: In which the projected features are kept.
         keep_tokens: Keep what the matching head needs.
     """
@@ -152,7 +152,12 @@ def _is_feature(value: Any, dim: int = 3) -> bool:
 
 
 def _is_captions(value: Any) -> bool:
-    return _is_feature(value, 2) or (isinstance(value, Tensor) and not len(value))
+    by_stream = _is_feature(value, 3) and value.shape[1] == len(STREAMS)
+    return (
+        _is_feature(value, 2)
+        or by_stream
+        or (isinstance(value, Tensor) and not len(value))
+    )
 
 
 def _by_stream(value: Any) -> bool:
@@ -186,7 +191,7 @@ RECORD_KINDS = {
     'texts': (_list_of(_is_text), 'a list of texts'),
     'text_streams': (_list_of(STREAMS.__contains__), f'a list of {", ".join(STREAMS)}'),
     'clip_feats': (_by_stream, 'features (F, Q, E) by stream'),
-    'caption_feats': (_optional(_is_captions), 'features (C, E)'),
+    'caption_feats': (_optional(_is_captions), 'features (C, E) or (C, 3, E)'),
     'tokens': (_optional(_is_feature), 'tokens (F, N_av, D)'),
     'caption_ids': (_optional(_list_of(_is_ids)), 'a list of token ids'),
 }

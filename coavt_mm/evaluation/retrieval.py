@@ -36,6 +36,7 @@ from coavt_mm.evaluation.retrieval_report import (
     retrieval_figures,
 )
 from coavt_mm.evaluation.text_ceilings import RULES
+from coavt_mm.models.similarity import texts_for
 from coavt_mm.registry import METRICS
 from coavt_mm.streams import STREAMS
 
@@ -145,7 +146,11 @@ class RetrievalMetric(ReportingMetric):
         captions = all_captions(records)
         streams = {
             stream: stream_features(
-                records, stream, captions, self._device, self.equal_texts
+                records,
+                stream,
+                texts_for(captions, stream),
+                self._device,
+                self.equal_texts,
             )
             for stream in STREAMS
         }

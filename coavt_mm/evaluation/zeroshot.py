@@ -33,6 +33,7 @@ from coavt_mm.evaluation.prompts import (
     joint_scores,
     prompt_scores,
 )
+from coavt_mm.models.similarity import texts_for
 from coavt_mm.registry import METRICS
 from coavt_mm.streams import FUSED, STREAMS
 from coavt_mm.texts import check_templates
@@ -235,8 +236,12 @@ class ZeroShotMetric(ReportingMetric):
         joint, texts = isinstance(self._texts, Tensor), self._texts
         if isinstance(texts, Tensor):
             texts = {'joint': texts}
+        dims = len(self._sets()) + 1 if joint else 2
         cosines = {
-            stream: {name: prompt_scores(x, text) for name, text in texts.items()}
+            stream: {
+                name: prompt_scores(x, texts_for(text, stream, dims))
+                for name, text in texts.items()
+            }
             for stream, x in feats.items()
         }
         if len(cosines) == 3:

@@ -5,12 +5,14 @@ Letters: P texts, T text tokens, G clips, F frames, Q queries, E projected width
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from coavt_mm.streams import STREAMS
 
 if TYPE_CHECKING:
     from coavt_mm.models.coavt import CoAVT
@@ -47,6 +49,23 @@ def similarity(texts: Tensor | np.ndarray, clips: Tensor | np.ndarray) -> Tensor
     with exact_matmul(clips.device):
         products = texts @ clips.flatten(0, -2).T  # (P, G*F*Q)
     return products.unflatten(1, clips.shape[:-1]).amax(-1).mean(-1)
+
+
+def texts_for(texts: Any, stream: str, dims: int = 2) -> Any:
+    """Texts as clips of one stream are compared with them.
+
+    Args:
+        texts: (P, E); or (P, 3, E) of a model that embeds them for each of ``STREAMS``
+            apart. Tensor or array.
+        stream: 'AV', 'A' or 'V'.
+        dims: Of ``texts`` where there is one for all streams.
+
+    Returns:
+        (P, E).
+    """
+    if texts.ndim == dims:
+        return texts
+    return texts[..., STREAMS.index(stream), :]
 
 
 def padded(

@@ -13,7 +13,7 @@ import numpy as np
 from coavt_mm.apis import CoAVTInferencer
 from coavt_mm.apis.inputs import as_texts, check_number
 from coavt_mm.errors import ClipError, InputError, SearchError
-from coavt_mm.models.similarity import similarity, tied_order
+from coavt_mm.models.similarity import similarity, texts_for, tied_order
 from coavt_mm.search.filters import Filters
 from coavt_mm.search.index import Index
 from coavt_mm.search.stores import merged
@@ -32,7 +32,8 @@ class Question:
     """What is asked for, in the space of the clips.
 
     Args:
-        texts: Vectors (E,) of texts, compared with the best query.
+        texts: Vectors (E,) of texts, or (3, E) for AV, A and V, compared with the best
+            query.
         clips: Vectors (E,) of clips, compared with the mean query.
         words: The texts.
         lost: What of the texts the model doesn't read.
@@ -43,20 +44,26 @@ class Question:
     words: list[str] = field(default_factory=list)
     lost: dict = field(default_factory=dict)
 
-    @property
-    def vector(self) -> np.ndarray:
-        """Its one vector (E,): the mean, whose products are mean cosines."""
-        return np.mean([*self.texts, *self.clips], 0).astype(np.float32)
+    def texts_for(self, stream: str) -> list[np.ndarray]:
+        """The texts as (E,) each, as one stream is compared with them."""
+        return [texts_for(text, stream, dims=1) for text in self.texts]
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
+    def vector(self, stream: str) -> np.ndarray:
+        """Its one vector (E,): the mean, whose products are mean cosines."""
+        parts = [*self.texts_for(stream), *self.clips]
+        return np.mean(parts, 0).astype(np.float32)
+
+    def scores(self, features: np.ndarray, stream: str) -> np.ndarray:
         """The mean cosine (n,) of all parts with windows.
 
         Args:
             features: (n, F, Q, E) float32.
+            stream: Whose they are.
         """
         parts = []
         if self.texts:
-            parts += [*similarity(np.stack(self.texts), features).numpy()]
+            texts = np.stack(self.texts_for(stream))
+            parts += [*similarity(texts, features).numpy()]
         if self.clips:
             firsts = np.stack([first_vector(each) for each in features])
             parts += [firsts @ vector for vector in self.clips]
@@ -250,7 +257,7 @@ class Searcher:
         while True:
             first = {
                 stream: self.index.store.search(
-                    stream, self.question.vector, candidates, among
+                    stream, self.question.vector(stream), candidates, among
                 )
                 for stream, among in choices.items()
             }
@@ -333,12 +340,14 @@ class Searcher:
         file = self.index.features(stream)
         if file is not None:
             parts = [
-                self.question.scores(file.read(ids[i : i + 4096]).astype(np.float32))
+                self.question.scores(
+                    file.read(ids[i : i + 4096]).astype(np.float32), stream
+                )
                 for i in range(0, len(ids), 4096)
             ]
             return np.concatenate(parts)
         # of one vector the first stage is exact
-        vector = self.question.vector
+        vector = self.question.vector(stream)
         found, scores = self.index.store.search(stream, vector, len(ids), ids)
         place = dict(zip(found.tolist(), scores, strict=True))
         return np.array([place[id_] for id_ in ids.tolist()])

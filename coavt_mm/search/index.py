@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from coavt_mm.checkpoint_files import names_peer
 from coavt_mm.errors import InputError, SearchError
 from coavt_mm.search.catalogue import Catalogue
 from coavt_mm.search.rows import RowFile
@@ -117,8 +118,8 @@ class Index:
             raise SearchError(f'{folder}: is there already; an index gets a new folder')
         settings = dict(
             model=model_hash(model),
-            checkpoint=os.path.abspath(checkpoint) if checkpoint else '',
-            width=model.texts.embed(['a']).shape[1],
+            checkpoint=_place(checkpoint),
+            width=model.texts.embed(['a']).shape[-1],
             seconds=model.seconds,
             hop=model.seconds * (1 - overlap),
             store=store,
@@ -352,6 +353,13 @@ class Index:
     def bytes(self) -> int:
         """Of the folder."""
         return sum(p.stat().st_size for p in self.folder.iterdir() if p.is_file())
+
+
+def _place(checkpoint: str | Path) -> str:
+    """Where a checkpoint is, from wherever it is asked later; a hub id as it is."""
+    path = os.path.expanduser(checkpoint)
+    here = checkpoint and (os.path.exists(path) or not names_peer(str(checkpoint)))
+    return os.path.abspath(path) if here else str(checkpoint)
 
 
 def model_hash(model: 'CoAVTInferencer') -> str:

@@ -72,8 +72,8 @@ class PackAVTInputs(BaseTransform):
         has_visual = bool(results.get('has_visual'))
         if not (has_audio or has_visual or results.get('error')):
             raise ClipError(
-                f'{results.get("clip_path") or results.get("audio_path")}: neither '
-                f'sound nor picture from {results.get("start", 0):g} s on'
+                f'{results.get("clip_path") or results.get("audio_path")}: '
+                f'{_lacking(results)} from {results.get("start", 0):g} s on'
             )
         inputs: dict[str, torch.Tensor | None] = dict.fromkeys(
             ('frames', 'waveform', 'input_ids', 'caption_lengths')
@@ -103,3 +103,12 @@ class PackAVTInputs(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
+
+
+def _lacking(results: dict) -> str:
+    """What is not there; a pipeline may read one of both alone."""
+    if 'has_audio' not in results and 'has_visual' in results:
+        return 'no picture, and sound is not read,'
+    if 'has_visual' not in results and 'has_audio' in results:
+        return 'no sound, and pictures are not read,'
+    return 'neither sound nor picture'

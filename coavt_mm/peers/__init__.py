@@ -1,0 +1,1 @@
+"""Encoders of others, with their own weights and their own preparation of inputs."""

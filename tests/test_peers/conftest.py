@@ -1,0 +1,33 @@
+"""Encoders of others in miniature, one of each kind."""
+
+import pytest
+import tiny_peers
+
+from coavt_mm.apis import CoAVTInferencer
+
+
+@pytest.fixture(scope='session')
+def folder(tmp_path_factory):
+    """Kind -> folder; each is made once."""
+    root, made = tmp_path_factory.mktemp('peers'), {}
+
+    def get(kind):
+        if kind not in made:
+            made[kind] = tiny_peers.save(kind, root / kind)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture(scope='session')
+def peer(folder):
+    """Kind -> inferencer without bars; each is loaded once."""
+    loaded = {}
+
+    def get(kind):
+        if kind not in loaded:
+            path = str(folder(kind))
+            loaded[kind] = CoAVTInferencer(None, path, 'cpu', show_progress=False)
+        return loaded[kind]
+
+    return get
