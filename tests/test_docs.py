@@ -66,7 +66,7 @@ CHECKED = {
     'tools/infer.py': 'needs a trained model; run by test_apis/test_quickstart.py',
 }
 # blocks that another test runs, beside a checkpoint: these pages', and README's Python
-RUN_BESIDE_A_CHECKPOINT = ('docs/quickstart.md', 'docs/tasks.md')
+RUN_BESIDE_A_CHECKPOINT = ('docs/peers.md', 'docs/quickstart.md', 'docs/tasks.md')
 DEMO = 'work_dirs/demo/'  # what training it leaves
 NEEDS_VGGSOUND = 'data/vggsound'
 MODULES = ('pytest', 'ruff', 'codespell_lib', 'mypy')
@@ -287,6 +287,7 @@ def run_block(block, inside, monkeypatch):
     if needs_checkpoint(block):
         runs = (
             'test_apis/test_quickstart.py',
+            'test_peers/test_page_of_peers.py',
             'test_search/test_page.py',
             'test_outside/test_evaluation_page.py',
             'test_export/test_export.py',

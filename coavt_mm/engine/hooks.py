@@ -73,7 +73,8 @@ class ShareModelHook(Hook):
         for metric in runner.test_evaluator.metrics:
             # after training the model is another one
             if hasattr(metric, 'checkpoint') and runner.iter == 0:
-                metric.checkpoint = runner._load_from
+                peer = getattr(bare_model(runner), 'path', None)
+                metric.checkpoint = runner._load_from or peer
 
     def _share(self, runner: Runner, evaluator) -> None:
         model: Any = bare_model(runner)

@@ -36,7 +36,7 @@ def find_folder(path: str) -> Path:
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
-        return _with_config(folder, path)
+        return _checked(folder, path)
     cached = cached_folder(path)
     if cached is not None and _is_whole(cached):
         return cached
@@ -46,18 +46,24 @@ def find_folder(path: str) -> Path:
             'can not be reached; give the folder with config.json'
         )
     try:
-        return _with_config(Path(snapshot_download(path, allow_patterns=FILES)), path)
+        folder = Path(snapshot_download(path, allow_patterns=FILES))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise CheckpointError(
             f'{path}: can not be fetched from the hub ({_first_line(error)})'
         ) from error
+    return _checked(folder, path)
 
 
-def _with_config(folder: Path, path: str) -> Path:
+def _checked(folder: Path, path: str) -> Path:
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
             f'{path}: a folder without {CONFIG}; give one that save_pretrained() of '
             'transformers wrote'
+        )
+    if not _is_whole(folder):
+        raise CheckpointError(
+            f'{path}: has no weights as safetensors, and others may hold code; '
+            'docs/peers.md says how to convert those that you trust'
         )
     return folder
 
@@ -131,6 +137,7 @@ def load(path: str) -> tuple[str, Any, Any]:
                 attn_implementation=attention,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # said below
                 **given,
             )
             processor = AutoProcessor.from_pretrained(folder, **given)

@@ -1,6 +1,5 @@
 """The doors that a CoAVT has, and their protocols, with encoders of others."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 
 from coavt_mm import apis
 from coavt_mm.cli import launch
-from coavt_mm.cli.main import main
 from coavt_mm.demo import Settings, make_sounding_shapes
 from coavt_mm.evaluation.records import read_records
 from coavt_mm.models.similarity import similarity, texts_for
@@ -118,21 +116,20 @@ def test_zero_shot(kind, folder, shapes, tmp_path):
 
 
 @kinds
-def test_search(kind, folder, shapes, tmp_path, capsys):
-    """An index made, and asked by words, sound and picture, by the command line."""
-    index, place = str(tmp_path / 'index'), str(shapes / 'test.jsonl')
-    clips = sorted(clip['video'] for clip in apis.read_clips(place))
-    made = ['--out', index, '--checkpoint', str(folder(kind))]
-    main(['search', 'index', place, *made])
-    capsys.readouterr()
-    given = ['--sound'] if kind == 'clap' else ['--picture']
-    main(['search', 'query', index, *given, clips[1], '--json'])
-    hits = json.loads(capsys.readouterr().out)['hits']
-    assert hits[0]['clip'] == clips[1] or kind == 'pe_audio_video'
-    stream = STREAMS[kind][-1]
-    main(['search', 'query', index, 'a bell', '--json', '--stream', stream])
-    hits = json.loads(capsys.readouterr().out)['hits']
-    model = apis.load_model(folder(kind), device='cpu', show_progress=False)
+def test_search(kind, peer, shapes, tmp_path):
+    """An index is asked by words, in one stream, and by what is in it."""
+    index_module = pytest.importorskip('coavt_mm.search.index')
+    pytest.importorskip('faiss', reason='the extra search is not installed')
+    model, manifest = peer(kind), str(shapes / 'test.jsonl')
+    clips = sorted(clip['video'] for clip in apis.read_clips(manifest))
+    with index_module.Index.create(tmp_path / 'index', model) as index:
+        index.add(model, [manifest])
+        stream = STREAMS[kind][-1]
+        sense = dict(sound=clips[1]) if stream == 'A' else dict(picture=clips[1])
+        hits = index.query(model, **sense, stream=stream)['hits']
+        assert hits[0]['clip'] == clips[1]
+        assert hits[0]['similarity'] == pytest.approx(1, abs=2e-3)
+        hits = index.query(model, 'a bell', stream=stream)['hits']
     right = model.retrieve('a bell', clips, stream=stream)[0]['hits']
     assert [hit['clip'] for hit in hits] == [hit['candidate'] for hit in right]
     found = [hit['similarity'] for hit in hits]
