@@ -82,7 +82,7 @@ LIMITS = {
 FRAMES = 1000  # that a reader may ask for of a clip
 STEPS = 100  # of a pipeline, those within others too
 #: Arguments that say where something lies.
-SOURCES = ('init_cfg', 'pretrained')
+SOURCES = ('init_cfg', 'pretrained', 'features_file', 'path')
 
 
 class UnknownTypeError(CheckpointError):

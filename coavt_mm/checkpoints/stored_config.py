@@ -234,7 +234,7 @@ def _tuple_again(node: dict) -> Any:
 
 def _without_sources(cfg: dict, module: nn.Module | None) -> dict:
     """A model's config without the files that its weights once started from."""
-    cfg = {key: value for key, value in cfg.items() if key != 'init_cfg'}
+    cfg = {k: v for k, v in cfg.items() if k not in ('init_cfg', 'features_file')}
     if isinstance(module, TextEncoder) and cfg.pop('pretrained', None):
         cfg.pop('vocab_size', None)
         cfg['config'] = asdict(module.bert.config)

@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING, Any
 from coavt_mm import apis
 from coavt_mm.cli.commands import CHECKPOINT_HELP, Command
 from coavt_mm.devices import why_no_gpu
-from coavt_mm.errors import ClipError, ConfigError, shown
+from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 
 if TYPE_CHECKING:
     from coavt_mm.apis import CoAVTInferencer
 
 
-def _add_arguments(parser: ArgumentParser, words: str = '', lists: str = '') -> None:
+def _add_arguments(
+    parser: ArgumentParser, words: str = '', lists: str = '', captions: str = ''
+) -> None:
     """Add what a task takes.
 
     Args:
         parser: The command's.
         words: What its texts are, if it takes some.
         lists: What there may be many of, if it is cut after the best.
+        captions: What it does with captions of manifests, if it takes them.
     """
-    parser.set_defaults(texts=[], topk=5)
+    parser.set_defaults(texts=[], topk=5, captions=False)
     parser.add_argument('checkpoint', help=CHECKPOINT_HELP)
     parser.add_argument(
         'clips',
@@ -36,6 +39,8 @@ def _add_arguments(parser: ArgumentParser, words: str = '', lists: str = '') -> 
     )
     if words:
         parser.add_argument('--texts', nargs='+', default=[], help=words)
+    if captions:
+        parser.add_argument('--captions', action='store_true', help=captions)
     if lists:
         parser.add_argument('--topk', type=int, default=5, help=lists)
     parser.add_argument('--config', help='for a checkpoint that does not carry its own')
@@ -159,6 +164,8 @@ def _run(args: Namespace) -> None:
     target = args.out and task.suffixes and check_target(args.out, task.suffixes)
     check_checkpoint(args.checkpoint)
     clips = _clips(args)
+    if args.captions:
+        args.texts = [*args.texts, *_captions_in(args.clips)]
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
         warnings.filterwarnings('ignore', r'\d+ of \d+ clips are without an answer')
         warnings.showwarning = _say
@@ -200,6 +207,19 @@ def _clips(args: Namespace) -> Any:
         else:
             clips += listed(given)
     return first if clips == args.clips[:1] else clips
+
+
+def _captions_in(places: Sequence[str]) -> list[str]:
+    """Captions of all kinds in the manifests, each once."""
+    from coavt_mm.apis.listing import is_manifest
+    from coavt_mm.datasets.manifest import iter_manifest
+    from coavt_mm.streams import CAPTION_FIELDS
+
+    rows = (r for p in filter(is_manifest, places) for r in iter_manifest(Path(p)))
+    texts = [x for row in rows for field in CAPTION_FIELDS for x in row.get(field, ())]
+    if not texts:
+        raise InputError('--captions: no manifest (.jsonl) with captions is given')
+    return [*dict.fromkeys(texts)]
 
 
 def _print(lines: Iterator[str]) -> None:
@@ -353,6 +373,7 @@ COMMANDS = {
         'Embed clips, and perhaps texts, in the space in which they are compared.',
         'my_clips --out features.npz',
         words='texts to embed, too',
+        captions='embed the captions of the manifests, too',
     ),
     'caption': _command(
         'caption', 'Say in a sentence what clips show and sound like.', 'my_clip.mp4'

@@ -7,6 +7,7 @@ from coavt_mm.models.av_encoder import (
 )
 from coavt_mm.models.classifier import ClassificationHead, CoAVTClassifier
 from coavt_mm.models.coavt import CoAVT
+from coavt_mm.models.distillation import TeacherHead
 from coavt_mm.models.heads import (
     AVContrastiveHead,
     ContrastiveHead,
@@ -37,5 +38,6 @@ __all__ = [
     'OnePassAVEncoder',
     'QueryEncoder',
     'QueryState',
+    'TeacherHead',
     'TextEncoder',
 ]

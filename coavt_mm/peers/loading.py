@@ -13,13 +13,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from coavt_mm.datasets.hub import cached_folder, hub_answers
 from coavt_mm.errors import CheckpointError, ConfigError
 
-#: Kind of a peer, as its ``config.json`` says it -> the first transformers with it.
-KINDS = {
-    'clap': '4.48',
-    'clip': '4.48',
-    'siglip': '4.48',
-    'pe_audio_video': '5.0',
-}
+#: Kinds of peers, as their ``config.json`` says it.
+KINDS = ('clap', 'clip', 'siglip', 'pe_audio_video')
+NEEDED = 5  # the first transformers with all of them, and what is tested
 #: What is fetched of a hub id: settings, words and weights that are data.
 FILES = ['*.json', '*.txt', '*.model', '*.safetensors']
 CONFIG = 'config.json'
@@ -85,7 +81,7 @@ def read_kind(folder: Path, path: str) -> str:
 
     Raises:
         CheckpointError: It is none of them.
-        ConfigError: The installed transformers does not know it.
+        ConfigError: The installed transformers is too old.
     """
     try:
         settings = json.loads((folder / CONFIG).read_bytes())
@@ -98,9 +94,9 @@ def read_kind(folder: Path, path: str) -> str:
         )
     import transformers
 
-    if kind not in transformers.CONFIG_MAPPING:
+    if int(transformers.__version__.partition('.')[0]) < NEEDED:
         raise ConfigError(
-            f'{path}: is a {kind}, which transformers knows from {KINDS[kind]} on; '
+            f'{path}: is a {kind}, which needs transformers {NEEDED}.0 or newer; '
             f'{transformers.__version__} is installed: pip install -U transformers'
         )
     return kind

@@ -14,8 +14,8 @@ def folder(tmp_path_factory):
     root, made = tmp_path_factory.mktemp('peers'), {}
 
     def get(kind):
-        if kind not in transformers.CONFIG_MAPPING:
-            pytest.skip(f'transformers {transformers.__version__} has no {kind}')
+        if transformers.__version__ < '5':
+            pytest.skip('encoders of others need transformers 5')
         if kind == 'pe_audio_video':
             pytest.importorskip('timm', reason='PE-AV needs timm')
         if kind not in made:

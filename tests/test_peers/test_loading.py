@@ -85,9 +85,11 @@ def test_no_code_of_a_folder_is_run(copy, tmp_path):
 def test_an_old_transformers_is_told(folder, monkeypatch):
     import transformers
 
-    monkeypatch.setattr(transformers, 'CONFIG_MAPPING', {'bert'})
-    with pytest.raises(ConfigError, match=r'is a clip, which transformers knows from'):
-        load_model(folder('clip'))
+    place = folder('clip')
+    monkeypatch.setattr(transformers, '__version__', '4.57.6')
+    told = r'is a clip, which needs transformers 5\.0 or newer; 4\.57\.6 is installed'
+    with pytest.raises(ConfigError, match=told):
+        load_model(place)
 
 
 def test_what_a_peer_does_not_do(peer, folder, short, tmp_path):
