@@ -1,5 +1,6 @@
 """peers.md runs as it is written, in a folder where the hub ids are folders."""
 
+import json
 import re
 import shlex
 import shutil
@@ -38,6 +39,10 @@ def place(tmp_path, monkeypatch, folder, make_clip):
     Path('my_clips').mkdir()
     shutil.copy(make_clip(seconds=0.5), 'my_clips/a.mp4')
     Path('configs').symlink_to(ROOT / 'configs')
+    Path('data/own').mkdir(parents=True)
+    row = dict(id='a', clip=str(Path('my_clips/a.mp4').resolve()))
+    row.update(captions=['a dog barks'], audio_captions=['a dog barks', 'it rings'])
+    Path('data/own/train.jsonl').write_text(json.dumps(row) + '\n')
     Path('peers').mkdir()
     Path('peers/pe-av-base').symlink_to(folder('pe_audio_video'))
 
@@ -53,8 +58,8 @@ def test_every_command_and_the_python_of_the_page(place, capsys):
             args = launch.test.parse(words.split())
             assert load_config(args.config, {}).model.type == 'PeerEncoder'
             assert args.checkpoint in IDS
-    assert len(lines) == 9
-    search, convert, config = blocks('python')
+    assert len(lines) == 10
+    search, convert, teacher, config = blocks('python')
     exec(compile(search, 'peers.md', 'exec'), {})
     assert capsys.readouterr().out == 'my_clips/a.mp4\n'
     Path('peers/clap').unlink(missing_ok=True)
@@ -63,6 +68,9 @@ def test_every_command_and_the_python_of_the_page(place, capsys):
     Path('part.py').write_text(config)
     model = MODELS.build(Config.fromfile('part.py').model)
     assert model.streams == ('A',)
+    Path('part.py').write_text(teacher)
+    heads = Config.fromfile('part.py').model.extra_heads
+    assert MODELS.build(heads.teacher).texts.shape == (2, 3, 16)
 
 
 def test_the_page_names_all_kinds():
