@@ -35,6 +35,7 @@ from coavt_mm.engine.running import build_runner, set_resume
 from coavt_mm.engine.stopping import StopHook
 from coavt_mm.engine.weights import FitCheckpointHook
 from coavt_mm.errors import CheckpointError, ConfigError, TrainingError
+from coavt_mm.models import TeacherHead
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
 # found without the path of the tests, which the server does not have on Python 3.11
@@ -92,7 +93,22 @@ def make_batch(case: str) -> dict:
 def make_model(case: str):
     matching = dict(type='MatchingHead', embed_dims=20) if case == 'all' else None
     av = dict(type='AVContrastiveHead', weight=0.5) if case == 'all' else None
-    return tiny_coavt(matching_head=matching, av_head=av)
+    more = dict(extra_heads=dict(teacher=_teacher())) if case == 'a teacher' else {}
+    return tiny_coavt(matching_head=matching, av_head=av, **more)
+
+
+def _teacher() -> TeacherHead:
+    """One that knows all clips and captions but the last."""
+    head, batch = TeacherHead(streams=dict(AV=1.0, V=0.5)), tiny_batch(8)
+    head.features_file, draw = 'drawn', torch.Generator().manual_seed(3)
+    for name, key in (('texts', 'caption_key'), ('clips_AV', 'clip_key'),
+                      ('clips_V', 'clip_key')):  # fmt: skip
+        keys = batch[key].unique()[:-1]
+        shape = (5,) if name == 'texts' else (2, 3, 5)
+        rows = torch.randn(len(keys), *shape, generator=draw)
+        head.register_buffer(f'{name}_keys', keys, persistent=False)
+        head.register_buffer(name, rows, persistent=False)
+    return head
 
 
 def grads_and_losses(model, batch: dict) -> tuple[dict, dict]:

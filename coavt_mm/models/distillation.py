@@ -93,7 +93,8 @@ class TeacherHead(LossHead):
     def _find(self, name: str, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (G, ...) float32 by their keys, and which are there (G,)."""
         keys, table = getattr(self, f'{name}_keys'), getattr(self, name)
-        place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+        place = torch.searchsorted(keys, wanted.contiguous())
+        place = place.clamp(max=len(keys) - 1)
         return table[place].float(), keys[place] == wanted
 
     def _divergence(self, ours: Tensor, theirs: Tensor, known: Tensor) -> Tensor:
