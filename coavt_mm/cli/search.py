@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from coavt_mm.checkpoint_files import names_peer
 from coavt_mm.cli.commands import CHECKPOINT_HELP, Command, Group
 from coavt_mm.errors import CoAVTError, InputError, SearchError, shown
 
@@ -148,7 +147,7 @@ def _opened(args: Namespace) -> 'tuple[Index, CoAVTInferencer]':
 
     index = Index(args.index)
     stored = index.settings['checkpoint']
-    if args.checkpoint is None and not (os.path.exists(stored) or names_peer(stored)):
+    if args.checkpoint is None and not os.path.exists(stored):
         raise SearchError(
             f'{args.index}: its model is no longer at {stored}; say where it is with '
             '--checkpoint'

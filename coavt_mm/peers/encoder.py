@@ -16,7 +16,7 @@ from coavt_mm.batches import stable_key
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.similarity import BATCH
 from coavt_mm.peers.families import FAMILIES, Peer, Tensors, unit
-from coavt_mm.peers.loading import load
+from coavt_mm.peers.loading import find_folder, load
 from coavt_mm.registry import MODELS
 from coavt_mm.streams import MODALITIES, STREAMS, available
 
@@ -121,6 +121,7 @@ class PeerEncoder(BaseModel):
 
     Attributes:
         streams: That it has, of AV, A and V.
+        folder: Where its files are.
 
     Raises:
         CheckpointError: The peer is missing, damaged, incomplete, or of another kind.
@@ -133,7 +134,7 @@ class PeerEncoder(BaseModel):
         kind, model, processor = load(path)
         peer = FAMILIES[kind](model, processor)
         super().__init__(PeerPreprocessor(peer))
-        self.peer, self.path = peer, path
+        self.peer, self.path, self.folder = peer, path, str(find_folder(path))
         self.streams = peer.streams
         self.contrastive_head = PeerHead(peer)
         self.test_cfg: dict[str, Any] = {}

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from coavt_mm.checkpoint_files import names_peer
 from coavt_mm.errors import InputError, SearchError
 from coavt_mm.search.catalogue import Catalogue
 from coavt_mm.search.rows import RowFile
@@ -118,7 +117,7 @@ class Index:
             raise SearchError(f'{folder}: is there already; an index gets a new folder')
         settings = dict(
             model=model_hash(model),
-            checkpoint=_place(checkpoint),
+            checkpoint=_place(checkpoint, model),
             width=model.texts.embed(['a']).shape[-1],
             seconds=model.seconds,
             hop=model.seconds * (1 - overlap),
@@ -355,11 +354,11 @@ class Index:
         return sum(p.stat().st_size for p in self.folder.iterdir() if p.is_file())
 
 
-def _place(checkpoint: str | Path) -> str:
-    """Where a checkpoint is, from wherever it is asked later; a hub id as it is."""
-    path = os.path.expanduser(checkpoint)
-    here = checkpoint and (os.path.exists(path) or not names_peer(str(checkpoint)))
-    return os.path.abspath(path) if here else str(checkpoint)
+def _place(checkpoint: str | Path, model: 'CoAVTInferencer') -> str:
+    """Where a checkpoint is, from wherever it is asked later; of a hub id its folder in
+    the cache, so that an index names no server."""
+    found = checkpoint and getattr(model.model, 'folder', checkpoint)
+    return os.path.abspath(os.path.expanduser(found)) if found else ''
 
 
 def model_hash(model: 'CoAVTInferencer') -> str:

@@ -122,7 +122,10 @@ def test_search(kind, peer, shapes, tmp_path):
     pytest.importorskip('faiss', reason='the extra search is not installed')
     model, manifest = peer(kind), str(shapes / 'test.jsonl')
     clips = sorted(clip['video'] for clip in apis.read_clips(manifest))
-    with index_module.Index.create(tmp_path / 'index', model) as index:
+    create = index_module.Index.create
+    with create(tmp_path / 'index', model, 'org/name') as index:
+        # the hub is not asked by an index
+        assert index.settings['checkpoint'] == model.model.folder
         index.add(model, [manifest])
         stream = STREAMS[kind][-1]
         sense = dict(sound=clips[1]) if stream == 'A' else dict(picture=clips[1])
