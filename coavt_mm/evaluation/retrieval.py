@@ -221,6 +221,11 @@ class RetrievalMetric(ReportingMetric):
                 'RetrievalMetric was asked for the matching head, but has no model: '
                 'add the hook that hands it over, or set metric.model'
             )
+        if self.needs_tokens and getattr(self.model, 'matching_head', '') is None:
+            raise ConfigError(
+                f'RetrievalMetric was asked for the matching head, which this '
+                f"{type(self.model).__name__} lacks: leave modes at ('cosine',)"
+            )
 
     def _scorer(self, features: StreamFeatures, records: list[dict]) -> PairScorer:
         return PairScorer(self.model, records, features, self.match_batch_size)

@@ -14,6 +14,7 @@ from coavt_mm.checkpoint_files import names_peer
 from coavt_mm.cli.checks import check_checkpoint
 from coavt_mm.cli.options import set_tested
 from coavt_mm.errors import CheckpointError, ClipError, ConfigError, InputError
+from coavt_mm.evaluation import RetrievalMetric
 from coavt_mm.peers import loading
 
 
@@ -107,6 +108,10 @@ def test_what_a_peer_does_not_do(peer, folder, short, tmp_path):
         clip.embed(dict(audio=(waveform, tiny_peers.RATE)), windows=False)
     with pytest.raises(InputError, match='takes no config'):
         load_model(folder('clip'), config=dict(model=dict(type='CoAVT')))
+    metric = RetrievalMetric(modes=('cosine', 'matching'))
+    metric.model = clip.model
+    with pytest.raises(ConfigError, match='which this PeerEncoder lacks'):
+        metric.record({})
     assert clip.texts.lost(['a dog ' * 9])[0]['cut_off'].startswith('a dog')
 
 
