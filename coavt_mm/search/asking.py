@@ -5,19 +5,19 @@ Letters: n windows, F frames, Q queries, E projected width.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from coavt_mm.apis import CoAVTInferencer
-from coavt_mm.apis.inputs import as_texts, check_number
-from coavt_mm.errors import ClipError, InputError, SearchError
-from coavt_mm.models.similarity import similarity, texts_for, tied_order
+from coavt_mm.apis.inputs import check_number
+from coavt_mm.errors import InputError, SearchError
+from coavt_mm.models.similarity import tied_order
 from coavt_mm.search.filters import Filters
 from coavt_mm.search.index import Index
+from coavt_mm.search.questions import Question, make_question
 from coavt_mm.search.stores import merged
-from coavt_mm.search.writing import first_vector
 from coavt_mm.streams import STREAMS
 
 # Windows that the first stage hands to the second, and per hit wanted. The mean of the
@@ -25,103 +25,6 @@ from coavt_mm.streams import STREAMS
 CANDIDATES, PER_HIT = 500, 50
 
 FULLEST, BEST = 'fullest', 'best'
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked for, in the space of the clips.
-
-    Args:
-        texts: Vectors (E,) of texts, or (3, E) for AV, A and V, compared with the best
-            query.
-        clips: Vectors (E,) of clips, compared with the mean query.
-        words: The texts.
-        lost: What of the texts the model doesn't read.
-    """
-
-    texts: list[np.ndarray] = field(default_factory=list)
-    clips: list[np.ndarray] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-    lost: dict = field(default_factory=dict)
-
-    def texts_for(self, stream: str) -> list[np.ndarray]:
-        """The texts as (E,) each, as one stream is compared with them."""
-        return [texts_for(text, stream, dims=1) for text in self.texts]
-
-    def vector(self, stream: str) -> np.ndarray:
-        """Its one vector (E,): the mean, whose products are mean cosines."""
-        parts = [*self.texts_for(stream), *self.clips]
-        return np.mean(parts, 0).astype(np.float32)
-
-    def scores(self, features: np.ndarray, stream: str) -> np.ndarray:
-        """The mean cosine (n,) of all parts with windows.
-
-        Args:
-            features: (n, F, Q, E) float32.
-            stream: Whose they are.
-        """
-        parts = []
-        if self.texts:
-            texts = np.stack(self.texts_for(stream))
-            parts += [*similarity(texts, features).numpy()]
-        if self.clips:
-            firsts = np.stack([first_vector(each) for each in features])
-            parts += [firsts @ vector for vector in self.clips]
-        return np.mean(parts, 0)
-
-
-def make_question(
-    model: CoAVTInferencer,
-    text: str | None = None,
-    sound: Any = None,
-    picture: Any = None,
-    clip: Any = None,
-) -> Question:
-    """Embed what is asked for.
-
-    Args:
-        model: A CoAVT.
-        text: Words.
-        sound: A clip whose sound is meant, as a path, or (waveform, rate in Hz).
-        picture: A picture, or a clip whose picture is meant.
-        clip: A clip, both senses of which are meant.
-
-    Raises:
-        InputError: Nothing is asked for, or it is of a wrong kind.
-        ClipError: A clip can't be read, or has no sound or picture where that is meant.
-    """
-    question = Question()
-    if text is not None:
-        words = as_texts(text)
-        question.words.extend(words)
-        question.texts.extend(model.texts.embed(words))
-        question.lost.update(model.texts.lost(words)[0])
-    for value, given, stream in (
-        (sound, dict(audio=sound), 'A'),
-        (picture, dict(inputs=picture), 'V'),
-        (clip, dict(inputs=clip), None),
-    ):
-        if value is not None:
-            question.clips.append(_of_clip(model, given, stream))
-    if not question.texts and not question.clips:
-        raise InputError('give at least one of text, sound, picture and clip')
-    return question
-
-
-def _of_clip(
-    model: CoAVTInferencer, given: dict[str, Any], stream: str | None
-) -> np.ndarray:
-    """The vector (E,) of a clip: the mean over its windows."""
-    vectors = []
-    for answer, _ in model.answers(**given, on_error='raise'):
-        for window in answer['windows']:
-            used = stream or window['streams'][0]
-            if used in window['embeddings']:
-                vectors.append(first_vector(window['embeddings'][used]))
-        if not vectors:
-            sense = 'sound' if stream == 'A' else 'picture'
-            raise ClipError(f'{answer["clip"]}: has no {sense} to search by')
-    return first_vector(np.stack(vectors)[None])
 
 
 def ask(
@@ -161,11 +64,11 @@ def ask(
 
     Returns:
         ``query`` (str), and ``hits``, best first: dicts with ``rank``, ``clip`` (path),
-        ``name`` (in its manifest, where it has one), ``start``, ``end`` (s) of the best
-        window or of the moment, ``stream``, ``similarity`` (the model's cosine),
-        ``scores`` (stream -> similarity, of that window), and after re-ranking
-        ``match_logit``, or ``error`` where the clip can't be read any more. What of a
-        text the model doesn't read is in ``unknown_words`` and ``cut_off``.
+        ``id`` (in the index), ``name`` (in its manifest, where it has one), ``start``,
+        ``end`` (s) of the best window or of the moment, ``stream``, ``similarity`` (the
+        model's cosine), ``scores`` (stream -> similarity, of that window), and after
+        re-ranking ``match_logit``, or ``error`` where the clip can't be read any more.
+        What of a text the model doesn't read is in ``unknown_words`` and ``cut_off``.
 
     Raises:
         InputError: An option is wrong.
@@ -180,9 +83,8 @@ def ask(
         raise InputError('rerank compares clips with a text, and none is given')
     index.check_model(model)
     question = make_question(model, text, sound, picture, clip)
-    number = candidates or max(CANDIDATES, PER_HIT * topk)
     searcher = Searcher(index, question, stream, filters)
-    hits = _fresh(index, lambda: _found(searcher, topk, number, moments))
+    hits = searcher.hits(topk, moments, candidates)
     if rerank:
         from coavt_mm.search.reranking import reranked
 
@@ -204,17 +106,6 @@ def _fresh(index: Index, search: Callable[[], list[dict]]) -> list[dict]:
         if index.generation == generation:
             raise
         return search()
-
-
-def _found(
-    searcher: 'Searcher', topk: int, candidates: int, moments: bool
-) -> list[dict]:
-    windows = searcher.best_of_clips(topk, candidates)
-    if not moments:
-        return [searcher.hit(window) for window in windows]
-    from coavt_mm.search.moments import moments_of
-
-    return moments_of(searcher, windows)[:topk]
 
 
 @dataclass
@@ -245,6 +136,50 @@ class Searcher:
     ):
         self.index, self.question = index, question
         self.stream, self.filters = stream, filters
+
+    def hits(
+        self, topk: int, moments: bool = False, candidates: int | None = None
+    ) -> list[dict]:
+        """Answers, best first, without ``rank``: see :func:`ask`.
+
+        Args:
+            topk: Hits wanted.
+            moments: Whether to say when.
+            candidates: Windows that the second stage compares.
+        """
+        number = candidates or max(CANDIDATES, PER_HIT * topk)
+
+        def search() -> list[dict]:
+            windows = self.best_of_clips(topk, number)
+            if not moments:
+                return [self.hit(window) for window in windows]
+            from coavt_mm.search.moments import moments_of
+
+            return moments_of(self, windows)[:topk]
+
+        return _fresh(self.index, search)
+
+    def windows_of(self, clip: int) -> list[Scored]:
+        """All windows of a clip, compared, in the order of time.
+
+        Args:
+            clip: The clip's id.
+        """
+        query = 'SELECT id FROM windows WHERE clip = ?'
+        ids = self.index.catalogue.ids(query, (clip,)).tolist()
+        return sorted(self.scored(ids), key=lambda window: window.start)
+
+    def drawn(self, number: int) -> list[Scored]:
+        """Windows drawn at random, compared: what those score that don't answer.
+
+        Args:
+            number: At most so many.
+        """
+        last = self.index.catalogue.last_window
+        ids = np.arange(1, last + 1)
+        if last > number:
+            ids = np.unique(np.random.default_rng(0).integers(1, last + 1, number))
+        return self.scored(ids.tolist())
 
     def best_of_clips(self, topk: int, candidates: int) -> list[Scored]:
         """The best window of each clip, best first.
@@ -369,7 +304,7 @@ class Searcher:
 
 
 def clip_of(index: Index, clip: int) -> dict:
-    """``clip`` (path), and as far as it has them ``name`` and ``sound``.
+    """``clip`` (path), ``id``, and as far as it has them ``name`` and ``sound``.
 
     Args:
         index: The index.
@@ -377,7 +312,7 @@ def clip_of(index: Index, clip: int) -> dict:
     """
     query = 'SELECT path, sound, name FROM clips WHERE id = ?'
     ((path, sound, name),) = index.catalogue.rows(query, (clip,))
-    found = dict(clip=os.fsdecode(path))
+    found: dict[str, Any] = dict(clip=os.fsdecode(path), id=clip)
     if sound:
         found['sound'] = os.fsdecode(sound)
     if name:

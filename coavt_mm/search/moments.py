@@ -83,12 +83,11 @@ def moments_of(searcher: 'Searcher', windows: 'list[Scored]') -> list[dict]:
         searcher: With the question.
         windows: The best of each clip, best first.
     """
-    background = _background(searcher)
+    usual = [window.similarity for window in searcher.drawn(SAMPLE)]
+    background = float(np.median(usual or [0.0]))
     found = []
     for best in windows:
-        query = 'SELECT id FROM windows WHERE clip = ?'
-        ids = searcher.index.catalogue.ids(query, (best.clip,)).tolist()
-        scored = sorted(searcher.scored(ids), key=lambda window: window.start)
+        scored = searcher.windows_of(best.clip)
         length = searcher.index.settings['seconds']
         starts = np.array([window.start for window in scored])
         ends = np.array([
@@ -102,13 +101,3 @@ def moments_of(searcher: 'Searcher', windows: 'list[Scored]') -> list[dict]:
             hit['line'] = [[w.start, w.similarity] for w in scored]
             found.append(hit)
     return sorted(found, key=lambda hit: -hit['similarity'])
-
-
-def _background(searcher: 'Searcher') -> float:
-    """The median score of windows drawn at random."""
-    last = searcher.index.catalogue.last_window
-    ids = np.arange(1, last + 1)
-    if last > SAMPLE:
-        ids = np.unique(np.random.default_rng(0).integers(1, last + 1, SAMPLE))
-    scored = searcher.scored(ids.tolist())
-    return float(np.median([window.similarity for window in scored] or [0.0]))
