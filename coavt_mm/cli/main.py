@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from coavt_mm import __version__
 from coavt_mm.cli import infer
+from coavt_mm.cli.app import app
 from coavt_mm.cli.check import check
 from coavt_mm.cli.commands import (
     Command,
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Command | Group] = {
     'convert': convert,
     **infer.COMMANDS,
     'search': search,
+    'app': app,
     'finetune': finetune,
     'export': export,
     'info': info,

@@ -132,17 +132,25 @@ def _add_filters(parser: ArgumentParser) -> None:
 # --------------------------------------------------------------------------------------
 # Doing it
 # --------------------------------------------------------------------------------------
-def _load(args: Namespace, checkpoint: str) -> 'CoAVTInferencer':
+def _load(args: Namespace, checkpoint: str, isolate: bool = False) -> 'CoAVTInferencer':
     from coavt_mm.apis import load_model
 
     if not checkpoint:
         raise InputError('which model? Give --checkpoint')
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # mmengine's log
-        return load_model(checkpoint, args.config, args.device, show_progress=False)
+        return load_model(checkpoint, args.config, args.device, False, isolate)
 
 
-def _opened(args: Namespace) -> 'tuple[Index, CoAVTInferencer]':
-    """The index, and its model."""
+def opened(args: Namespace, isolate: bool = False) -> 'tuple[Index, CoAVTInferencer]':
+    """The index, and its model.
+
+    Args:
+        args: With ``index``, ``checkpoint``, ``config``, ``device``.
+        isolate: Whether a process beside decodes clips.
+
+    Raises:
+        SearchError: There is no index, or its model is gone.
+    """
     from coavt_mm.search import Index
 
     index = Index(args.index)
@@ -152,7 +160,7 @@ def _opened(args: Namespace) -> 'tuple[Index, CoAVTInferencer]':
             f'{args.index}: its model is no longer at {stored}; say where it is with '
             '--checkpoint'
         )
-    return index, _load(args, args.checkpoint or stored)
+    return index, _load(args, args.checkpoint or stored, isolate)
 
 
 def _index(args: Namespace) -> None:
@@ -160,7 +168,7 @@ def _index(args: Namespace) -> None:
 
     if os.path.isdir(args.out) and os.listdir(args.out):
         args.index = args.out
-        index, model = _opened(args)
+        index, model = opened(args)
     else:
         model = _load(args, args.checkpoint)
         options = dict(store=args.store, overlap=args.overlap)
@@ -222,7 +230,7 @@ def _labels(table: str) -> dict[str, list[str]]:
 
 
 def _add(args: Namespace) -> None:
-    index, model = _opened(args)
+    index, model = opened(args)
     _bring_up(index, model, args)
 
 
@@ -271,7 +279,7 @@ def _query(args: Namespace) -> None:
         shorter=args.shorter,
     )
     filters.sql()  # a date that is none is said before the model is loaded
-    index, model = _opened(args)
+    index, model = opened(args)
     begun = time.monotonic()
     with index, _short_warnings():
         found = index.query(

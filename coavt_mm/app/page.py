@@ -1,0 +1,45 @@
+"""What is seen: the tabs, and how they look."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from coavt_mm.app import cards
+from coavt_mm.app.collection import Collection
+from coavt_mm.app.search_tab import SearchTab
+from coavt_mm.app.uploads import AGE, Uploads
+
+HERE = Path(__file__).parent
+FONTS = ['system-ui', 'sans-serif']  # of the machine: nothing is fetched
+MONOSPACE = ['ui-monospace', 'monospace']
+
+
+def make_page(collection: Collection, uploads: Uploads) -> gr.Blocks:
+    """Lay out the page.
+
+    Args:
+        collection: What it asks.
+        uploads: What was handed in.
+    """
+    with gr.Blocks(
+        title='Search your clips',
+        analytics_enabled=False,
+        delete_cache=(AGE // 6, AGE),
+        fill_width=True,
+    ) as page:
+        gr.HTML(cards.heading(collection.info()))
+        with gr.Tabs(elem_id='tabs'), gr.Tab('Search', id='search'):
+            search = SearchTab(collection, uploads)
+        search.connect(page)
+    return page
+
+
+def looks() -> dict[str, Any]:
+    """What Gradio is mounted with so that the page looks and acts as it should."""
+    script = (HERE / 'page.js').read_text(encoding='utf-8')
+    style = (HERE / 'page.css').read_text(encoding='utf-8')
+    theme = gr.themes.Default(
+        primary_hue='blue', neutral_hue='slate', font=FONTS, font_mono=MONOSPACE
+    )
+    return dict(theme=theme, css=style, head=f'<script>{script}</script>')
