@@ -46,20 +46,49 @@ def player(clip: dict, start: float = 0.0, end: float | None = None) -> str:
         clip: With ``id``, ``clip``, ``has_sound``, ``has_picture``; ``sound`` where
             that is another file.
         start: In s.
-        end: In s; None plays on.
+        end: In s; a picture from the middle of the span is shown until it plays.
     """
-    span = f'#t={start:.2f}' if end is None else f'#t={start:.2f},{end:.2f}'
+    look = start if end is None else (start + end) / 2
     address, label = f'clip/{int(clip["id"])}', text(title(clip))
-    if (guess_type(clip['clip'])[0] or '').startswith('image/'):
+    if is_picture(clip):
         found = f'<img src="{address}" alt="{label}" loading="lazy">'
     elif clip.get('has_picture', True):
-        found = _media('video', address + span, start, label)
+        found = _media('video', f'{address}#t={look:.2f}', start, label)
     else:
         note = '<span class="note" aria-hidden="true">♪</span>'
-        return note + _media('audio', address + span, start, label)
+        return note + _media('audio', f'{address}#t={start:.2f}', start, label)
     if clip.get('sound'):
-        found += _media('audio', f'{address}/sound{span}', start, f'sound of {label}')
+        source = f'{address}/sound#t={start:.2f}'
+        found += _media('audio', source, start, f'sound of {label}')
     return found
+
+
+def is_picture(clip: dict) -> bool:
+    """Whether a clip is a still picture.
+
+    Args:
+        clip: With ``clip``.
+    """
+    return (guess_type(clip['clip'])[0] or '').startswith('image/')
+
+
+def glimpse(clip: dict, start: float = 0.0) -> str:
+    """A picture of a clip, which opens its page; for the keyboard there is the name.
+
+    Args:
+        clip: As :func:`player` takes it.
+        start: The moment, in s.
+    """
+    address = f'clip/{int(clip["id"])}'
+    if is_picture(clip):
+        return f'<img src="{address}" alt="" loading="lazy">'
+    if not clip.get('has_picture', True):
+        return '<span class="note" aria-hidden="true">♪</span>'
+    source = f'{address}#t={start:.2f}'
+    return (
+        f'<video preload="metadata" muted playsinline tabindex="-1" aria-hidden="true" '
+        f'src="{source}"></video>'
+    )
 
 
 def _media(tag: str, source: str, start: float, label: str) -> str:
@@ -164,26 +193,27 @@ def card(hit: dict, highest: float) -> str:
         highest: The score of a whole bar.
     """
     start, end = hit['start'] or 0.0, hit['end']
-    long = len(hit.get('line') or ()) > 1
-    when = f'{clock(start)} – {clock(end)}' if long and end is not None else ''
-    whole = clock(hit['seconds']) if hit.get('seconds') else ''
-    times = ' of '.join(filter(None, (when, whole)))
+    is_long = len(hit.get('line') or ()) > 1
+    stop = end if is_long else hit.get('seconds') or end
     badge = FOUND_BY.get(hit['found_by'], '')
     mark = f'<span class="badge {hit["found_by"]}">{badge}</span>' if badge else ''
-    again = (
-        f'<button type="button" class="play" data-play="{start:.2f}">▶ {clock(start)}'
-        '</button>'
-        if long
-        else ''
-    )
-    stop = end if long else None
     return (
         f'<article class="hit"><div class="media">{player(hit, start, stop)}</div>'
         f'<div class="about"><h3>{opener(hit, start)}</h3>'
-        f'<p class="when">{again}<span>{times}</span>{mark}</p>'
+        f'<p class="when">{_times(hit, start, end, is_long)}{mark}</p>'
         f'{time_line(hit, start, end)}'
         f'{score_bars(hit["scores"], hit["stream"], highest)}</div></article>'
     )
+
+
+def _times(hit: dict, start: float, end: float | None, is_long: bool) -> str:
+    """A button that plays the moment, and the clip's length."""
+    whole = clock(hit['seconds']) if hit.get('seconds') else ''
+    if not is_long:
+        return f'<span>{whole}</span>' if whole else ''
+    span = clock(start) if end is None else f'{clock(start)} – {clock(end)}'
+    button = f'<button type="button" class="play" data-play="{start:.2f}">▶ {span}'
+    return f'{button}</button>' + (f'<span>of {whole}</span>' if whole else '')
 
 
 def cards(hits: Iterable[dict], notes: Sequence[str] = (), asked: str = '') -> str:

@@ -1,13 +1,16 @@
 """What the page asks: an index and its model, one question after the other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from coavt_mm.apis import CoAVTInferencer
+from coavt_mm.app import looking
 from coavt_mm.app.finding import Found, find
+from coavt_mm.app.points import Map
 from coavt_mm.search import Index
+from coavt_mm.search.questions import Question
 
 T = TypeVar('T')
 
@@ -21,15 +24,20 @@ class Collection:
     Args:
         folder: Of the index.
         model: That it was made with.
+        texts: That clips are compared with; empty: the index's labels and captions.
 
     Raises:
         SearchError: There is no index, or it is of another model.
     """
 
-    def __init__(self, folder: Path, model: CoAVTInferencer):
-        self.folder, self.model = folder, model
+    def __init__(
+        self, folder: str | Path, model: CoAVTInferencer, texts: Sequence[str] = ()
+    ):
+        self.folder, self.model = Path(folder), model
         self.thread = ThreadPoolExecutor(1, 'collection')
         self.index = self._done(self._opened)
+        self.texts = looking.Texts(self.index, texts)
+        self.map = Map(self.index)
 
     def _done(self, task: Callable[..., T], *args: Any, **options: Any) -> T:
         return self.thread.submit(task, *args, **options).result()
@@ -56,3 +64,27 @@ class Collection:
             **options: What else to search by, and how.
         """
         return self._done(find, self.index, self.model, text, **options)
+
+    def facts(self, clip: int, question: Question | None = None) -> dict[str, Any]:
+        """See :func:`coavt_mm.app.looking.facts`."""
+        return self._done(looking.facts, self.index, clip, question)
+
+    def near(self, clip: int, start: float) -> list[dict]:
+        """See :func:`coavt_mm.app.looking.near`."""
+        return self._done(looking.near, self.index, clip, start)
+
+    def nearest_texts(self, clip: int, start: float) -> list[tuple[str, float]]:
+        """See :meth:`coavt_mm.app.looking.Texts.nearest`."""
+        return self._done(self.texts.nearest, self.model, clip, start)
+
+    def captions(self, clip: int, start: float) -> list[dict[str, Any]]:
+        """See :func:`coavt_mm.app.looking.captions`."""
+        return self._done(looking.captions, self.index, self.model, clip, start)
+
+    def drawing(self, clip: int, start: float, texts: Sequence[str] = ()) -> bytes:
+        """See :func:`coavt_mm.app.looking.drawing`."""
+        return self._done(looking.drawing, self.index, self.model, clip, start, texts)
+
+    def points(self, *options: Any) -> dict[str, Any]:
+        """See :meth:`coavt_mm.app.points.Map.points`."""
+        return self._done(self.map.points, *options)

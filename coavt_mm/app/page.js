@@ -1,11 +1,12 @@
 // Players, time lines and keys; the rest is Gradio's.
 (() => {
   const playerNear = element => {
-    const place = element.closest('.hit, .clip');
+    const place = element.closest('.hit, .clip') || document.querySelector('.clip');
     return place && place.querySelector('video, audio');
   };
   const playFrom = (player, time) => {
     if (!player) return;
+    player.dataset.begun = 'yes';
     player.currentTime = time;
     player.play().catch(() => {});
   };
@@ -21,8 +22,12 @@
     }
   });
 
+  // A player shows the middle of its moment until it plays, which it does from the start.
   // One plays at a time.
   document.addEventListener('play', event => {
+    const {dataset} = event.target;
+    if (dataset.start && !dataset.begun) event.target.currentTime = +dataset.start;
+    dataset.begun = 'yes';
     for (const other of document.querySelectorAll('.hit video, .hit audio, .clip video, .clip audio'))
       if (other !== event.target && other.closest('.media') !== event.target.closest('.media'))
         other.pause();

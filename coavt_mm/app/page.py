@@ -6,7 +6,10 @@ from typing import Any
 import gradio as gr
 
 from coavt_mm.app import cards
+from coavt_mm.app.clip_tab import ID as CLIP
+from coavt_mm.app.clip_tab import ClipTab
 from coavt_mm.app.collection import Collection
+from coavt_mm.app.map_tab import MapTab
 from coavt_mm.app.search_tab import SearchTab
 from coavt_mm.app.uploads import AGE, Uploads
 
@@ -29,9 +32,16 @@ def make_page(collection: Collection, uploads: Uploads) -> gr.Blocks:
         fill_width=True,
     ) as page:
         gr.HTML(cards.heading(collection.info()))
-        with gr.Tabs(elem_id='tabs'), gr.Tab('Search', id='search'):
-            search = SearchTab(collection, uploads)
+        with gr.Tabs(elem_id='tabs') as tabs:
+            with gr.Tab('Search', id='search'):
+                search = SearchTab(collection, uploads)
+            with gr.Tab('Clip', id=CLIP):
+                clip = ClipTab(collection)
+            with gr.Tab('Map', id='map') as tab:
+                map_ = MapTab(collection)
         search.connect(page)
+        clip.connect([search.hits, map_.field], tabs, search.question)
+        map_.connect(tab, search.question)
     return page
 
 

@@ -6,6 +6,7 @@ import gradio as gr
 
 from coavt_mm.app import cards
 from coavt_mm.app.collection import Collection
+from coavt_mm.app.opening import OPENING
 from coavt_mm.app.uploads import Uploads, unread
 from coavt_mm.errors import CoAVTError
 from coavt_mm.search import Filters
@@ -16,14 +17,6 @@ STREAMS = [
     ('sound', 'A'),
     ('picture', 'V'),
 ]
-# Buttons within cards say by their data- attributes what they open.
-OPENING = """
-element.addEventListener('click', event => {
-  const button = event.target.closest('[data-open]');
-  if (button) trigger('click', {clip: +button.dataset.open,
-                                start: +button.dataset.start || 0});
-});
-"""
 
 
 class SearchTab:
@@ -49,17 +42,14 @@ class SearchTab:
             )  # fmt: skip
             self.go = gr.Button('Search', variant='primary', scale=1, elem_id='go')
         given = _given()
-        with gr.Row(elem_id='how'):
-            self.stream = gr.Radio(
-                STREAMS,
-                value='fullest',
-                label='Compare with',
-                elem_id='stream',
-                scale=3,
-            )
-            self.moments = gr.Checkbox(
-                label='Moments: say when, in long clips', elem_id='moments', scale=1
-            )
+        self.stream = gr.Radio(
+            STREAMS, value='fullest', label='Compare with', elem_id='stream'
+        )
+        self.moments = gr.Checkbox(
+            info['settings']['hop'] < info['settings']['seconds'],
+            label='Moments: say when, in long clips',
+            elem_id='moments',
+        )
         chosen = _filters(info)
         self.hits = gr.HTML(js_on_load=OPENING, elem_id='hits', min_height=80)
         self.inputs = [self.words, *given, self.stream, self.moments, *chosen]
