@@ -7,10 +7,12 @@ own code). Only what the page uses passes; everything else is not found.
 import base64
 import binascii
 import hmac
+import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -27,6 +29,8 @@ PAGE = re.compile(
     rf'|{API}/heartbeat/\w+'
 )
 UPLOADED = f'{API}/file='
+ASKING = (f'{API}/queue/join', f'{API}/cancel', f'{API}/reset', f'{API}/reset/')
+LONGEST = 1 << 20  # bytes of a question; files are uploaded before
 ANYWHERE = ('', '0.0.0.0', '::')  # bound to all of a machine's addresses
 
 # The page's own scripts and styles stand in it; from elsewhere nothing is loaded, and
@@ -34,7 +38,8 @@ ANYWHERE = ('', '0.0.0.0', '::')  # bound to all of a machine's addresses
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "media-src 'self' data: blob:; connect-src 'self' data: blob:; "
+    "font-src 'self' data:; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 # A file that somebody sent, or that lies in the index, is shown but never run.
@@ -67,11 +72,16 @@ class Guard:
             return
         if scope['type'] != 'http':
             return  # the page has no web sockets
-        refused = self.refused(scope['path'], Headers(scope=scope))
+        path = scope['path']
+        refused = self.refused(path, Headers(scope=scope))
+        if refused is None and path in ASKING:
+            body = await _read(receive)
+            refused = self.refused_body(body)
+            receive = _again(body, receive)
 
         async def send_on(message: Message) -> None:
             if message['type'] == 'http.response.start':
-                _add_headers(scope['path'], MutableHeaders(scope=message))
+                _add_headers(path, MutableHeaders(scope=message))
             await send(message)
 
         await (refused or self.app)(scope, receive, send_on)
@@ -96,6 +106,22 @@ class Guard:
             return PlainTextResponse('not found', 404)
         return None
 
+    def refused_body(self, body: bytes | None) -> PlainTextResponse | None:
+        """Like :meth:`refused`: Gradio would fetch a file from an address, too.
+
+        Args:
+            body: Of a question; None where it is too long.
+        """
+        if body is None:
+            return PlainTextResponse('too long', 413)
+        try:
+            paths = list(_paths(json.loads(body)))
+        except (ValueError, RecursionError):
+            return PlainTextResponse('not JSON', 400)
+        if not all(isinstance(p, str) and self._is_upload(UPLOADED + p) for p in paths):
+            return PlainTextResponse('not a file that was uploaded', 403)
+        return None
+
     def _knows(self, given: str) -> bool:
         kind, _, code = given.partition(' ')
         try:
@@ -115,6 +141,38 @@ class Guard:
             Path(each).is_relative_to(self.uploads) and os.path.isfile(each)
             for each in (os.path.normpath(given), os.path.realpath(given))
         )
+
+
+def _paths(value: Any) -> Iterator[Any]:
+    """What a question names as the path of a file."""
+    if isinstance(value, dict):
+        if 'path' in value:
+            yield value['path']
+        value = list(value.values())
+    for part in value if isinstance(value, list) else ():
+        yield from _paths(part)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """A body; None where it is too long."""
+    found = b''
+    while True:
+        message = await receive()
+        found += message.get('body', b'')
+        if len(found) > LONGEST:
+            return None
+        if not message.get('more_body'):
+            return found
+
+
+def _again(body: bytes | None, receive: Receive) -> Receive:
+    """Hand out a body that was read, and then what comes behind it."""
+    waiting = [{'type': 'http.request', 'body': body or b'', 'more_body': False}]
+
+    async def receive_again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return receive_again
 
 
 def _name(address: str) -> str | None:

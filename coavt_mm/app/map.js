@@ -37,6 +37,7 @@ function draw() {
   field.width = width * ratio; field.height = height * ratio;
   const pen = field.getContext('2d');
   pen.scale(ratio, ratio);
+  field.dataset.points = points.ids.length;
   const dark = !!document.querySelector('.dark');
   const radius = points.ids.length > 2000 ? 2.5 : points.ids.length > 400 ? 4 : 5.5;
   const order = points.ids.map((_, i) => i);

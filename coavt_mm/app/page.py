@@ -51,5 +51,13 @@ def looks() -> dict[str, Any]:
     style = (HERE / 'page.css').read_text(encoding='utf-8')
     theme = gr.themes.Default(
         primary_hue='blue', neutral_hue='slate', font=FONTS, font_mono=MONOSPACE
+    ).set(  # Gradio's greys are hard to read
+        body_text_color_subdued='*neutral_600',
+        body_text_color_subdued_dark='*neutral_400',
+        block_label_text_color='*neutral_700',
+        block_title_text_color='*neutral_700',
+        button_primary_background_fill='*primary_600',
+        link_text_color='*primary_700',
+        link_text_color_dark='*primary_400',
     )
     return dict(theme=theme, css=style, head=f'<script>{script}</script>')

@@ -19,6 +19,9 @@ STREAMS = [
 ]
 
 
+MOST = 60  # hits shown
+
+
 class SearchTab:
     """Laid out where it is made, within Gradio's blocks.
 
@@ -33,7 +36,6 @@ class SearchTab:
 
     def __init__(self, collection: Collection, uploads: Uploads):
         self.collection, self.uploads = collection, uploads
-        info = collection.info()
         self.question = gr.State(None)
         with gr.Row(elem_id='ask'):
             self.words = gr.Textbox(
@@ -42,15 +44,17 @@ class SearchTab:
             )  # fmt: skip
             self.go = gr.Button('Search', variant='primary', scale=1, elem_id='go')
         given = _given()
-        self.stream = gr.Radio(
-            STREAMS, value='fullest', label='Compare with', elem_id='stream'
-        )
-        self.moments = gr.Checkbox(
-            info['settings']['hop'] < info['settings']['seconds'],
-            label='Moments: say when, in long clips',
-            elem_id='moments',
-        )
-        chosen = _filters(info)
+        info = collection.info()
+        with gr.Accordion('Options and filters', open=False, elem_id='options'):
+            self.stream = gr.Radio(
+                STREAMS, value='fullest', label='Compare with', elem_id='stream'
+            )
+            self.moments = gr.Checkbox(
+                info['settings']['hop'] < info['settings']['seconds'],
+                label='Moments: say when, in long clips',
+                elem_id='moments',
+            )
+            chosen = _filters(info)
         self.hits = gr.HTML(js_on_load=OPENING, elem_id='hits', min_height=80)
         self.inputs = [self.words, *given, self.stream, self.moments, *chosen]
 
@@ -88,7 +92,7 @@ class SearchTab:
         try:
             found = self.collection.find(
                 text, stream=stream, moments=moments, filters=_as_filters(*chosen),
-                topk=int(number), **files,
+                topk=min(int(number), MOST), **files,
             )  # fmt: skip
         except CoAVTError as error:
             return cards.complaint(error), None
@@ -122,26 +126,25 @@ def _given() -> list[gr.components.Component]:
 
 def _filters(info: dict) -> list[gr.components.Component]:
     """Which clips are asked, and how many are shown."""
-    with gr.Accordion('Filters', open=False, elem_id='filters'):
-        with gr.Row():
-            folders = gr.Dropdown(
-                sorted(info['places']), multiselect=True, label='Below folders',
-                elem_id='folders', allow_custom_value=True,
-            )  # fmt: skip
-            labels = gr.Dropdown(
-                list(info['labels']), multiselect=True, label='With all labels',
-                elem_id='labels',
-            )  # fmt: skip
-        with gr.Row():
-            return [
-                folders,
-                labels,
-                gr.Textbox(label='Changed on, or after', placeholder='2026-01-31'),
-                gr.Textbox(label='Changed before', placeholder='2026-12-31'),
-                gr.Number(label='Longer than (s)', value=None, minimum=0),
-                gr.Number(label='Shorter than (s)', value=None, minimum=0),
-                gr.Slider(4, 60, 12, step=4, label='Hits shown'),
-            ]
+    with gr.Row():
+        folders = gr.Dropdown(
+            sorted(info['places']), multiselect=True, label='Below folders',
+            elem_id='folders', allow_custom_value=True,
+        )  # fmt: skip
+        labels = gr.Dropdown(
+            list(info['labels']), multiselect=True, label='With all labels',
+            elem_id='labels',
+        )  # fmt: skip
+    with gr.Row():
+        return [
+            folders,
+            labels,
+            gr.Textbox(label='Changed on, or after', placeholder='2026-01-31'),
+            gr.Textbox(label='Changed before', placeholder='2026-12-31'),
+            gr.Number(label='Longer than (s)', value=None, minimum=0),
+            gr.Number(label='Shorter than (s)', value=None, minimum=0),
+            gr.Slider(4, MOST, 12, step=4, label='Hits shown', elem_id='number'),
+        ]
 
 
 def _as_filters(

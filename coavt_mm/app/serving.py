@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 MISSING = (
     "the page needs a package that is not installed ({}): pip install 'coavt-mm[app]'"
 )
-# Gradio reads these when it is imported: it calls nobody, and keeps nothing.
+# Gradio reads these when it is imported: it calls nobody, and notes nothing down.
 QUIET = dict(
     GRADIO_ANALYTICS_ENABLED='False',
     GRADIO_RUN_HISTORY='False',
@@ -29,18 +30,17 @@ QUIET = dict(
 
 
 def check_installed() -> None:
-    """Say what is missing before a model is loaded.
+    """Say what is missing before a model is loaded; nothing is imported.
 
     Raises:
-        ConfigError: A package is.
+        ConfigError: Gradio is, or it is too old.
     """
-    os.environ.update(QUIET)
     try:
-        import gradio
-    except ImportError as error:
-        raise ConfigError(MISSING.format(f'a package ({error})')) from error
-    if int(gradio.__version__.split('.')[0]) < 6:
-        raise ConfigError(MISSING.format(f'gradio 6, not {gradio.__version__}'))
+        found = version('gradio')
+    except PackageNotFoundError as error:
+        raise ConfigError(MISSING.format('the package gradio')) from error
+    if int(found.split('.')[0]) < 6:
+        raise ConfigError(MISSING.format(f'gradio 6, not {found}'))
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def page_app(
         users: Name -> password of those who may see it; empty: everybody.
     """
     with TemporaryDirectory(prefix='coavt_app_') as folder:
-        os.environ['GRADIO_TEMP_DIR'] = folder
+        os.environ.update(QUIET, GRADIO_TEMP_DIR=folder)
         import gradio as gr
         from fastapi import FastAPI
 

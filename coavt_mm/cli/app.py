@@ -3,6 +3,7 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import closing
 from pathlib import Path
 
 from coavt_mm.cli.commands import Command
@@ -26,6 +27,12 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help='with a line NAME:PASSWORD for each who may see the page; '
         f'default: the variable {AUTH}, else everybody who reaches it',
     )
+    parser.add_argument(
+        '--texts',
+        metavar='FILE',
+        help='a text a line, that clips are compared with; default: labels of the '
+        'index, and captions of its manifests',
+    )
     parser.add_argument('--checkpoint', help='the model; default: where it was')
     parser.add_argument('--config', help='for a checkpoint that does not carry its own')
     parser.add_argument('--device', help="'cpu', 'cuda', ...; default: the best")
@@ -42,10 +49,7 @@ def read_users(path: str | None) -> dict[str, str]:
     """
     where, lines = path or AUTH, os.environ.get(AUTH, '').splitlines()
     if path is not None:
-        try:
-            lines = Path(path).read_text(encoding='utf-8').splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f'{path}: can not be read ({error})') from error
+        lines = _lines(path)
     users = {}
     for number, line in enumerate(lines, 1):
         name, _, password = line.strip().partition(':')
@@ -58,8 +62,16 @@ def read_users(path: str | None) -> dict[str, str]:
     return users
 
 
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{path}: can not be read ({error})') from error
+
+
 def _run(args: Namespace) -> None:
     users = read_users(args.auth)
+    texts = [line.strip() for line in _lines(args.texts)] if args.texts else []
     from coavt_mm.app.serving import check_installed, serve
 
     check_installed()
@@ -74,7 +86,9 @@ def _run(args: Namespace) -> None:
             'password with --auth',
             file=sys.stderr,
         )
-    serve(Collection(index.folder, model), args.host, args.port, users)
+    collection = Collection(index.folder, model, list(filter(None, texts)))
+    with closing(collection):
+        serve(collection, args.host, args.port, users)
 
 
 app = Command(

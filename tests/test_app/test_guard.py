@@ -1,6 +1,7 @@
 """What gets past the guard, and what doesn't."""
 
 import base64
+import json
 import os
 import re
 
@@ -145,3 +146,33 @@ def test_uploads_are_removed_at_the_end(collection):
         assert app.uploads.is_dir()
         assert os.stat(app.uploads).st_mode & 0o77 == 0
     assert not app.uploads.exists()
+
+
+def question(**file):
+    data = [None, None, dict(file, meta={'_type': 'gradio.FileData'}), *[None] * 10]
+    return json.dumps(dict(data=data, fn_index=0, session_hash='x'))
+
+
+NO_UPLOADS = [
+    '/etc/passwd', 'http://127.0.0.1:1/x.wav', '', None, 7, '{uploads}/../x', '/x.svg',
+    '{uploads}/link/passwd', ['/etc/passwd'], {'path': '/etc/passwd'},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('path', NO_UPLOADS)
+def test_a_question_names_no_file_but_uploads(path, ask, served):
+    link = served.uploads / 'link'
+    if not link.is_symlink():
+        link.symlink_to('/etc')
+    given = path.format(uploads=served.uploads) if isinstance(path, str) else path
+    kind = {'Content-Type': 'application/json'}
+    body = question(path=given, url='http://127.0.0.1:1/x')
+    assert ask('/gradio_api/queue/join', 'POST', body=body, **kind)[0] == 403
+
+
+@pytest.mark.parametrize(('body', 'status'), [
+    ('{', 400), ('[' * 100_000, 400), ('"' + 'a' * 2_000_000 + '"', 413),
+])  # fmt: skip
+def test_what_is_no_question(body, status, ask):
+    kind = {'Content-Type': 'application/json'}
+    assert ask('/gradio_api/queue/join', 'POST', body=body, **kind)[0] == status
