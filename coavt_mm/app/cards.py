@@ -32,9 +32,9 @@ def clock(seconds: float) -> str:
     Args:
         seconds: In s.
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f'{seconds:.1f} s'
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(int(seconds + 0.05), 60)
     hours, minutes = divmod(minutes, 60)
     return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
 

@@ -36,7 +36,7 @@ def clip_head(clip: dict, start: float) -> str:
         f'<section class="clip"><div class="media">{media}</div>'
         f'<div class="about"><h2 tabindex="-1">{text(title(clip))}</h2>'
         f'<p class="when">{from_here}{length}</p>{time_line(clip, None, None)}{labels}'
-        f'<p class="path">{text(clip["clip"])}</p></div></section>'
+        f'<p class="path">{text(clip["place"])}</p></div></section>'
     )
 
 

@@ -37,18 +37,21 @@ def facts(index: Index, clip: int, question: Question | None = None) -> dict[str
 
     Returns:
         As a hit: ``clip``, ``id``, ``seconds``, ``has_sound``, ``has_picture``, and as
-        far as there are ``name``, ``sound``, ``line``; and ``labels``, and ``window``
-        (s), the length of what the model takes.
+        far as there are ``name``, ``sound``, ``line``; and ``labels``, ``place`` (path
+        from where its folder lies), and ``window`` (s), the length that the model
+        takes.
 
     Raises:
         SearchError: It is gone.
     """
     index.refresh()
-    query = "SELECT seconds FROM clips WHERE id = ? AND state = 'there'"
+    query = "SELECT seconds, place FROM clips WHERE id = ? AND state = 'there'"
     rows = index.catalogue.rows(query, (clip,))
     if not rows:
         raise SearchError('this clip is no longer in the index')
     found = dict(clip_of(index, clip), window=index.settings['seconds'])
+    above = os.path.dirname(os.fsdecode(rows[0][1]))
+    found['place'] = os.path.relpath(found['clip'], above)
     query = 'SELECT label FROM labels WHERE clip = ? ORDER BY label'
     found['labels'] = [row[0] for row in index.catalogue.rows(query, (clip,))]
     if question is None:

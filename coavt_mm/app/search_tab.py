@@ -41,6 +41,7 @@ class SearchTab:
             self.words = gr.Textbox(
                 label='What are you looking for?', max_lines=1, scale=6, autofocus=True,
                 placeholder='a dog barks while it rains', elem_id='words',
+                min_width=280,
             )  # fmt: skip
             self.go = gr.Button('Search', variant='primary', scale=1, elem_id='go')
         given = _given()
