@@ -11,6 +11,7 @@ from coavt_mm.app.finding import Found, find
 from coavt_mm.app.points import Map
 from coavt_mm.search import Index
 from coavt_mm.search.questions import Question
+from coavt_mm.search.stored import making_sense
 
 T = TypeVar('T')
 
@@ -40,7 +41,11 @@ class Collection:
         self.map = Map(self.index)
 
     def _done(self, task: Callable[..., T], *args: Any, **options: Any) -> T:
-        return self.thread.submit(task, *args, **options).result()
+        def run() -> T:
+            with making_sense(self.folder):
+                return task(*args, **options)
+
+        return self.thread.submit(run).result()
 
     def _opened(self) -> Index:
         index = Index(self.folder)

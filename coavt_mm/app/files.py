@@ -63,6 +63,10 @@ def opened(index: Path, number: int, column: str = 'path') -> tuple[BinaryIO, st
     row = _row(index, number)
     if row is None or not (name := row[column]):
         raise NotServed('the index has no such clip')
+    if (
+        media_kind(os.fsdecode(name)) is None
+    ):  # whoever made the index may list anything
+        raise NotServed('by its name the file is neither sound nor picture')
     try:
         # the response closes it; a pipe is not waited for
         file = open(name, 'rb', opener=_at_once)  # noqa: SIM115
@@ -136,8 +140,8 @@ def _parts(file: BinaryIO, size: int) -> Iterator[bytes]:
             yield part
 
 
-def media_kind(name: str) -> str:
-    """The MIME type of a clip; what is none of picture and sound is only data.
+def media_kind(name: str) -> str | None:
+    """The MIME type of a clip; None for what is neither sound nor picture.
 
     Args:
         name: Of the file.
@@ -145,5 +149,4 @@ def media_kind(name: str) -> str:
     kind = guess_type(name)[0] or ''
     if kind.startswith(KINDS) and 'svg' not in kind:
         return kind
-    known = name.lower().endswith(MEDIA_SUFFIXES)
-    return 'video/mp4' if known else 'application/octet-stream'
+    return 'video/mp4' if name.lower().endswith(MEDIA_SUFFIXES) else None

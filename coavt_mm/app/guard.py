@@ -30,6 +30,8 @@ PAGE = re.compile(
 )
 UPLOADED = f'{API}/file='
 ASKING = (f'{API}/queue/join', f'{API}/cancel', f'{API}/reset', f'{API}/reset/')
+UPLOAD = f'{API}/upload'
+FULL = 2 << 30  # bytes of uploads at once
 LONGEST = 1 << 20  # bytes of a question; files are uploaded before
 ANYWHERE = ('', '0.0.0.0', '::')  # bound to all of a machine's addresses
 
@@ -104,6 +106,8 @@ class Guard:
             return PlainTextResponse('who are you?', 401, asked)
         if not PAGE.fullmatch(path) and not self._is_upload(path):
             return PlainTextResponse('not found', 404)
+        if path.rstrip('/') == UPLOAD and _size(self.uploads) > FULL:
+            return PlainTextResponse('too much was handed in; wait a while', 507)
         return None
 
     def refused_body(self, body: bytes | None) -> PlainTextResponse | None:
@@ -141,6 +145,10 @@ class Guard:
             Path(each).is_relative_to(self.uploads) and os.path.isfile(each)
             for each in (os.path.normpath(given), os.path.realpath(given))
         )
+
+
+def _size(folder: Path) -> int:
+    return sum(os.lstat(each).st_size for each in folder.rglob('*') if each.is_file())
 
 
 def _paths(value: Any) -> Iterator[Any]:

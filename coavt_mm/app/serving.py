@@ -95,24 +95,21 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    collection: 'Collection', host: str, port: int, users: Mapping[str, str]
+    collection: 'Collection', host: str, line: socket.socket, users: Mapping[str, str]
 ) -> None:
     """Serve the page until it is interrupted.
 
     Args:
         collection: What it asks.
-        host: Where; a name or an address of this machine.
-        port: 0: any that is free.
+        host: That was bound to.
+        line: From :func:`bound`; it is closed at the end.
         users: Name -> password of those who may see it; empty: everybody.
-
-    Raises:
-        ConfigError: See :func:`bound`.
     """
     import uvicorn
 
     # what ends the server ends this process only when it has cleared up
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    with closing(bound(host, port)) as line, page_app(collection, host, users) as app:
+    with closing(line), page_app(collection, host, users) as app:
         name = f'[{host}]' if ':' in host else host
         print(f'http://{name}:{line.getsockname()[1]}  (Ctrl-C ends it)', flush=True)
         options: Any = dict(log_level='warning', server_header=False)

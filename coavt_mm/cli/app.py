@@ -72,9 +72,10 @@ def _lines(path: str) -> list[str]:
 def _run(args: Namespace) -> None:
     users = read_users(args.auth)
     texts = [line.strip() for line in _lines(args.texts)] if args.texts else []
-    from coavt_mm.app.serving import check_installed, serve
+    from coavt_mm.app.serving import bound, check_installed, serve
 
     check_installed()
+    line = bound(args.host, args.port)
     from coavt_mm.app.collection import Collection
     from coavt_mm.cli.search import opened
 
@@ -88,7 +89,7 @@ def _run(args: Namespace) -> None:
         )
     collection = Collection(index.folder, model, list(filter(None, texts)))
     with closing(collection):
-        serve(collection, args.host, args.port, users)
+        serve(collection, args.host, line, users)
 
 
 app = Command(

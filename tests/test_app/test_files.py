@@ -103,6 +103,27 @@ def test_a_file_that_was_exchanged_is_refused(collection, clips, ask):
     assert ask(f'/clip/{number}')[0] == 200
 
 
+def test_an_index_may_list_what_it_likes(collection, ask):
+    """What is no clip by its name isn't served, whatever was noted of it."""
+    import sqlite3
+
+    secret = collection.folder.parent / 'secret.key'
+    secret.write_text('secret')
+    status = secret.stat()
+    with sqlite3.connect(collection.folder / 'catalogue.sqlite') as file:
+        row = file.execute(
+            'INSERT INTO clips (path, sound, place, size, changed, state) '
+            "VALUES (?, x'', x'2f', ?, ?, 'there')",
+            (os.fsencode(secret), status.st_size, status.st_mtime_ns),
+        )
+        file.commit()
+        try:
+            answer = ask(f'/clip/{row.lastrowid}')
+        finally:
+            file.execute('DELETE FROM clips WHERE id = ?', (row.lastrowid,))
+    assert answer[0] == 404 and b'neither sound nor picture' in answer[2]
+
+
 def test_kinds():
     from coavt_mm.app.files import media_kind
 
@@ -110,4 +131,4 @@ def test_kinds():
     assert media_kind('a.WAV').startswith('audio/')
     assert media_kind('a.caf').startswith(('audio/', 'video/'))
     for name in ('a.html', 'a.svg', 'a.js', 'a', 'a.mp4.html'):
-        assert media_kind(name) == 'application/octet-stream'
+        assert media_kind(name) is None

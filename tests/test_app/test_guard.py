@@ -89,6 +89,8 @@ def test_uploads_are_bounded(served, ask, monkeypatch):
     assert ask('/gradio_api/upload', 'POST', body=form(3000), **kind)[0] == 413
     after = {path for path in served.uploads.rglob('*') if path.is_file()}
     assert after == before | {new}
+    monkeypatch.setattr('coavt_mm.app.guard.FULL', 999)
+    assert ask('/gradio_api/upload', 'POST', body=form(1), **kind)[0] == 507
 
 
 @pytest.mark.parametrize(
