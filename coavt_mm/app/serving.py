@@ -1,6 +1,7 @@
 """Start the page: one server, for the page, its clips, and nothing else."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MISSING = (
     "the page needs a package that is not installed ({}): pip install 'coavt-mm[app]'"
 )
+OLDEST = (6, 31)  # of Gradio; before, its pages load a script from a CDN
 # Gradio reads these when it is imported: it calls nobody, and notes nothing down.
 QUIET = dict(
     GRADIO_ANALYTICS_ENABLED='False',
@@ -39,8 +41,8 @@ def check_installed() -> None:
         found = version('gradio')
     except PackageNotFoundError as error:
         raise ConfigError(MISSING.format('the package gradio')) from error
-    if int(found.split('.')[0]) < 6:
-        raise ConfigError(MISSING.format(f'gradio 6, not {found}'))
+    if tuple(map(int, re.findall('[0-9]+', found)[:2])) < OLDEST:
+        raise ConfigError(MISSING.format(f'a newer gradio than {found}'))
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def page_app(
         page = make_page(collection, Uploads(Path(folder)))
         gr.mount_gradio_app(
             server, page, path='/', max_file_size=LARGEST, footer_links=[],
-            run_history=False, ssr_mode=False, mcp_server=False, show_error=False,
+            ssr_mode=False, mcp_server=False, show_error=False,
             enable_monitoring=False, pwa=False, **looks(),
         )  # fmt: skip
         yield Guard(server, host, Path(folder), users)

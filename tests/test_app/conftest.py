@@ -14,7 +14,8 @@ from api_fixtures import checkpoint, coavt  # noqa: F401
 def needs_gradio():
     """The extras `app` and `search`, which the extra `test` has, too."""
     pytest.importorskip('faiss', reason='the extra search (faiss-cpu) is missing')
-    pytest.importorskip('gradio', minversion='6', reason='the extra app is missing')
+    reason = 'the extra app (gradio from 6.31 on) is missing'
+    pytest.importorskip('gradio', minversion='6.31', reason=reason)
 
 
 @pytest.fixture(scope='session')
