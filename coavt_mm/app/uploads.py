@@ -25,7 +25,8 @@ def unread(component: gr.components.Component) -> gr.components.Component:
     def path(payload: Any) -> str | None:
         return payload and payload.path
 
-    component.preprocess = path  # a class of our own would write a file of stubs
+    # a class of our own would write a file of stubs
+    component.preprocess = path  # type: ignore[method-assign]
     return component
 
 
