@@ -11,6 +11,7 @@ from errno import EDQUOT, ENOSPC
 from typing import Any, NoReturn
 
 from coavt_mm.cli.commands import CHECKPOINT_HELP, Command, SettingsAction
+from coavt_mm.cli.launchers import ending_with_launcher
 from coavt_mm.errors import CoAVTError, ConfigError, shown
 
 # Modules without which nothing runs -> what brings them.
@@ -140,15 +141,16 @@ def _set_environment(args: Namespace, environ: MutableMapping[str, str]) -> None
 def _train(args: Namespace) -> None:
     loaders = ['train_dataloader'] + ['val_dataloader'] * (not args.no_validate)
     resumed = None if args.resume == 'auto' else args.resume
-    cfg = _prepare(args, loaders, resumed)
+    with ending_with_launcher():
+        cfg = _prepare(args, loaders, resumed)
 
-    from coavt_mm.cli.running import no_litter, run_training
-    from coavt_mm.engine.running import set_resume
+        from coavt_mm.cli.running import no_litter, run_training
+        from coavt_mm.engine.running import set_resume
 
-    with no_litter(cfg.work_dir):
-        set_resume(cfg, args.resume)
-        _change(cfg, args)
-        run_training(cfg, loaders)
+        with no_litter(cfg.work_dir):
+            set_resume(cfg, args.resume)
+            _change(cfg, args)
+            run_training(cfg, loaders)
 
 
 def _change(cfg: Any, args: Namespace) -> None:

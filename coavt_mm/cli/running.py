@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from coavt_mm.cli.checks import check_mixed_precision
 from coavt_mm.cli.fit_checks import check_fit, refuse
+from coavt_mm.cli.launchers import PARENT, take_over
 from coavt_mm.cli.screen import TestScreen, TrainScreen, say_tested, say_trained
 from coavt_mm.cli.setting_checks import wrong_settings
 from coavt_mm.cli.texts import parts_of, steps_of
@@ -46,13 +47,14 @@ def run_training(cfg: Config, loaders: Sequence[str]) -> None:
     notes = check_fit(runner)
     for loader in loaders:
         check_texts(runner, getattr(runner, f'_{loader}'))
-    stop = StopHook()
+    stop = StopHook(parent=PARENT)
     screen = TrainScreen(notes)
     for hook in (StoreConfigHook(), NegativesHook(), ResumeHook(), screen, stop):
         runner.register_hook(hook)
     if not any(isinstance(hook, SkippedStepsHook) for hook in runner.hooks):
         runner.register_hook(SkippedStepsHook())
     with stop.listening(), lost_processes():
+        take_over()
         runner.train()
     say_trained(runner)
 

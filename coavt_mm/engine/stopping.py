@@ -34,18 +34,21 @@ class StopHook(Hook):
     launcher that is gone counts as a signal. Other processes are waited for as long as
     ``env_cfg.dist_cfg.timeout`` says.
     ``tools/train.py`` registers this hook.
+
+    Args:
+        parent: The launcher's process. Default: the parent of this one.
     """
 
     priority = 'LOWEST'  # behind the CheckpointHook
 
-    def __init__(self):
+    def __init__(self, parent: int | None = None):
         self._asked = ''
         self._since = 0.0
         self._agreed = False
         self._coming: tuple[Any, torch.Tensor] | None = None
         # by torchrun, without which nobody would start the run again
         self._launched = 'TORCHELASTIC_RUN_ID' in os.environ
-        self._parent = get_parent()
+        self._parent = get_parent() if parent is None else parent
 
     @contextmanager
     def listening(self) -> Iterator[None]:

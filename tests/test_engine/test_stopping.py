@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from coavt_mm.cli import launch
 from coavt_mm.cli import running as cli_running
+from coavt_mm.cli.launchers import PARENT
 from coavt_mm.engine import CheckpointHook, stopping
 from coavt_mm.engine.stopping import STOPPED, StopHook, shield_worker
 
@@ -134,7 +135,7 @@ def test_a_process_that_is_frozen_ends_the_other_in_a_line(toy_config, tmp_path)
 def test_a_launcher_that_is_gone_is_a_signal(train, tmp_path, monkeypatch):
     """Without it nobody starts the run again, and two may come to be."""
     monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'x')
-    parents = itertools.chain([5, 5, 5], itertools.repeat(1))
+    parents = itertools.chain([PARENT] * 2, itertools.repeat(1))
     monkeypatch.setattr(stopping, 'get_parent', lambda: next(parents))
     assert train('run') == STOPPED
     assert (tmp_path / 'run/last_checkpoint').read_text().endswith('iter_3.pth')
