@@ -96,7 +96,7 @@ class Map:
             drawn = np.random.default_rng(0).choice(len(rows), MOST, replace=False)
             rows = [rows[i] for i in sorted(drawn.tolist())]
         names = {i: name or os.path.basename(os.fsdecode(p)) for i, p, name in rows}
-        self.ids, self.vectors = clip_vectors(self.index, list(names))
+        self.ids, self.vectors, self.streams = clip_vectors(self.index, [*names])
         self.names = [names[clip] for clip in self.ids.tolist()]
         self.state, self.places = state, {}
 
@@ -111,7 +111,10 @@ class Map:
             return shade.tolist(), told
         if question is None or not len(self.ids):
             return None, ''
-        scores = self.vectors @ question.vector
+        scores = np.zeros(len(self.ids))
+        for stream in {*self.streams}:
+            own = self.streams == stream
+            scores[own] = self.vectors[own] @ question.vector(stream)
         low, high = np.quantile(scores, (0.5, 1.0))  # the half that fits least is alike
         shade = np.clip((scores - low) / max(float(high - low), 1e-9), 0, 1)
         asked = ' + '.join(question.words) or 'the file'

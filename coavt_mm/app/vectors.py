@@ -65,8 +65,11 @@ def fullest(streams: int) -> str:
     return next(s for i, s in enumerate(STREAMS) if streams & 1 << i)
 
 
-def clip_vectors(index: Index, clips: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The one vector of each clip, over its windows: ids (c,) and (c, E) float32.
+def clip_vectors(
+    index: Index, clips: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The one vector of each clip, over its windows: ids (c,), (c, E) float32 and the
+    stream (c,) of its first window.
 
     Args:
         index: The index.
@@ -78,8 +81,10 @@ def clip_vectors(index: Index, clips: Sequence[int]) -> tuple[np.ndarray, np.nda
     wanted = set(clips)
     rows = index.catalogue.rows('SELECT id, clip, streams FROM windows ORDER BY id')
     by_stream: dict[str, list[tuple[int, int]]] = {}
+    first: dict[int, str] = {}
     for window, clip, streams in rows:
         if clip in wanted:
+            first.setdefault(clip, fullest(streams))
             by_stream.setdefault(fullest(streams), []).append((window, clip))
     sums: dict[int, np.ndarray] = {}
     for stream, pairs in by_stream.items():
@@ -90,4 +95,5 @@ def clip_vectors(index: Index, clips: Sequence[int]) -> tuple[np.ndarray, np.nda
     vectors = np.array([sums[clip] for clip in ids.tolist()], np.float32)
     vectors = vectors.reshape(-1, index.width)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return ids, vectors / np.maximum(length, 1e-12)
+    used = np.array([first[clip] for clip in ids.tolist()], object)
+    return ids, vectors / np.maximum(length, 1e-12), used
