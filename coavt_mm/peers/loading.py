@@ -7,10 +7,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
-
-from coavt_mm.datasets.hub import cached_folder, hub_answers
 from coavt_mm.errors import CheckpointError, ConfigError
 
 #: Kinds of peers, as their ``config.json`` says it.
@@ -33,6 +29,11 @@ def find_folder(path: str) -> Path:
     folder = Path(path).expanduser()
     if folder.is_dir():
         return _checked(folder, path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from coavt_mm.datasets.hub import cached_folder, hub_answers
+
     cached = cached_folder(path)
     if cached is not None and _is_whole(cached):
         return cached
