@@ -15,7 +15,6 @@ from coavt_mm.cli.checks import check_checkpoint
 from coavt_mm.cli.options import set_tested
 from coavt_mm.errors import CheckpointError, ClipError, ConfigError, InputError
 from coavt_mm.evaluation import RetrievalMetric
-from coavt_mm.peers import loading
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def test_a_folder_is_looked_at_before_torch(tmp_path, copy, monkeypatch):
     (copy / 'model.safetensors').rename(copy / 'pytorch_model.bin')
     with pytest.raises(CheckpointError, match='no weights as safetensors'):
         check_checkpoint(str(copy))
-    monkeypatch.setattr(loading, 'hub_answers', lambda: False)
+    monkeypatch.setattr('coavt_mm.datasets.hub.hub_answers', lambda: False)
     with pytest.raises(CheckpointError, match='no such folder, not in the cache'):
         check_checkpoint('nobody/nothing')
 
