@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coavt_mm import apis
+from coavt_mm.cli import answer_lines
 from coavt_mm.cli.commands import CHECKPOINT_HELP, Command
 from coavt_mm.devices import why_no_gpu
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
@@ -177,8 +178,8 @@ def _run(args: Namespace) -> None:
     if target:
         write_answers(answers, target)
     answers = answers['clips'] if isinstance(answers, dict) else answers
-    _print(line for answer in answers for line in task.lines(answer))
-    if errors := _errors(answers):
+    answer_lines.print_lines(line for answer in answers for line in task.lines(answer))
+    if errors := answer_lines.errors_of(answers):
         for error in errors:
             print(shown(error), file=sys.stderr)
         count = len(clips) if isinstance(clips, list) else 1
@@ -222,71 +223,6 @@ def _captions_in(places: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(texts)]
 
 
-def _print(lines: Iterator[str]) -> None:
-    """Names that the terminal's encoding lacks are escaped."""
-    encoding = sys.stdout.encoding or 'utf-8'
-    for line in lines:
-        print(shown(line).encode(encoding, 'backslashreplace').decode(encoding))
-
-
-def _errors(answers: Sequence[Any]) -> list[str]:
-    """What went wrong, a line a clip."""
-    found = [answer['error'] for answer in answers if 'error' in answer]
-    # each query lacks the same candidates
-    return found + [bad['error'] for bad in answers[0].get('errors', ())]
-
-
-def _captions(found: dict) -> Iterator[str]:
-    for part in found['captions']:
-        yield f'{_place(found["clip"], part)}  {part["text"]}'
-
-
-def _labels(found: dict) -> Iterator[str]:
-    if found['labels']:
-        yield found['clip']
-    for label in found['labels']:
-        yield f'  {label["score"]:.3f}  {label["label"]}'
-
-
-def _hits(found: dict) -> Iterator[str]:
-    yield found['query']
-    for hit in found['hits']:
-        place = _place(hit['candidate'], hit)
-        yield f'  {hit["rank"]}. {hit["similarity"]:.3f}  {place}'
-
-
-def _matches(found: dict) -> Iterator[str]:
-    for text in found['texts']:
-        place = _place(found['clip'], text)
-        yield f'{text["probability"]:.3f}  {place}  {text["text"]}'
-
-
-def _fits(found: dict) -> Iterator[str]:
-    if 'score' in found:
-        line, shift = f'{found["score"]:.3f}  {found["clip"]}  ', found['shift']
-        better = f'{found["best_score"]:.3f} with the sound shifted by '
-        yield line + (
-            f'no shift: {found["why"]}' if shift is None else f'{better}{-shift:+.2f} s'
-        )
-
-
-def _windows(found: dict) -> Iterator[str]:
-    for window in found['windows']:
-        for stream, feats in window['embeddings'].items():
-            yield f'{_place(found["clip"], dict(window, stream=stream))}  {feats.shape}'
-
-
-def _drawings(found: dict) -> Iterator[str]:
-    if 'drawing' in found:
-        yield found['drawing']
-
-
-def _place(name: str, window: dict) -> str:
-    end = '' if window['end'] is None else f'{window["end"]:.1f}'
-    silent = ', silent' if window.get('silent') else ''
-    return f'{name} [{window["start"]:.1f}-{end} s, {window["stream"]}{silent}]'
-
-
 def _draw(
     model: 'CoAVTInferencer', clips: Any, args: Namespace, options: dict
 ) -> list[dict]:
@@ -312,35 +248,37 @@ class Task:
 
 TASKS = {
     'caption': Task(
-        lambda model, clips, _, options: model.caption(clips, **options), _captions
+        lambda model, clips, _, options: model.caption(clips, **options),
+        answer_lines.captions,
     ),
     'classify': Task(
         lambda model, clips, args, options: model.classify(
             clips, args.texts or None, topk=args.topk, **options
         ),
-        _labels,
+        answer_lines.labels,
     ),
     'retrieve': Task(
         lambda model, clips, args, options: model.retrieve(
             args.texts, clips, topk=args.topk, **options
         ),
-        _hits,
+        answer_lines.hits,
     ),
     'match': Task(
         lambda model, clips, args, options: model.match(clips, args.texts, **options),
-        _matches,
+        answer_lines.matches,
     ),
     'check-sound': Task(
-        lambda model, clips, _, options: model.check_sound(clips, **options), _fits
+        lambda model, clips, _, options: model.check_sound(clips, **options),
+        answer_lines.fits,
     ),
     'embed': Task(
         lambda model, clips, args, options: model.embed(
             clips, text=args.texts or None, **options
         ),
-        _windows,
+        answer_lines.windows,
         ('.npz', '.json'),
     ),
-    'visualize': Task(_draw, _drawings, ()),
+    'visualize': Task(_draw, answer_lines.drawings, ()),
 }
 
 
