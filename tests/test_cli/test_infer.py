@@ -200,9 +200,9 @@ def test_a_manifest_gives_spans_and_other_sounds(here, run, make_clip, checkpoin
     out, _, error = run('caption', 'data/m.jsonl', 'clips/deep', 'clips/a.mp4')
     assert len([line for line in out if '[' in line]) == 5
     assert error == '1 of 6 clips are without an answer'
-    load_model(checkpoint, device='cpu', show_progress=False)
+    model = load_model(checkpoint, device='cpu', show_progress=False)
     some = [clip for clip in read_clips('data/m.jsonl') if clip['name'] != 'gone']
-    found = embed(some)['clips']
+    found = embed(some, model=model)['clips']
     assert [clip['clip'] for clip in found] == ['one', 'two', 'three']
     write_rows(data / 'empty.jsonl', [])
     write_rows(data / 'wrong.jsonl', [{'clipp': 'x'}])
