@@ -363,6 +363,7 @@ def wrapped_worker(rank, shapes, folder, runs):
         cfg.train_cfg.update(max_iters=4, val_interval=2)
         cfg.train_dataloader.batch_size = 4
         cfg.default_hooks.checkpoint.interval = 2
+        cfg.default_hooks.logger.interval = 2  # and of what is told of health
         cfg.experiment_name, cfg.launcher = name, 'pytorch'
         cfg.visualizer = None
         for key, value in settings.items():
