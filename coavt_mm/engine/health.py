@@ -107,7 +107,9 @@ class HealthHook(Hook):
         wholes |= self._gradients(runner)
         table = torch.stack([*sums.values()])
         all_reduce(table)
-        numbers = torch.cat([table.T.flatten(), *(x.reshape(1) for x in wholes.values())])
+        numbers = torch.cat(
+            [table.T.flatten(), *(x.reshape(1) for x in wholes.values())]
+        )
         read = numbers.tolist()
         totals, counts, rest = (
             read[: len(sums)], read[len(sums) : 2 * len(sums)], read[2 * len(sums) :]

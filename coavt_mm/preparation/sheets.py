@@ -183,6 +183,12 @@ def _numbered(text: str, separator: str, path: Path, before: int) -> Rows:
             raise ManifestError(f'{path}:{number}: {error}') from error
 
 
+# what openpyxl raises of parts that are none of a workbook
+_NO_WORKBOOK = (
+    ValueError, LookupError, SyntaxError, OSError, TypeError, AttributeError,
+)  # fmt: skip
+
+
 def _workbook_rows(content: bytes, path: Path) -> Rows:
     """Rows of the first sheet of an xlsx that holds something, as text."""
     try:
@@ -197,8 +203,8 @@ def _workbook_rows(content: bytes, path: Path) -> Rows:
             warnings.simplefilter('ignore')  # of what it can't draw
             book = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
             sheets = [x for x in book.worksheets if x.calculate_dimension() != 'A1:A1']
-    except (ValueError, LookupError, SyntaxError, OSError, *DAMAGED) as error:
-        raise ManifestError(f'{path}: no Excel file ({error}); {CURE}') from None
+    except (*_NO_WORKBOOK, *DAMAGED) as error:
+        raise ManifestError(f'{path}: no Excel file ({error!s:.120}); {CURE}') from None
     if sheets[1:]:
         left = ', '.join(f'"{sheet.title}"' for sheet in sheets[1:])
         _say(f'{path}: the sheet "{sheets[0].title}" is read, and not {left}')

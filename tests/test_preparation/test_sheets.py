@@ -1,7 +1,9 @@
 """Spreadsheets as people have them: what is read, what is said, what is refused."""
 
 import codecs
+import io
 import sys
+from zipfile import ZipFile
 
 import pytest
 
@@ -209,3 +211,24 @@ def test_excel_without_the_reader(read, monkeypatch):
     monkeypatch.setitem(sys.modules, 'openpyxl', None)
     with pytest.raises(ManifestError, match=r'needs openpyxl .*\[excel\].*"CSV UTF-8"'):
         read(b'PK\3\4', 'x.xlsx')
+
+
+@pytest.mark.parametrize('other', [b'', b'<a/>', b'<workbook/>', b'\xff' * 300])
+def test_parts_of_a_workbook_that_are_something_else(read, workbook, other):
+    """Rows, or one short line: openpyxl raises what comes of it."""
+    content = workbook(mine=[['clip', 'caption'], ['a', 'b']])
+    with ZipFile(io.BytesIO(content)) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    refused = 0
+    for changed in parts:
+        made = io.BytesIO()
+        with ZipFile(made, 'w') as book:
+            for name, part in parts.items():
+                book.writestr(name, other if name == changed else part)
+        try:
+            assert read(made.getvalue(), 'x.xlsx') == [('a', 'b')], changed
+        except ManifestError as error:
+            assert str(error).startswith('x.xlsx') or 'x.xlsx:' in str(error)
+            assert len(str(error)) < 600
+            refused += 1
+    assert 2 <= refused <= len(parts)
