@@ -10,17 +10,18 @@ from coavt_mm.apis import CoAVTInferencer
 
 @pytest.fixture(scope='session')
 def folder(tmp_path_factory):
-    """Kind -> folder; each is made once."""
+    """Kind and its maker's options -> folder; each is made once."""
     root, made = tmp_path_factory.mktemp('peers'), {}
 
-    def get(kind):
+    def get(kind, **options):
         if transformers.__version__ < '5':
             pytest.skip('encoders of others need transformers 5')
         if kind == 'pe_audio_video':
             pytest.importorskip('timm', reason='PE-AV needs timm')
-        if kind not in made:
-            made[kind] = tiny_peers.save(kind, root / kind)
-        return made[kind]
+        key = (kind, *options.items())
+        if key not in made:
+            made[key] = tiny_peers.save(kind, root / str(len(made)), **options)
+        return made[key]
 
     return get
 

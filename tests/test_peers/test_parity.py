@@ -150,11 +150,11 @@ def test_a_clip_does_not_depend_on_its_neighbours(peer, media, kind):
             )
 
 
-def test_a_fused_clap_draws_nothing(tmp_path, media):
+def test_a_fused_clap_draws_nothing(folder, media):
     from coavt_mm.apis import CoAVTInferencer
 
-    tiny_peers.save('clap', tmp_path, enable_fusion=True)
-    model = CoAVTInferencer(None, str(tmp_path), 'cpu', show_progress=False).model
+    path = str(folder('clap', enable_fusion=True))
+    model = CoAVTInferencer(None, path, 'cpu', show_progress=False).model
     long = np.tile(media[1], 3)  # of which the extractor would draw parts
     found = [_ours(lambda _: _Holder(model), '', (None, long))['A'] for _ in range(2)]
     assert torch.equal(*found)
