@@ -2,14 +2,17 @@ import copy
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from coavt_mm.config import load_config, number_steps
 from coavt_mm.config_options import check_cfg_options
 from coavt_mm.config_variables import TOP_LEVEL
+from coavt_mm.datasets.transforms import PackAVTInputs
 from coavt_mm.errors import ConfigError
 
 
@@ -173,3 +176,20 @@ def test_a_name_is_not_looked_for_far_away():
 def test_what_a_runner_reads_is_known_without_importing_it():
     arguments = {*inspect.signature(Runner.__init__).parameters} - {'self', 'cfg'}
     assert arguments <= TOP_LEVEL
+
+
+def test_a_config_on_top_of_an_installed_one_collates(tmp_path):
+    file = tmp_path / 'mine.py'
+    file.write_text("_base_ = 'coavt_mm::coavt/pretrain_demo.py'\nmax_iters = 3\n")
+    loader = load_config(str(file)).train_dataloader
+    assert loader.collate_fn.pop('_scope_') == 'coavt_mm'  # mmengine's mark
+    heard = dict(waveform=np.ones(4, np.float32), audio_samples=4)
+    clip = PackAVTInputs()(dict(heard, has_audio=True, sample_id='a'))
+    for mark in ({}, {'_scope_': 'coavt_mm'}):
+        settings = dict(loader.collate_fn, **mark)
+        sampler = dict(type='DefaultSampler', shuffle=False)
+        cfg = dict(dataset=[clip, clip], sampler=sampler, batch_size=2)
+        with DefaultScope.overwrite_default_scope('coavt_mm'):
+            loaded = Runner.build_dataloader(dict(cfg, collate_fn=settings))
+        (batch,) = loaded
+        assert batch['inputs']['waveform'].shape == (2, 4)

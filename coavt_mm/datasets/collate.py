@@ -9,7 +9,7 @@ from coavt_mm.registry import FUNCTIONS
 
 
 @FUNCTIONS.register_module()
-def stack_clips(samples: Sequence[dict]) -> dict:
+def stack_clips(samples: Sequence[dict], _scope_: str | None = None) -> dict:
     """Stack packed clips in the loader's worker: a few large tensors cross to training.
 
     mmengine's ``pseudo_collate`` hands over four tensors per clip, each of which is
@@ -17,6 +17,8 @@ def stack_clips(samples: Sequence[dict]) -> dict:
 
     Args:
         samples: As ``PackAVTInputs`` makes them.
+        _scope_: mmengine's mark of a config that another one has as its base, which
+            reaches the function; not used.
 
     Returns:
         ``inputs``, see :func:`coavt_mm.batches.stack_inputs`, and ``data_samples``, a
