@@ -25,6 +25,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from coavt_mm.errors import ConfigError
 
+#: torch 2.6 lacks what FSDP2 asks of a CPU's streams
+SHARDS_ON_CPU = hasattr(torch.cpu.Stream, 'record_event')
+
 
 def shard(model: nn.Module, reshard_after_forward: bool = True) -> nn.Module:
     """Shard a model over all processes, in place.
@@ -81,7 +84,7 @@ def sharded_model(runner: Runner, options: Mapping, model: nn.Module) -> nn.Modu
         The model; as it is in a single process, which has nothing to share out.
 
     Raises:
-        ConfigError: There is no such option.
+        ConfigError: There is no such option, or the installed torch cannot do it here.
     """
     unknown = sorted({*options} - {'reshard_after_forward'})
     if unknown:
@@ -90,6 +93,11 @@ def sharded_model(runner: Runner, options: Mapping, model: nn.Module) -> nn.Modu
             'reshard_after_forward'
         )
     model = model.to(get_device())
+    if runner.distributed and get_device() == 'cpu' and not SHARDS_ON_CPU:
+        raise ConfigError(
+            f'model_wrapper_cfg: torch {torch.__version__} shards on GPUs only; on the '
+            'CPU take a later one, or leave type="FSDP2" out'
+        )
     if not runner.distributed:
         runner.logger.info('FSDP2: one process, nothing is sharded')
         return model

@@ -1,5 +1,7 @@
 """A model in parts on two processes: DDP's numbers, and checkpoints for any run."""
 
+from types import SimpleNamespace
+
 import pytest
 import ranks
 import torch
@@ -9,8 +11,9 @@ from safetensors.torch import save_file
 from coavt_mm.checkpoint_files import has_checksum, load_from_local
 from coavt_mm.checksums import checksum
 from coavt_mm.demo import Settings, make_sounding_shapes
+from coavt_mm.engine import sharding
 from coavt_mm.engine.choosing import last_checkpoint
-from coavt_mm.errors import CheckpointError
+from coavt_mm.errors import CheckpointError, ConfigError
 
 DDP = dict(find_unused_parameters=True)
 FSDP = dict(model_wrapper_cfg=dict(type='FSDP2'))
@@ -45,7 +48,16 @@ def assert_equal(one, other):
         assert torch.allclose(other[name], value, rtol=1e-5, atol=1e-5), name
 
 
+def test_a_torch_that_cannot_is_named(monkeypatch):
+    monkeypatch.setattr(sharding, 'SHARDS_ON_CPU', False)
+    monkeypatch.setattr(sharding, 'get_device', lambda: 'cpu')
+    runner = SimpleNamespace(distributed=True)
+    with pytest.raises(ConfigError, match='shards on GPUs only'):
+        sharding.sharded_model(runner, {}, torch.nn.Linear(1, 1))
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not sharding.SHARDS_ON_CPU, reason='this torch shards on GPUs only')
 def test_equal_to_ddp_and_interchangeable(shapes, tmp_path):
     """Four steps of the demo with either, and each going on from the other."""
     runs = [
