@@ -10,6 +10,7 @@ Letters: F frames, H height, W width (pixels), S audio samples.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
 
@@ -219,3 +220,8 @@ def source_of(row: dict, kind: str, path: str) -> ClipSource | None:
     if kind in row:
         return row[kind]
     return None if row[path] is None else FileSource(row[path])
+
+
+def is_named(source: ClipSource) -> bool:
+    """Whether a source is the file of its name, which stays what it is."""
+    return isinstance(source, FileSource) and isinstance(source.file, str | Path)

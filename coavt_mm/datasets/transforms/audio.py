@@ -6,9 +6,10 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from coavt_mm.datasets.isolation import guarded
+from coavt_mm.datasets.keeping import Kept
 from coavt_mm.datasets.opening import with_time_limit
 from coavt_mm.datasets.sound import peak_dbfs
-from coavt_mm.datasets.sources import ClipSource, source_of
+from coavt_mm.datasets.sources import ClipSource, is_named, source_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 
@@ -39,6 +40,9 @@ class LoadAudio(BaseTransform):
             scale, e.g. -60) counts as no sound. None keeps silence.
         timeout: Limit for one clip in s.
         isolate: Whether a process beside decodes, see :class:`LoadFrames`.
+        keep: GB that the sound of files may take in the memory of each process that
+            loads, so that it is decoded once: ``seconds`` x ``sample_rate`` x 4 bytes
+            per clip. Not with random crops.
     """
 
     def __init__(
@@ -49,15 +53,19 @@ class LoadAudio(BaseTransform):
         silence_dbfs: float | None = None,
         timeout: float | None = 60.0,
         isolate: bool = False,
+        keep: float = 0.0,
     ):
         if crop not in ('start', 'center', 'random'):
             raise ConfigError(f'crop={crop!r} is none of start, center, random')
+        if keep and crop == 'random':
+            raise ConfigError("LoadAudio: keep needs crop='start' or 'center'")
         self.seconds = seconds
         self.sample_rate = sample_rate
         self.crop = crop
         self.silence_dbfs = silence_dbfs
         self.timeout = timeout
         self.isolate = isolate
+        self.kept = Kept(keep) if keep else None
 
     def _window(
         self, start: float, end: float | None, track_end: Callable[[], float | None]
@@ -73,12 +81,17 @@ class LoadAudio(BaseTransform):
         share = 0.5 if self.crop == 'center' else np.random.random()
         return start + share * spare, start + share * spare + self.seconds
 
-    def _read(
+    def _decoded(
         self, source: ClipSource, start: float, end: float | None
     ) -> np.ndarray | None:
-        span = source.sound_span(start, end)
-        begin, stop = self._window(*span, lambda: source.info.audio_end)
-        return source.audio(begin, stop, self.sample_rate)
+        source, limit = guarded(source, self.isolate, self.timeout)
+
+        def read() -> np.ndarray | None:
+            span = source.sound_span(start, end)
+            begin, stop = self._window(*span, lambda: source.info.audio_end)
+            return source.audio(begin, stop, self.sample_rate)
+
+        return with_time_limit(read, limit, source.name)
 
     def transform(self, results: dict) -> dict:
         """Read the sound, or flags that there is none."""
@@ -86,10 +99,12 @@ class LoadAudio(BaseTransform):
         waveform = None
         if source is not None:
             span = results['start'], results['end']
-            source, limit = guarded(source, self.isolate, self.timeout)
-            waveform = with_time_limit(
-                lambda: self._read(source, *span), limit, source.name
-            )
+            if self.kept is not None and is_named(source):
+                waveform = self.kept.get(
+                    (source.name, *span), lambda: self._decoded(source, *span)
+                )
+            else:
+                waveform = self._decoded(source, *span)
         if waveform is not None and self.silence_dbfs is not None:
             waveform = waveform if peak_dbfs(waveform) >= self.silence_dbfs else None
         results['has_audio'] = waveform is not None

@@ -9,8 +9,9 @@ from mmengine.dataset import Compose
 
 from coavt_mm.datasets.decoding import backend_order, cavmae_times, sample_times
 from coavt_mm.datasets.isolation import guarded
+from coavt_mm.datasets.keeping import Kept
 from coavt_mm.datasets.opening import with_time_limit
-from coavt_mm.datasets.sources import ClipSource, Frames, source_of
+from coavt_mm.datasets.sources import ClipSource, Frames, is_named, source_of
 from coavt_mm.errors import ConfigError
 from coavt_mm.registry import TRANSFORMS
 
@@ -75,6 +76,9 @@ class LoadFrames(BaseTransform):
             argument that its class does not know is an error.
         isolate: Whether a process beside decodes. A file that crashes a decoder, makes
             it hang or fills the memory then costs one clip, and all others some time.
+        keep: GB that the frames of files may take in the memory of each process that
+            loads, so that they are decoded once: ``num_frames`` x height x width x 3
+            bytes per clip.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class LoadFrames(BaseTransform):
         times: str = 'centres',
         sampler: dict | None = None,
         isolate: bool = False,
+        keep: float = 0.0,
     ):
         names = ('random', 'middle', 'all')
         index = isinstance(pick, int) and 0 <= pick < num_frames
@@ -99,9 +104,10 @@ class LoadFrames(BaseTransform):
         backend_order(backend)
         self.sampler: Callable[[dict], dict] | None = None
         if sampler is not None:
-            if (num_frames, pick, times) != (10, 'random', 'centres'):
+            if (num_frames, pick, times, keep) != (10, 'random', 'centres', 0):
                 raise ConfigError(
-                    'the sampler picks the frames: leave out num_frames, pick and times'
+                    'the sampler picks the frames: leave out num_frames, pick, times '
+                    'and keep'
                 )
             _check_arguments(sampler)
             self.sampler = build_transforms([sampler])[0]
@@ -111,38 +117,58 @@ class LoadFrames(BaseTransform):
         self.backend = backend
         self.timeout = timeout
         self.isolate = isolate
+        self.kept = Kept(keep) if keep else None
 
-    def _picked(self, times: np.ndarray) -> np.ndarray:
-        if self.pick == 'all' or not len(times):
-            return times
+    def _picked(self, number: int) -> list[int]:
+        """Which of so many times are wanted."""
+        if self.pick == 'all' or self.sampler is not None or not number:
+            return [*range(number)]
         if self.pick == 'random':
-            return times[[np.random.randint(len(times))]]
-        return times[[self.pick if isinstance(self.pick, int) else len(times) // 2]]
+            return [np.random.randint(number)]
+        return [self.pick if isinstance(self.pick, int) else number // 2]
 
     def transform(self, results: dict) -> dict:
         """Read the frames, or flags that there are none."""
         source, read = source_of(results, 'picture', 'clip_path'), None
         if source is not None:
             span = results['start'], results['end']
-            source, limit = guarded(source, self.isolate, self.timeout)
-            read = with_time_limit(
-                lambda: self._read(source, *span), limit, source.name
-            )
+            if self.kept is not None and is_named(source):
+                every = self.kept.get(
+                    (source.name, *span), lambda: self._decoded(source, *span, range)
+                )
+                read = every and self._chosen(*every)
+            else:
+                read = self._decoded(source, *span, self._picked)
         results['has_visual'] = read is not None
         return self._shown(results, *read) if read else results
 
-    def _read(
-        self, source: ClipSource, start: float, end: float | None
+    def _chosen(self, images: list[np.ndarray], times: list[float]) -> Frames:
+        """Of all frames those that are wanted; copies, which may be written to."""
+        wanted = self._picked(len(times))
+        return [images[i].copy() for i in wanted], [times[i] for i in wanted]
+
+    def _decoded(
+        self,
+        source: ClipSource,
+        start: float,
+        end: float | None,
+        pick: Callable[[int], Sequence[int]],
     ) -> Frames | None:
         """Frames and their times; None without a picture in [start, end)."""
-        with source.opened() as source:
-            times = self._times(source, start, end)
-            return source.frames(times.tolist(), self.backend) if len(times) else None
+        source, limit = guarded(source, self.isolate, self.timeout)
+
+        def read() -> Frames | None:
+            with source.opened() as opened:
+                times = self._times(opened, start, end)
+                wanted = [float(times[i]) for i in pick(len(times))]
+                return opened.frames(wanted, self.backend) if wanted else None
+
+        return with_time_limit(read, limit, source.name)
 
     def _times(self, source: ClipSource, start: float, end: float | None) -> np.ndarray:
-        """Times (s) of the frames wanted; none without a picture in [start, end)."""
+        """Times (s) of all frames; none without a picture in [start, end)."""
         if source.stored_times is not None:
-            return self._picked(self._checked(source.stored_times))
+            return self._checked(source.stored_times)
         info = source.info
         if info.video_start is None or info.video_end is None:
             return np.empty(0)
@@ -153,10 +179,8 @@ class LoadFrames(BaseTransform):
         if self.sampler is not None:
             return self._sampled(self.sampler, start, end, source.rate)
         if self.times == 'cavmae':
-            times = cavmae_times(self.num_frames, start, end, source.rate)
-        else:
-            times = sample_times(self.num_frames, start, end)
-        return self._picked(times)
+            return cavmae_times(self.num_frames, start, end, source.rate)
+        return sample_times(self.num_frames, start, end)
 
     def _checked(self, times: list[float]) -> np.ndarray:
         """Times of stored frames, if they are those that are asked for."""
