@@ -99,6 +99,8 @@ class _Reader:
             ClipError: There is none, or it is this error.
             ConfigError: The process can't be started.
         """
+        if self.process is not None and self.process.poll() is not None:
+            self.end()  # it died idle, over nothing that is asked now
         if self.process is None:
             self._start()
         self.read = name

@@ -95,6 +95,17 @@ def test_arrays_need_no_child(monkeypatch):
     assert len(got['imgs']) == 2
 
 
+def test_one_that_dies_idle_costs_nothing(monkeypatch, make_clip):
+    monkeypatch.setattr(isolation, '_readers', isolation._Readers())
+    read = LoadFrames(2, 0, isolate=True)
+    for _ in range(2):
+        assert read(row(make_clip(seconds=1.0)))['has_visual']
+        (reader,) = isolation._readers.idle
+        reader.process.kill()
+        reader.process.wait()
+    isolation._readers.end()
+
+
 def test_threads_have_a_reader_each(faulty, make_clip, tmp_path):
     """One that hangs keeps none waiting; what is open is asked for again."""
     good, slow = make_clip(seconds=1.0), tmp_path / 'hang.mp4'
