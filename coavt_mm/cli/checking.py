@@ -161,7 +161,8 @@ def _leave_out(cfg: Any, path: str) -> None:
     node = cfg
     for place in places:
         node = node[int(place)] if isinstance(node, list | tuple) else node[place]
-    del node[last]
+    if last in node:  # it may lack what it needs
+        del node[last]
 
 
 # --------------------------------------------------------------------------------------

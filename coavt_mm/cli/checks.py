@@ -14,6 +14,7 @@ from typing import Any
 
 from coavt_mm.checkpoint_files import names_peer
 from coavt_mm.class_sources import arguments_of, is_own
+from coavt_mm.cli.count_checks import wrong_counts
 from coavt_mm.datasets.manifest import nearest, read_sidecar
 from coavt_mm.datasets.reading import read_list
 from coavt_mm.devices import why_no_gpu
@@ -62,6 +63,9 @@ def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> No
     used = {name: cfg[name] for name in loaders if isinstance(cfg.get(name), dict)}
     for name, loader in used.items():
         _check_batch(name, loader)
+    if 'train_dataloader' in loaders:
+        for why in wrong_counts(cfg).values():
+            raise ConfigError(why)
     for path, node in _dicts({**used, 'model': cfg.get('model')}):
         if isinstance(node.get('tokenizer'), str):
             _check_tokenizer(f'{path}.tokenizer', node['tokenizer'])

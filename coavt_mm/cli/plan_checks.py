@@ -52,7 +52,6 @@ def of_length(parts: Parts) -> Iterator[Finding]:
     Args:
         parts: Of the run.
     """
-    yield from _of_order(parts.cfg)
     steps: Any = parts.steps
     loop: Any = parts.cfg.get('train_cfg') or {}
     if not isinstance(steps, int):
@@ -74,19 +73,6 @@ def of_length(parts: Parts) -> Iterator[Finding]:
     if late:
         hint = '; the variable max_iters sets all of it' * ('max_iters' in parts.cfg)
         yield Finding(f'of {steps:,} steps: {", ".join(late)}{hint}', 'note')
-
-
-def _of_order(cfg: Any) -> Iterator[Finding]:
-    """Schedules that end before they begin, as a short run's warm-up makes them."""
-    plans = cfg.get('param_scheduler') or []
-    for number, plan in enumerate([plans] if isinstance(plans, dict) else plans):
-        begin, end = plan.get('begin', 0), plan.get('end')
-        if isinstance(begin, int) and isinstance(end, int) and begin >= end:
-            what = 'warmup_iters' if 'warmup_iters' in cfg else 'begin'
-            yield Finding(
-                f'param_scheduler.{number}: {plan.get("type")} would begin at '
-                f'{begin:,} and end at {end:,}; set {what} to less'
-            )
 
 
 def _of_schedule(cfg: Any, steps: int) -> Iterator[str]:

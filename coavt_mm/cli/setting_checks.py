@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
+from coavt_mm.cli.count_checks import wrong_counts
 from coavt_mm.config_options import constructor_arguments, named_class
 from coavt_mm.config_variables import TOP_LEVEL
 
@@ -24,9 +25,7 @@ _OF_MMENGINE = {
 #: Arguments of which each number is at least ...
 LEAST = {
     1: [
-        'T_max',
-        'accumulative_counts',
-        'batch_size',
+        'batch_size',  # of other things than loaders
         'buffer',
         'context_dims',
         'crop_size',
@@ -56,24 +55,19 @@ LEAST = {
         'sample_rate',
         'spec_frames',
         'spec_size',
-        'step_size',
         'text_dims',
         'topk',
         'vocab_size',
     ],
     0: [
-        'begin',
         'depths',
         'eps',
         'hardness',
         'init_std',
         'keep_every',
         'lr',
-        'max_epochs',
-        'max_iters',
         'seed',
         'start',
-        'val_interval',
         'weight_decay',
     ],
 }
@@ -119,12 +113,13 @@ def wrong_settings(cfg: Any) -> dict[str, str]:
     """
     scope = cfg.get('default_scope', 'mmengine')
     parts = {key: cfg[key] for key in sorted(TOP_LEVEL) if key in cfg}
-    found: dict[str, str] = {}
+    found = wrong_counts(cfg)
     for path, node in _dicts(parts, ''):
         kind = node.get('type')
         cls = kind if inspect.isclass(kind) else named_class(kind, scope, path)
         if inspect.isclass(cls):
-            found.update(_of_class(path, node, cls))
+            kinds = dict(_of_class(path, node, cls))
+            found.update({k: v for k, v in kinds.items() if k not in found})
         is_ours = inspect.isclass(cls) and _is_ours(cls)
         if is_ours or path.startswith(_SIZED):
             sizes = dict(_of_sizes(path, node))

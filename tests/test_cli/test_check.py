@@ -10,6 +10,7 @@ from mmengine.config import Config
 from coavt_mm.cli import launch
 from coavt_mm.cli.check import check
 from coavt_mm.cli.checking import Check, _build, check_config
+from coavt_mm.cli.count_checks import wrong_counts
 from coavt_mm.cli.fit_checks import refuse
 from coavt_mm.cli.plan_checks import of_best, of_length
 from coavt_mm.cli.run_parts import Parts, metrics_of
@@ -61,13 +62,35 @@ WRONG = {
     'train_dataloader__dataset__pipeline__0__num_frames': [0, -3, 2.5],
     'train_dataloader__dataset__pipeline__1__seconds': [-1, 0, 'ten'],
     'val_dataloader__dataset__test_mode': ['True'],
-    'train_cfg__max_iters': ['many', 10.5, -1],
-    'train_cfg__val_interval': [-3],
+    'train_cfg__max_iters': ['many', 10.5, -1, 0, float('inf'), True],
+    'train_cfg__val_interval': [-3, 0, 2.5],
+    'train_cfg__val_begin': [-1],
+    'train_cfg__dynamic_intervals': [[(10, 0)], [(-1, 5)], [10], [(10, 5, 2)]],
+    'train_dataloader__batch_size': [0, -4, 2.5],
+    'val_dataloader__num_workers': [-1, 'two'],
+    'train_dataloader__prefetch_factor': [0],
+    'auto_scale_lr': [dict(enable=False, base_batch_size=0), dict(base_batch_size=-2)],
+    'default_hooks__checkpoint__interval': [0, -2, 'often'],
+    'default_hooks__checkpoint__max_keep_ckpts': [0, -3],
+    'default_hooks__logger__interval': [0, -1],
+    'custom_hooks': [[dict(type='EMAHook', interval=0)]],
+    'log_processor__window_size': [0],
     'default_hooks__nonfinite__max_skipped': [0.5],
     'val_evaluator__topk': [0],
     'optim_wrapper__optimizer__lr': [-1],
     'param_scheduler__0__begin': [-1],
-    'param_scheduler': [[dict(type='StepLR', step_size=0)]],
+    'param_scheduler': [
+        [dict(type='StepLR', step_size=0)],
+        [dict(type='MultiStepLR', milestones=[-1, 5])],
+        [dict(type='CosineAnnealingLR', T_max=0, end=5)],
+        [dict(type='CosineAnnealingLR', eta_min=0)],
+        [dict(type='mmengine.CosineAnnealingLR', by_epoch=False)],
+        [dict(type='LinearLR', start_factor=0.1)],
+        [dict(type='PolyLR', power=0.9)],
+        [dict(type='OneCycleLR', eta_max=0.1)],
+        [dict(type='ConstantLR', begin=5, end=5)],
+        [dict(type='LinearLR', begin=7, end=5)],
+    ],
     'train_dataloader__sampler__seed': [-1],
     'optim_wrapper__clip_grad': [dict(max_norm=-1.0)],
     'optim_wrapper__accumulative_counts': [0],
@@ -85,6 +108,27 @@ def test_a_value_that_no_class_takes(small, setting, value):
     assert [name[: len(path)] for name in found] == [path]
     (line,) = found.values()
     assert line.startswith(path) and '\n' not in line
+
+
+def test_counts_that_make_sense(small):
+    schedules = [
+        dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=5),
+        dict(type='CosineAnnealingLR', T_max=5, by_epoch=False, begin=5),
+        dict(type='CosineAnnealingLR', begin=5, end=10),
+        dict(type='CosineRestartLR', periods=[5, 5], restart_weights=[1, 1]),
+        dict(type='ConstantLR', factor=0.5), dict(type='ExponentialLR', gamma=0.9),
+        dict(type='MultiStepLR', milestones=[]), dict(type='StepLR', step_size=1),
+    ]  # fmt: skip
+    options: dict = dict(
+        param_scheduler=schedules, train_cfg__val_begin=0,
+        train_cfg__dynamic_intervals=[(0, 5), (10, 2)],
+        default_hooks__checkpoint__interval=-1,
+        default_hooks__checkpoint__max_keep_ckpts=-1,
+        train_dataloader__prefetch_factor=None,
+        auto_scale_lr=dict(base_batch_size=16),
+        custom_hooks=[dict(type='HookOfOthers', interval=-1, part=dict(interval=0))],
+    )  # fmt: skip
+    assert wrong_settings(small(**options)) == {}
 
 
 def test_kinds():
@@ -216,9 +260,11 @@ def test_what_does_not_happen_within_the_run(small, options, said):
 
 
 def test_a_schedule_that_ends_before_it_begins(small):
-    (found, *_) = of_length(Parts(small(param_scheduler__1__end=20), val=[0]))
-    assert found.kind == 'error'
-    assert 'param_scheduler.1: CosineAnnealingLR would begin at 20' in found.text
+    (line,) = wrong_settings(small(param_scheduler__1__end=20)).values()
+    assert 'param_scheduler.1: CosineAnnealingLR would begin at 20' in line
+    of_two = dict(one=[dict(type='LinearLR', begin=7, end=5)], two=[])
+    (line,) = wrong_counts(dict(param_scheduler=of_two)).values()
+    assert line.startswith('param_scheduler.one.0: LinearLR would begin at 7')
 
 
 # --------------------------------------------------------------------------------------

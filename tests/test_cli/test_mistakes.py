@@ -84,6 +84,20 @@ EARLY = {
     ),
     'no batch': (['train_dataloader.batch_size=0'], 'batch_size=0: a batch has 1 clip'),
     'workers': (['val_dataloader.num_workers=-1'], 'val_dataloader.num_workers=-1'),
+    'no step': (['train_cfg.max_iters=0'], 'train_cfg.max_iters=0: must be a whole'),
+    'no validation': (['train_cfg.val_interval=0'], 'val_interval=0: must be a whole'),
+    'no length of a schedule': (
+        ["param_scheduler=[{'type': 'CosineAnnealingLR', 'by_epoch': False}]"],
+        'CosineAnnealingLR has no T_max and no end',
+    ),
+    'a schedule the wrong way round': (
+        ['param_scheduler.0.begin=9', 'param_scheduler.0.end=5'],
+        'LinearLR would begin at 9 and end at 5',
+    ),
+    'a batch that rates are for': (
+        ['auto_scale_lr.base_batch_size=0'],
+        'base_batch_size=0: must be a whole number, 1 or more',
+    ),
     'a number for a file': (['load_from=5'], 'load_from=5: must be str'),
     'a number for a switch': (['compile=5'], 'compile=5: must be bool or dict'),
     'no GPU': (
@@ -190,6 +204,7 @@ def test_a_path_is_looked_for_before_torch_is_imported(data, tmp_path):
         [*train, '--resume', 'no such.pth'],
         [*train, '--launcher', 'pytorch'],
         [*options, 'train_dataloader.batch_size=0'],
+        [*options, 'train_cfg.max_iters=0'],
         [*options, 'model.av_encoder.num_head=3'],
         [*options, 'optim_wrapper.optimizer.lrr=3'],
         [*options, 'param_scheduler.0.begn=3'],
