@@ -101,7 +101,7 @@ def sources(place: str | Path, labels: Mapping[str, Sequence[str]]) -> list[Sour
 
     Args:
         place: Which.
-        labels: Labels by path, from the folder on, for a folder.
+        labels: Labels by path, from the folder on; of a single file by its name.
 
     Raises:
         InputError: It is an address, no clip, or has none.
@@ -116,7 +116,8 @@ def sources(place: str | Path, labels: Mapping[str, Sequence[str]]) -> list[Sour
     if not os.path.isdir(path):
         if not os.path.exists(path):
             raise DatasetMissingError(f'{place}: there is no such folder or file')
-        return [Source(path, path)]
+        own = tuple(labels.get(os.path.basename(path), ()))
+        return [Source(path, path, labels=own)]
     found = media_files(path)
     if not found:
         raise InputError(

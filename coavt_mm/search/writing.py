@@ -5,6 +5,7 @@ Letters: n windows, F frames, Q queries, E projected width.
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -109,7 +110,29 @@ def _listed(
     for place in here:
         for source in sources(place, labels):
             found.setdefault(source.key, source)
+    _check_labels(labels, found.values())
     return places, list(found.values())
+
+
+def _check_labels(
+    labels: Mapping[str, Sequence[str]], listed: Iterable[Source]
+) -> None:
+    """Say which labels no clip gets."""
+    names = {
+        os.path.basename(s.path)
+        if s.path == s.place
+        else os.path.relpath(s.path, s.place)
+        for s in (listed if labels else ())
+    }
+    if lost := [name for name in labels if name not in names]:
+        told = (
+            f'{len(lost):,} of {len(labels):,} clips with labels are not among those '
+            f'that are looked at, such as {lost[0]}; their paths begin in the folder '
+            'that is named'
+        )
+        if len(lost) == len(labels):
+            raise InputError(told)
+        warnings.warn(told, stacklevel=2)
 
 
 def _write_what_is_known(index: Index, plan: Plan) -> None:

@@ -166,6 +166,10 @@ def test_filters(index, coavt, folder):
     os.utime(folder / '0.mp4', (86400 * 365, 86400 * 365))
     labels = {'inner/2.mp4': ['bell', 'dog'], '1.mp4': ['dog'], '0.mp4': ['bell']}
     index.add(coavt, [folder], labels)
+    with pytest.warns(UserWarning, match='1 of 2 clips with labels .* such as 8.mp4'):
+        index.add(coavt, [folder / '1.mp4'], {'1.mp4': ['dog'], '8.mp4': ['dog']})
+    with pytest.raises(InputError, match='their paths begin in the folder'):
+        index.add(coavt, [folder], {f'{folder}/0.mp4': ['dog']})
 
     def found(**options):
         hits = index.query(coavt, 'dog', filters=Filters(**options))['hits']
