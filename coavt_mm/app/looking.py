@@ -14,7 +14,7 @@ import numpy as np
 from coavt_mm.apis import CoAVTInferencer
 from coavt_mm.apis.listing import is_manifest
 from coavt_mm.app.finding import describe, described_hits, senses
-from coavt_mm.app.vectors import fullest, queries, window_vectors
+from coavt_mm.app.vectors import fullest, queries
 from coavt_mm.datasets.manifest import iter_manifest
 from coavt_mm.errors import CoAVTError, SearchError
 from coavt_mm.models.similarity import similarity, tied_order
@@ -90,7 +90,7 @@ def near(index: Index, clip: int, start: float, number: int = NEAR) -> list[dict
         number: At most so many.
     """
     window, stream = window_at(index, clip, start)
-    question = Question(clips=[window_vectors(index, stream, [window])[0]])
+    question = Question(clips=[*index.store.read(stream, np.array([window]))])
     searcher = Searcher(index, question, FULLEST, None)
     hits = described_hits(searcher, number + 1)
     return [hit for hit in hits if hit['id'] != clip][:number]

@@ -1,42 +1,19 @@
-"""Vectors of an index's clips.
+"""Vectors of an index's clips, wherever they lie.
 
-Letters: n windows, c clips, F frames, Q queries, E projected width.
+Letters: c clips, n windows, F frames, Q queries, E projected width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from operator import itemgetter
 
 import numpy as np
 
-from coavt_mm.errors import SearchError
 from coavt_mm.search import Index
-from coavt_mm.search.rows import RowFile
-from coavt_mm.search.stores import EMBEDDED
-from coavt_mm.search.writing import first_vector
 from coavt_mm.streams import STREAMS
 
-CHUNK = 1024  # windows that are read at once
-
-
-def window_vectors(index: Index, stream: str, ids: Sequence[int]) -> np.ndarray:
-    """The one vector of each window: (n, E) float32.
-
-    Args:
-        index: The index.
-        stream: That all of them have.
-        ids: Of the windows.
-
-    Raises:
-        SearchError: They lie on a server alone, which gives none back.
-    """
-    if index.settings['store'] == EMBEDDED:
-        path = index.folder / f'{stream}.{index.generation}.vectors'
-        found = RowFile(path, (index.width,)).read(np.array(ids, np.int64))
-        return found.astype(np.float32)
-    file = index.features(stream)
-    if file is None:
-        raise SearchError('this index keeps its vectors on a server, out of reach')
-    parts = [np.array(ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK)]
-    return np.array([first_vector(each) for part in parts for each in file.read(part)])
+CHUNK = 1024  # windows, or half a thousand clips, that are asked for at once
+MOST_WINDOWS = 64  # of a clip that count for its one vector; of more, each so-manieth
 
 
 def queries(index: Index, stream: str, window: int) -> np.ndarray:
@@ -46,14 +23,11 @@ def queries(index: Index, stream: str, window: int) -> np.ndarray:
         index: The index.
         stream: That it has.
         window: Its id.
-
-    Raises:
-        SearchError: See :func:`window_vectors`.
     """
-    file = index.features(stream)
+    file, ids = index.features(stream), np.array([window])
     if file is None:
-        return window_vectors(index, stream, [window])[:, None]
-    return file.read(np.array([window]))[0].astype(np.float32)
+        return index.store.read(stream, ids)[:, None]
+    return file.read(ids)[0].astype(np.float32)
 
 
 def fullest(streams: int) -> str:
@@ -76,24 +50,34 @@ def clip_vectors(
         clips: Theirs; those without windows are left out.
 
     Raises:
-        SearchError: See :func:`window_vectors`.
+        SearchError: The store lacks some, or can't be reached.
     """
-    wanted = set(clips)
-    rows = index.catalogue.rows('SELECT id, clip, streams FROM windows ORDER BY id')
-    by_stream: dict[str, list[tuple[int, int]]] = {}
-    first: dict[int, str] = {}
-    for window, clip, streams in rows:
-        if clip in wanted:
-            first.setdefault(clip, fullest(streams))
-            by_stream.setdefault(fullest(streams), []).append((window, clip))
-    sums: dict[int, np.ndarray] = {}
-    for stream, pairs in by_stream.items():
-        found = window_vectors(index, stream, [window for window, _ in pairs])
-        for (_, clip), vector in zip(pairs, found, strict=True):
-            sums[clip] = sums[clip] + vector if clip in sums else vector
-    ids = np.array(sorted(sums), np.int64)
-    vectors = np.array([sums[clip] for clip in ids.tolist()], np.float32)
-    vectors = vectors.reshape(-1, index.width)
+    rows = list(_windows(index, clips))
+    ids = np.unique(np.array([clip for clip, _, _ in rows], np.int64))
+    places = np.searchsorted(ids, [clip for clip, _, _ in rows])
+    windows = np.array([window for _, window, _ in rows], np.int64)
+    streams = np.array([fullest(bits) for _, _, bits in rows], object)
+    vectors = np.zeros((len(ids), index.width), np.float32)
+    for stream in {*streams}:
+        own = np.flatnonzero(streams == stream)
+        for part in np.split(own, range(CHUNK, len(own), CHUNK)):
+            np.add.at(vectors, places[part], index.store.read(stream, windows[part]))
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    used = np.array([first[clip] for clip in ids.tolist()], object)
-    return ids, vectors / np.maximum(length, 1e-12), used
+    first = np.unique(places, return_index=True)[1]
+    return ids, vectors / np.maximum(length, 1e-12), streams[first]
+
+
+def _windows(index: Index, clips: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Clip, id and streams of the windows that count."""
+    left = iter(sorted(clips))
+    while part := list(islice(left, CHUNK // 2)):
+        marks = ','.join('?' * len(part))
+        rows = index.catalogue.rows(
+            f'SELECT clip, id, streams FROM windows WHERE clip IN ({marks}) '
+            'ORDER BY clip, id',
+            part,
+        )
+        for _, group in groupby(rows, itemgetter(0)):
+            own = list(group)
+            step = max(1.0, len(own) / MOST_WINDOWS)
+            yield from (own[int(i * step)] for i in range(min(len(own), MOST_WINDOWS)))

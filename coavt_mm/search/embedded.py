@@ -94,9 +94,13 @@ class EmbeddedStore(VectorStore):
         """The best of a few windows, each of which is compared."""
         if not len(among):
             return EMPTY
-        scores = self.files[stream].read(among).astype(np.float32) @ vector
+        scores = self.read(stream, among) @ vector
         best = np.argsort(-scores, kind='stable')[:k]
         return among[best], scores[best]
+
+    def read(self, stream: str, ids: np.ndarray) -> np.ndarray:
+        """See the base class."""
+        return self.files[stream].read(ids).astype(np.float32)
 
     def count(self, stream: str) -> int:
         """See the base class."""

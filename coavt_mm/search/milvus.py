@@ -16,7 +16,7 @@ import numpy as np
 from pymilvus import DataType, MilvusClient, MilvusException
 
 from coavt_mm.errors import SearchError
-from coavt_mm.search.stores import Hits, VectorStore, widened
+from coavt_mm.search.stores import Hits, VectorStore, in_order, widened
 from coavt_mm.streams import STREAMS
 
 MOST = 16_384  # hits of one search, and ids of one filter
@@ -118,6 +118,14 @@ class MilvusStore(VectorStore):
             (hits,) = self.client.search(name, **query)
         ids = np.array([hit['id'] for hit in hits], np.int64)
         return ids, np.array([hit['distance'] for hit in hits], np.float32)
+
+    def read(self, stream: str, ids: np.ndarray) -> np.ndarray:
+        """See the base class."""
+        name = self.names[stream]
+        with self._mended():
+            self._load(name)
+            rows = self.client.get(name, ids.tolist(), output_fields=['vector'])
+        return in_order({row['id']: row['vector'] for row in rows}, ids)
 
     def count(self, stream: str) -> int:
         """See the base class."""

@@ -16,7 +16,7 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from coavt_mm.errors import SearchError
-from coavt_mm.search.stores import SENT, Hits, VectorStore, widened
+from coavt_mm.search.stores import SENT, Hits, VectorStore, in_order, widened
 from coavt_mm.streams import STREAMS
 
 INDEXED = 20_000
@@ -116,6 +116,13 @@ class PgVectorStore(VectorStore):
             found = self._execute(query, stream, half, *values, half, k).fetchall()
         ids = np.array([row[0] for row in found], np.int64)
         return ids, np.array([row[1] for row in found], np.float32)
+
+    def read(self, stream: str, ids: np.ndarray) -> np.ndarray:
+        """See the base class."""
+        query = 'SELECT id, vector FROM {} WHERE id = ANY(%s)'
+        with self._mended():
+            rows = self._execute(query, stream, ids.tolist()).fetchall()
+        return in_order({id_: vector.to_numpy() for id_, vector in rows}, ids)
 
     def count(self, stream: str) -> int:
         """See the base class."""

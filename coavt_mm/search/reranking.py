@@ -14,7 +14,7 @@ from coavt_mm.models.similarity import tied_order
 def reranked(
     model: CoAVTInferencer, text: str, hits: Sequence[dict], number: int
 ) -> list[dict]:
-    """Rank the first hits anew by matching logit + similarity.
+    """Rank the first hits anew by matching logit + similarity, each of the best window.
 
     Args:
         model: With a matching head.
@@ -37,8 +37,10 @@ def reranked(
         if not found:
             hit['error'] = answer.get('error', f'has no stream {hit["stream"]} now')
             continue
-        tokens = torch.from_numpy(found[0]['tokens'][hit['stream']])
-        hit['match_logit'] = float(model.texts.match(tokens, ids)[0, 1])
+        tokens = [torch.from_numpy(w['tokens'][hit['stream']]) for w in found]
+        hit['match_logit'] = max(
+            float(model.texts.match(each, ids)[0, 1]) for each in tokens
+        )
     good = [hit for hit in front if 'match_logit' in hit]
     scores = np.array([hit['similarity'] + hit['match_logit'] for hit in good])
     order = tied_order(scores, LOGIT_TOLERANCE)

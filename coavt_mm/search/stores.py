@@ -68,6 +68,18 @@ class VectorStore(ABC):
         """
 
     @abstractmethod
+    def read(self, stream: str, ids: np.ndarray) -> np.ndarray:
+        """Read vectors back: (n, E) float32, as far as halves hold them.
+
+        Args:
+            stream: 'AV', 'A' or 'V'.
+            ids: (n,) int64, in any order.
+
+        Raises:
+            SearchError: One of them isn't there.
+        """
+
+    @abstractmethod
     def count(self, stream: str) -> int:
         """How many vectors a stream has."""
 
@@ -138,6 +150,24 @@ def _class(module: str, name: str) -> Callable[..., VectorStore]:
         raise SearchError(
             f'this index needs a package that is not installed ({error}): '
             f"pip install 'coavt-mm[{extra}]'"
+        ) from error
+
+
+def in_order(found: Mapping[int, np.ndarray], ids: np.ndarray) -> np.ndarray:
+    """The vectors (n, E) float32 that a server gave in an order of its own.
+
+    Args:
+        found: Id -> vector (E,).
+        ids: (n,), as they are wanted.
+
+    Raises:
+        SearchError: One of them isn't there.
+    """
+    try:
+        return np.array([found[id_] for id_ in ids.tolist()], np.float32)
+    except KeyError as error:
+        raise SearchError(
+            'the server lacks vectors that the catalogue lists; make the index anew'
         ) from error
 
 

@@ -118,6 +118,15 @@ def test_what_was_removed_is_not_found(store, opener):
     check(again, VECTORS[1], 10, chosen=slice(2, None))
 
 
+def test_vectors_are_read_back(store):
+    wanted = np.random.default_rng(2).permutation(COUNT)[:60]
+    found = store.read('AV', IDS[wanted])
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, VECTORS[wanted])
+    with pytest.raises(SearchError, match='lacks vectors that the catalogue lists'):
+        store.read('AV', np.array([IDS[0], IDS[0] + 1]))
+
+
 def test_it_is_all_there_when_opened_again(store, opener):
     check(opener(), VECTORS[5], 10)
     again = opener()
