@@ -202,8 +202,18 @@ def card(hit: dict, highest: float) -> str:
         f'<div class="about"><h3>{opener(hit, start)}</h3>'
         f'<p class="when">{_times(hit, start, end, is_long)}{mark}</p>'
         f'{time_line(hit, start, end)}'
-        f'{score_bars(hit["scores"], hit["stream"], highest)}</div></article>'
+        f'{score_bars(hit["scores"], hit["stream"], highest)}{_match(hit)}</div>'
+        '</article>'
     )
+
+
+def _match(hit: dict) -> str:
+    """What re-ranking said, as far as it was asked."""
+    if 'error' in hit:
+        return f'<p class="told">Not re-ranked: {text(hit["error"])}</p>'
+    if 'match_logit' not in hit:
+        return ''
+    return f'<p class="match">matching <b>{hit["match_logit"]:+.2f}</b></p>'
 
 
 def _times(hit: dict, start: float, end: float | None, is_long: bool) -> str:
@@ -252,10 +262,29 @@ def heading(info: dict) -> str:
     Args:
         info: From :meth:`coavt_mm.search.Index.info`.
     """
-    hours = info['seconds'] / 3600
-    length = f'{hours:,.1f} hours' if hours >= 1 else f'{60 * hours:,.1f} minutes'
-    clips = f'{info["clips"]:,} clips' if info['clips'] != 1 else '1 clip'
-    return (
-        f'<header class="top"><h1>Search your clips</h1>'
-        f'<p>{clips}, {length}</p></header>'
-    )
+    seconds, number = info['seconds'], info['clips']
+    size, unit = (60, 'minutes') if seconds < 3600 else (3600, 'hours')
+    length = clock(seconds) if seconds < 60 else f'{seconds / size:,.1f} {unit}'
+    clips = f'{number:,} clips' if number != 1 else '1 clip'
+    told = f'{clips}, {length}' if number else 'no clip is in this index yet'
+    return f'<header class="top"><h1>Search your clips</h1><p>{told}</p></header>'
+
+
+def start(info: dict) -> str:
+    """What stands in the place of hits before anything is asked.
+
+    Args:
+        info: From :meth:`coavt_mm.search.Index.info`.
+    """
+    if info['clips']:
+        told = (
+            'Say what is seen or heard, and press Enter. A hit plays from its moment; '
+            'its name opens what the model makes of it.'
+        )
+    else:
+        failed = f' {info["failed"]:,} could not be read.' if info['failed'] else ''
+        told = (
+            f'No clip is in this index yet.{failed} Take some in with `coavt search '
+            'add`; `coavt search info` says which failed, and why.'
+        )
+    return f'<p class="told">{told}</p>'

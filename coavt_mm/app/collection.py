@@ -61,6 +61,11 @@ class Collection:
         """See :meth:`Index.info`."""
         return self._done(self.index.info)
 
+    @property
+    def matches(self) -> bool:
+        """Whether its model can re-rank."""
+        return getattr(self.model.model, 'matching_head', None) is not None
+
     def find(self, text: str | None = None, **options: Any) -> Found:
         """See :func:`coavt_mm.app.finding.find`.
 
@@ -90,6 +95,16 @@ class Collection:
         """See :func:`coavt_mm.app.looking.drawing`."""
         return self._done(looking.drawing, self.index, self.model, clip, start, texts)
 
-    def points(self, *options: Any) -> dict[str, Any]:
-        """See :meth:`coavt_mm.app.points.Map.points`."""
-        return self._done(self.map.points, *options)
+    def points(
+        self, method: str = 'PCA', label: str = '', question: Question | None = None
+    ) -> dict[str, Any]:
+        """See :meth:`coavt_mm.app.points.Map.points`.
+
+        Args:
+            method: See :func:`coavt_mm.app.points.flat`.
+            label: Clips that have it stand out.
+            question: Clips that fit it stand out, where there is no label.
+        """
+        clips = self._done(self.map.clips)
+        places = self.map.places(clips, method)  # searches don't wait for it
+        return self._done(self.map.points, clips, places, label, question)

@@ -9,6 +9,7 @@ from coavt_mm.apis import CoAVTInferencer
 from coavt_mm.search import Filters, Index
 from coavt_mm.search.asking import FULLEST, Searcher
 from coavt_mm.search.questions import Question, make_question
+from coavt_mm.search.reranking import reranked
 from coavt_mm.streams import STREAMS
 
 SAMPLE = 400  # windows that tell what a stream's scores usually are
@@ -41,6 +42,7 @@ def find(
     topk: int = 12,
     filters: Filters | None = None,
     moments: bool = False,
+    rerank: int = 0,
     **clips: Any,
 ) -> Found:
     """Search.
@@ -53,10 +55,13 @@ def find(
         topk: Hits wanted.
         filters: Which clips are asked.
         moments: Whether hits are spans of time.
+        rerank: So many best hits are read again, and ranked anew by matching with the
+            words.
         **clips: ``sound``, ``picture``, ``clip``: files.
 
     Raises:
         InputError, ClipError, SearchError: See there.
+        ConfigError: The model can't match.
     """
     question = make_question(model, text, **clips)
     searcher = Searcher(index, question, stream, filters)
@@ -65,7 +70,14 @@ def find(
         notes.append(f'The model does not know: {", ".join(unknown)}.')
     if cut := question.lost.get('cut_off'):
         notes.append(f'Longer than the model reads; it left out “{cut}”.')
-    return Found(described_hits(searcher, topk, moments), question, notes)
+    hits = described_hits(searcher, topk, moments)
+    if rerank and text is None:
+        notes.append(
+            'Not re-ranked: that compares clips with words, and none are given.'
+        )
+    elif rerank:
+        hits = reranked(model, question.words[0], hits, rerank)
+    return Found(hits, question, notes)
 
 
 def described_hits(searcher: Searcher, topk: int, moments: bool = False) -> list[dict]:

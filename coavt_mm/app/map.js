@@ -85,8 +85,10 @@ function choose(i) {
   card.replaceChildren();
   const media = document.createElement('div'), about = document.createElement('div');
   media.className = 'media'; about.className = 'about';
-  const player = document.createElement('video');
-  Object.assign(player, {controls: true, preload: 'metadata', playsInline: true, src: `clip/${id}#t=0.01`});
+  const kind = points.kinds[id] || 'video', player = document.createElement(kind);
+  Object.assign(player, kind === 'img' ? {alt: points.names[i]}
+    : {controls: true, preload: 'metadata', playsInline: true});
+  player.src = `clip/${id}${kind === 'video' ? '#t=0.01' : ''}`;
   player.setAttribute('aria-label', points.names[i]);
   const button = document.createElement('button');
   Object.assign(button, {type: 'button', className: 'open', textContent: points.names[i]});
@@ -185,7 +187,7 @@ element.addEventListener('keydown', event => {
 });
 
 function take() {
-  points = {ids: [], names: [], x: [], y: [], shade: null, legend: '', ...props.value};
+  points = {ids: [], names: [], x: [], y: [], shade: null, kinds: {}, legend: '', ...props.value};
   hover = -1;
   if (chosen >= points.ids.length) chosen = -1;
   const part = points.all > points.ids.length ? ` ${points.ids.length} of ${points.all} clips, drawn by chance.` : '';

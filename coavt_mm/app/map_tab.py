@@ -41,7 +41,7 @@ class MapTab:
 
     def __init__(self, collection: Collection):
         self.collection = collection
-        names = ['nothing', QUESTION, *collection.info()['labels']]
+        names = _marks(collection.info())
         with gr.Row():
             self.mark = gr.Dropdown(
                 names, value=QUESTION, label='Point out', elem_id='mark'
@@ -51,6 +51,14 @@ class MapTab:
             )
         script = (Path(__file__).parent / 'map.js').read_text(encoding='utf-8')
         self.field = gr.HTML({}, html_template=LAYOUT, js_on_load=script, elem_id='map')
+
+    def choices(self, info: dict[str, Any]) -> Any:
+        """What can stand out, as the index is now.
+
+        Args:
+            info: Of the index.
+        """
+        return gr.update(choices=_marks(info))
 
     def connect(self, tab: gr.Tab, question: gr.State) -> None:
         """Draw when the tab is opened, or something else is to stand out.
@@ -80,3 +88,7 @@ class MapTab:
             return self.collection.points(method, label, asked)
         except CoAVTError as error:
             return dict(ids=[], names=[], x=[], y=[], shade=None, legend=str(error))
+
+
+def _marks(info: dict[str, Any]) -> list[str]:
+    return ['nothing', QUESTION, *info['labels']]

@@ -31,7 +31,7 @@ def make_page(collection: Collection, uploads: Uploads) -> gr.Blocks:
         delete_cache=(AGE // 6, AGE),
         fill_width=True,
     ) as page:
-        gr.HTML(cards.heading(collection.info()))
+        heading = gr.HTML(cards.heading(collection.info()))
         with gr.Tabs(elem_id='tabs') as tabs:
             with gr.Tab('Search', id='search'):
                 search = SearchTab(collection, uploads)
@@ -42,6 +42,15 @@ def make_page(collection: Collection, uploads: Uploads) -> gr.Blocks:
         search.connect(page)
         clip.connect([search.hits, map_.field], tabs, search.question)
         map_.connect(tab, search.question)
+
+        def seen() -> list[Any]:  # by whoever opens the page after an `add`
+            info = collection.info()
+            return [cards.heading(info), *search.choices(info), map_.choices(info)]
+
+        page.load(
+            seen, None, [heading, search.folders, search.labels, map_.mark],
+            api_visibility='private', show_progress='hidden',
+        )  # fmt: skip
     return page
 
 

@@ -13,6 +13,7 @@ from coavt_mm.search import Filters
 
 STREAMS = [
     ('all that a clip has', 'fullest'),
+    ('sound and picture together', 'AV'),
     ('whichever fits best', 'best'),
     ('sound', 'A'),
     ('picture', 'V'),
@@ -55,9 +56,18 @@ class SearchTab:
                 label='Moments: say when, in long clips',
                 elem_id='moments',
             )
-            chosen = _filters(info)
-        self.hits = gr.HTML(js_on_load=OPENING, elem_id='hits', min_height=80)
-        self.inputs = [self.words, *given, self.stream, self.moments, *chosen]
+            self.rerank = gr.Slider(
+                0, MOST, 0, step=4, elem_id='rerank', visible=collection.matches,
+                label='Re-rank so many of the best by matching',
+                info='They are read again, which takes longer; needs words.',
+            )  # fmt: skip
+            self.folders, self.labels = _places(info)
+            chosen = [self.folders, self.labels, *_limits()]
+        self.hits = gr.HTML(
+            cards.start(info), js_on_load=OPENING, elem_id='hits', min_height=80
+        )
+        self.options = [self.stream, self.moments, self.rerank, *chosen]
+        self.inputs = [self.words, *given, *self.options]
 
     def connect(self, page: gr.Blocks) -> None:
         """Say what is done when something is used.
@@ -65,17 +75,38 @@ class SearchTab:
         Args:
             page: That it lies in.
         """
-        asked = [
-            self.go.click,
-            self.words.submit,
-            self.stream.input,
-            self.moments.input,
-        ]
-        gr.on(
-            asked, self.search, self.inputs, [self.hits, self.question],
-            api_visibility='private', show_progress='minimal',
-        )  # fmt: skip
+        outputs = [self.hits, self.question]
+        quiet: Any = dict(api_visibility='private', show_progress='minimal')
+        asked = [self.go.click, self.words.submit]
+        gr.on(asked, self.search, self.inputs, outputs, **quiet)
+        changed = [
+            each.release if isinstance(each, gr.Slider) else
+            each.submit if isinstance(each, gr.Textbox | gr.Number) else each.input
+            for each in self.options
+        ]  # fmt: skip
+        gr.on(changed, self.again, self.inputs, outputs, **quiet)
         page.unload(self.left)
+
+    def choices(self, info: dict[str, Any]) -> list[Any]:
+        """Folders and labels to choose from, as the index is now.
+
+        Args:
+            info: Of the index.
+        """
+        folders, labels = sorted(info['places']), [*info['labels']]
+        return [gr.update(choices=each) for each in (folders, labels)]
+
+    def again(self, request: gr.Request, *values: Any) -> Any:
+        """Ask with other options, if anything was asked.
+
+        Args:
+            request: Whose.
+            *values: Of the inputs.
+        """
+        text, *files = values[:4]
+        if not (text or '').strip() and not any(files):
+            return gr.skip(), gr.skip()
+        return self.search(request, *values)
 
     def search(self, request: gr.Request, *values: Any) -> tuple[str, Any]:
         """Give the hits, as HTML, and the question.
@@ -84,7 +115,7 @@ class SearchTab:
             request: Whose.
             *values: Of the inputs.
         """
-        text, sound, picture, clip, stream, moments, *chosen, number = values
+        text, sound, picture, clip, stream, moments, rerank, *chosen, number = values
         files = dict(sound=sound, picture=picture, clip=clip)
         self.uploads.keep(request.session_hash or '', files.values())
         text = (text or '').strip() or None
@@ -93,7 +124,7 @@ class SearchTab:
         try:
             found = self.collection.find(
                 text, stream=stream, moments=moments, filters=_as_filters(*chosen),
-                topk=min(int(number), MOST), **files,
+                topk=min(int(number), MOST), rerank=min(int(rerank), MOST), **files,
             )  # fmt: skip
         except CoAVTError as error:
             return cards.complaint(error), None
@@ -125,8 +156,8 @@ def _given() -> list[gr.components.Component]:
         return [unread(each) for each in (sound, picture, clip)]
 
 
-def _filters(info: dict) -> list[gr.components.Component]:
-    """Which clips are asked, and how many are shown."""
+def _places(info: dict) -> tuple[gr.Dropdown, gr.Dropdown]:
+    """Folders and labels of the clips that are asked."""
     with gr.Row():
         folders = gr.Dropdown(
             sorted(info['places']), multiselect=True, label='Below folders',
@@ -136,10 +167,13 @@ def _filters(info: dict) -> list[gr.components.Component]:
             list(info['labels']), multiselect=True, label='With all labels',
             elem_id='labels',
         )  # fmt: skip
+    return folders, labels
+
+
+def _limits() -> list[gr.components.Component]:
+    """Dates and lengths of the clips that are asked, and how many are shown."""
     with gr.Row():
         return [
-            folders,
-            labels,
             gr.Textbox(label='Changed on, or after', placeholder='2026-01-31'),
             gr.Textbox(label='Changed before', placeholder='2026-12-31'),
             gr.Number(label='Longer than (s)', value=None, minimum=0),

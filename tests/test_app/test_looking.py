@@ -86,7 +86,7 @@ def test_the_map(collection, numbers):
     question = collection.find('a bell').question
     points = collection.points('PCA', '', question)
     best = points['names'][int(np.argmax(points['shade']))]
-    drawn = collection.map
+    drawn = collection.map.seen
     scores = [
         vector @ question.vector(stream)
         for vector, stream in zip(drawn.vectors, drawn.streams, strict=True)
@@ -115,8 +115,77 @@ def test_a_map_of_many_draws_some(collection, monkeypatch):
     from coavt_mm.app.points import Map
 
     monkeypatch.setattr(points, 'MOST', 4)
-    few = collection._done(Map(collection.index).points)
-    assert (len(few['ids']), few['all']) == (4, 6)
+    few = collection._done(Map(collection.index).clips)
+    assert (len(few.ids), few.all) == (4, 6)
+
+
+def test_a_long_clip_counts_by_some_of_its_windows(collection, monkeypatch):
+    from coavt_mm.app import vectors
+
+    def found():
+        rows = collection.index.catalogue.rows('SELECT clip, id FROM windows')
+        chosen = [*vectors._windows(collection.index, [clip for clip, _ in rows])]
+        return rows, chosen, vectors.clip_vectors(collection.index, [rows[0][0]])
+
+    rows, chosen, (_, whole, _) = collection._done(found)
+    assert {(clip, id_) for clip, id_, _ in chosen} == {*rows}
+    assert np.linalg.norm(whole) == pytest.approx(1)
+    monkeypatch.setattr(vectors, 'MOST_WINDOWS', 2)
+    _, some, _ = collection._done(found)
+    clips = [clip for clip, _, _ in some]
+    assert len(some) < len(rows) and max(map(clips.count, clips)) == 2
+
+
+def test_a_map_by_umap(collection):
+    """Clips that are alike lie together, the same each time."""
+    pytest.importorskip('umap', reason='umap-learn is not installed')
+    from coavt_mm.app.points import flat, methods
+
+    assert methods() == ['PCA', 'UMAP']
+    rng = np.random.default_rng(0)
+    centres = np.repeat(rng.normal(size=(4, 16)), 30, 0)
+    vectors = (centres + 0.1 * rng.normal(size=centres.shape)).astype(np.float32)
+    places = flat(vectors, 'UMAP')
+    assert places.shape == (120, 2) and places.min() == 0 and places.max() == 1
+    far = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    same = np.repeat(np.arange(4), 30)
+    same = same[:, None] == same[None]
+    assert far[same].max() < far[~same].min()
+    assert (flat(vectors, 'UMAP') == places).all()
+    few = collection.points('UMAP')  # of six there is no neighbourhood
+    assert few['x'] == collection.points('PCA')['x']
+
+
+def test_a_map_without_umap(monkeypatch):
+    import sys
+
+    from coavt_mm.app import points
+
+    monkeypatch.setitem(sys.modules, 'umap', None)
+    with pytest.raises(SearchError, match='umap-learn can not be loaded'):
+        points.flat(np.eye(20, dtype=np.float32), 'UMAP')
+
+
+def test_hits_are_ranked_anew_by_matching(collection):
+    from coavt_mm.search import Index
+
+    found = collection.find('a bell rings', topk=4, rerank=3)
+    with Index(collection.folder) as index:
+        wanted = index.query(collection.model, 'a bell rings', topk=4, rerank=3)['hits']
+    assert [hit['id'] for hit in found.hits] == [hit['id'] for hit in wanted]
+    logits = [hit.get('match_logit') for hit in found.hits]
+    assert logits == pytest.approx([hit.get('match_logit') for hit in wanted])
+    assert logits[3] is None and None not in logits[:3]
+    html = cards_of(found.hits)
+    assert html.count('class="match"') == 3 and f'{logits[0]:+.2f}' in html
+    clip = wanted[0]['clip']
+    assert 'Not re-ranked' in collection.find(clip=clip, rerank=3).notes[0]
+
+
+def cards_of(hits):
+    from coavt_mm.app import cards
+
+    return cards.cards(hits)
 
 
 def test_times():
