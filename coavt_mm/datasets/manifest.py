@@ -17,10 +17,12 @@ A sidecar ``<stem>.meta.json`` may lie beside it, with any of the keys ``protoco
 ``source``."""
 
 import difflib
+import errno
 import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -201,7 +203,13 @@ def find_manifest(path: str | Path, how_to_get: str = '') -> Path:
 
 
 def content_hash(path: Path) -> str:
-    """First 12 hex digits of a file's sha256."""
+    """First 12 hex digits of a file's sha256.
+
+    Raises:
+        OSError: There is no such file, or it is a pipe, which would be waited for.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, 'not a regular file', str(path))
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):

@@ -187,6 +187,13 @@ def test_filters(index, coavt, folder):
         found(after='soon')
 
 
+def test_a_pipe_is_not_waited_for(index, coavt, folder):
+    os.mkfifo(folder / 'pipe.mp4')
+    report = index.add(coavt)
+    assert report.failed == 1 and 'not a regular file' in str(report.errors)
+    assert index.add(coavt).unchanged == 5
+
+
 def test_clips_that_lack_a_sense(index, coavt, folder, make_clip):
     shutil.copy(make_clip(seconds=0.5, sound=False), folder / 'mute.mp4')
     shutil.copy(make_clip('.wav', seconds=0.5, picture=False, codec='pcm_s16le'),
