@@ -177,7 +177,7 @@ def make_plan(
 
     A clip is gone if its file is, and it came with one of the places or lies below it;
     or if a manifest no longer has it. A file that is passed over for want of
-    permission is not.
+    permission is not. One that is met elsewhere, wherever it was, has moved.
 
     Args:
         catalogue: Of the index.
@@ -196,17 +196,17 @@ def make_plan(
             new[source.key] = source
         else:
             _compare(plan, source, row)
-    missing = [
-        row
-        for key, row in known.items()
+    away = [row for key, row in known.items() if key not in seen]
+    lost = [
+        row['id']
+        for row in away
         if (row['place'] in named or row['path'].startswith(below))
-        and key not in seen
         and row['state'] != 'removed'
+        and _is_gone(row, named)
     ]
-    lost = [row for row in missing if _is_gone(row, named)]
-    _find_moved(plan, new, lost)
+    moved = _find_moved(plan, new, away, {*lost})
     plan.embed += new.values()
-    plan.gone += [row['id'] for row in lost]
+    plan.gone += [id_ for id_ in lost if id_ not in moved]
     return plan
 
 
@@ -267,23 +267,42 @@ def _is_gone(row: dict[str, Any], named: set[bytes]) -> bool:
     return False
 
 
-def _find_moved(plan: Plan, new: dict[Key, Source], lost: list[dict[str, Any]]) -> None:
-    """Take clips whose content is known out of those that are new, and out of those
-    that are lost."""
-    by_size: dict[tuple, list[dict[str, Any]]] = {}
-    for row in lost:
-        if row['state'] == 'there':
+def _find_moved(
+    plan: Plan, new: dict[Key, Source], away: list[dict[str, Any]], lost: set[int]
+) -> set[int]:
+    """Take clips whose content is known out of those that are new.
+
+    Args:
+        plan: Gets them.
+        new: Clips by their keys.
+        away: Rows of clips that were not met where they were.
+        lost: Ids of those among them whose files are known to be gone.
+
+    Returns:
+        Ids of those that were found.
+    """
+    by_size: dict[tuple, dict[str, list[dict[str, Any]]]] = {}
+    for row in away:
+        if row['state'] != 'failed':
             span = (row['size'], row['start'], row['end'])
-            by_size.setdefault(span, []).append(row)
+            by_size.setdefault(span, {}).setdefault(row['hash'], []).append(row)
+    found = set()
     for key, source in list(new.items() if by_size else ()):
         try:
-            size = source.stamp().size
-            rows = by_size.get((size, source.start, source.end), [])
-            same = [row for row in rows if row['hash'] == source.hash]
+            alike = by_size.get((source.stamp().size, source.start, source.end))
+            rows = alike.get(source.hash, []) if alike else []
         except OSError:
             continue
-        if same:
-            rows.remove(same[0])
-            lost.remove(same[0])
-            plan.moved.append((source, same[0]['id']))
-            del new[key]
+        while rows:
+            row = rows.pop()
+            is_named = source.place == source.path  # then it is wanted
+            if row['state'] == 'removed' and is_named:
+                continue
+            if row['id'] in lost or _is_gone(row, set()):
+                found.add(row['id'])
+                plan.moved.append((source, row['id']))
+                if source.labels and set(source.labels) != row['labels']:
+                    plan.relabelled.append((source, row['id']))
+                del new[key]
+                break
+    return found

@@ -15,7 +15,7 @@ import numpy as np
 
 from coavt_mm.apis import CoAVTInferencer
 from coavt_mm.apis.inputs import check_number
-from coavt_mm.errors import InputError, SearchError
+from coavt_mm.errors import DatasetMissingError, InputError, SearchError
 from coavt_mm.search.index import Index
 from coavt_mm.search.reading import Embedded, embedded
 from coavt_mm.search.scanning import Plan, Source, make_plan, sources
@@ -99,7 +99,15 @@ def _listed(
     places = [os.path.abspath(os.path.expanduser(place)) for place in given]
     here = list(given)
     if not given:
-        rows = index.catalogue.rows('SELECT DISTINCT place, place = path FROM clips')
+        query = 'SELECT DISTINCT place, place = path FROM clips'
+        live = {
+            row[0] for row in index.catalogue.rows(f"{query} WHERE state != 'removed'")
+        }
+        rows = [
+            row
+            for row in index.catalogue.rows(query)
+            if row[0] in live or os.path.exists(row[0])  # all of it was taken out
+        ]
         if not rows:
             raise InputError(f'{index.folder}: name a folder, none is known yet')
         places = [os.fsdecode(place) for place, _ in rows]
@@ -108,7 +116,16 @@ def _listed(
                 if not single or os.path.exists(p)]  # fmt: skip
     found: dict[Any, Source] = {}
     for place in here:
-        for source in sources(place, labels):
+        try:
+            each = sources(place, labels)
+        except DatasetMissingError as error:
+            if given:
+                raise
+            raise DatasetMissingError(
+                f'{error}; if it has moved, `coavt search add {index.folder} PLACE` '
+                'knows the clips again by their content'
+            ) from error
+        for source in each:
             found.setdefault(source.key, source)
     _check_labels(labels, found.values())
     return places, list(found.values())

@@ -105,6 +105,22 @@ def test_new_changed_moved_and_gone(index, coavt, folder, make_clip):
     assert len(index.query(coavt, 'dog', topk=99)['hits']) == 5
 
 
+def test_a_folder_that_moved_is_known_by_its_content(index, coavt, folder):
+    index.remove([folder / '0.mp4'])
+    new = folder.rename(folder.with_name('elsewhere'))
+    with pytest.raises(DatasetMissingError, match=r'if it has moved, .* knows the cli'):
+        index.add(coavt)
+    shutil.copy(new / '1.mp4', new / 'copy.mp4')
+    report = index.add(coavt, [new], {'long.mp4': ['long']})
+    assert (report.new, report.moved, report.gone, report.windows) == (1, 5, 0, 1)
+    expected = {'1.mp4': 1, '2.mp4': 1, '3.mp4': 1, 'copy.mp4': 1, 'long.mp4': 3}
+    assert names(index) == expected  # what was taken out stays away
+    assert index.info()['labels'] == {'long': 1}
+    assert index.add(coavt).unchanged == 6
+    index.add(coavt, [new / '0.mp4'])
+    assert len(names(index)) == 6
+
+
 def test_another_content_of_the_same_size_and_time(index, coavt, folder, make_clip):
     """Exchanged files: a clock that anyone can set is not believed."""
     first, second = folder / '0.mp4', folder / 'inner' / '2.mp4'
