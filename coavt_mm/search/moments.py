@@ -14,6 +14,7 @@ SAMPLE = 400  # windows that tell what a window is worth that has nothing to do 
 # Of the way from there to the best window, so much makes an answer: a window that half
 # of the moment lies in has about half of it.
 SHARE = 0.5
+SHORTEST = 0.5  # of the way from one window to the next
 
 
 def find_moments(
@@ -24,7 +25,7 @@ def find_moments(
     The score runs as a line from the middle of a window to that of the next one; where
     it crosses half height between background and the clip's best window, a moment
     begins or ends. At the first and last window, and beside a gap, it reaches to the
-    window's own end.
+    window's own end. None is shorter than half the way from one window to the next.
 
     Args:
         starts: (n,) in s, ascending.
@@ -41,14 +42,18 @@ def find_moments(
     high = scores >= level
     begins = np.flatnonzero(high & ~np.append(False, high[:-1] & ~_gaps(starts, ends)))
     found = []
+    gap = _gaps(starts, ends)
+    least = SHORTEST * float(np.diff(starts).min(initial=ends[0] - starts[0]))
     for first in begins.tolist():
         last = first
-        gap = _gaps(starts, ends)
         while last + 1 < len(scores) and high[last + 1] and not gap[last]:
             last += 1
         start = _crossing(starts, ends, scores, level, first, -1)
         end = _crossing(starts, ends, scores, level, last, 1)
-        found.append((start, end, float(scores[first : last + 1].max())))
+        # a window that is barely above would be no span at all
+        short = max(0.0, least - (end - start)) / 2
+        best = float(scores[first : last + 1].max())
+        found.append((start - short, end + short, best))
     return sorted(found, key=lambda moment: -moment[2])
 
 

@@ -52,6 +52,14 @@ def test_a_clip_of_one_window_and_one_that_does_not_stand_out():
     assert len(moments([0.5] * 10, background=0.5)) == 1
 
 
+def test_a_window_that_is_barely_above_is_a_span_too():
+    starts = np.arange(5.0)
+    scores = np.array([0.0, 1.0, 0.0, 0.5, 0.0])
+    best, barely = find_moments(starts, starts + 2, scores, 0.0)
+    assert best == (1.5, 2.5, 1.0)
+    assert barely == (3.75, 4.25, 0.5)
+
+
 def test_moments_of_an_index(tmp_path, coavt, make_clip):
     folder = tmp_path / 'clips'
     folder.mkdir()
