@@ -295,6 +295,8 @@ def _query(args: Namespace) -> None:
             moments=args.moments,
         )
         empty = None if found['hits'] else _why_empty(index)
+        if not found['hits'] and not empty:
+            _say_left_out(index, filters)
     if empty:
         raise SearchError(empty)
     if args.json:
@@ -303,6 +305,15 @@ def _query(args: Namespace) -> None:
         with making_sense(index.folder):
             _print(hit_lines(found))
         print(f'{1e3 * (time.monotonic() - begun):.0f} ms', file=sys.stderr)
+
+
+def _say_left_out(index: 'Index', filters: Any) -> None:
+    if not len(index.window_ids(filters)):
+        print(
+            'no clip passes folder, label, date and length; `coavt search info '
+            f'{shown(str(index.folder))}` lists folders and labels',
+            file=sys.stderr,
+        )
 
 
 def _check_query(args: Namespace) -> str | None:

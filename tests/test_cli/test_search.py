@@ -54,7 +54,8 @@ def test_index_query_and_info(made, capsys):
     run('remove', 'index', 'clips/a.mp4')
     run('compact', 'index')
     run('query', 'index', 'the dog', '--longer', 9)
-    assert 'nothing found' in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert 'nothing found' in told.out and 'no clip passes folder' in told.err
 
 
 def test_mistakes_are_one_line(made, capsys, checkpoint):
