@@ -117,7 +117,8 @@ def opener(clip: dict, start: float = 0.0) -> str:
     """
     return (
         f'<button type="button" class="open" data-open="{int(clip["id"])}" '
-        f'data-start="{start:.2f}">{text(title(clip))}</button>'
+        f'data-start="{start:.2f}" title="{text(title(clip))}">'
+        f'{text(title(clip))}</button>'
     )
 
 
@@ -131,11 +132,11 @@ def score_bars(scores: dict[str, float], used: str, highest: float) -> str:
     """
     rows = []
     for stream in (s for s in STREAMS if s in scores):
-        share = 100 * min(max(scores[stream] / max(highest, 1e-9), 0.0), 1.0)
+        share = min(max(scores[stream] / max(highest, 1e-9), 0.0), 1.0)
         mark = ' class="used"' if stream == used else ''
         rows.append(
             f'<dt{mark}>{NAMES[stream]}</dt><dd{mark}>'
-            f'<span class="bar {stream}" style="width:{share:.0f}%"></span>'
+            f'<span class="bar {stream}" style="--share:{share:.2f}"></span>'
             f'<span class="number">{scores[stream]:.2f}</span></dd>'
         )
     return f'<dl class="scores">{"".join(rows)}</dl>'
@@ -237,7 +238,11 @@ def cards(hits: Iterable[dict], notes: Sequence[str] = (), asked: str = '') -> s
     hits = list(hits)
     told = ''.join(f'<p class="told">{text(note)}</p>' for note in notes)
     number = (
-        'nothing' if not hits else '1 hit' if len(hits) == 1 else f'{len(hits)} hits'
+        'Nothing found'
+        if not hits
+        else '1 hit'
+        if len(hits) == 1
+        else f'{len(hits)} hits'
     )
     told = f'<p class="count" role="status">{number}{text(asked)}</p>{told}'
     if not hits:

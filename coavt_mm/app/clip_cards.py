@@ -54,8 +54,8 @@ def says(captions: Sequence[dict], texts: Sequence[tuple[str, float]]) -> str:
     if texts:
         highest = max(max(score for _, score in texts), 1e-9)
         rows = ''.join(
-            f'<dt>{text(words)}</dt><dd><span class="bar AV" style="width:'
-            f'{100 * max(score, 0.0) / highest:.0f}%"></span>'
+            f'<dt>{text(words)}</dt><dd><span class="bar AV" style="--share:'
+            f'{max(score, 0.0) / highest:.2f}"></span>'
             f'<span class="number">{score:.2f}</span></dd>'
             for words, score in texts
         )

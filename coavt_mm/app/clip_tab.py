@@ -95,7 +95,11 @@ class ClipTab:
 
         def found(clip: int, start: float) -> str:
             texts = self.collection.nearest_texts(clip, start)
-            return clip_cards.says(self.collection.captions(clip, start), texts)
+            try:
+                captions = self.collection.captions(clip, start)
+            except CoAVTError:  # the drawing below says why
+                captions = []
+            return clip_cards.says(captions, texts)
 
         return _told(found, chosen)
 

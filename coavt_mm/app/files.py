@@ -73,12 +73,12 @@ def opened(index: Path, number: int, column: str = 'path') -> tuple[BinaryIO, st
         found = [os.fstat(file.fileno())]
         found += [os.stat(row[c]) for c in ('path', 'sound') if row[c] and c != column]
     except OSError as error:
-        raise NotServed(f'the file is not there: {error.strerror}') from error
+        raise NotServed(f'The file is not there: {error.strerror}.') from error
     size = sum(status.st_size for status in found)
     changed = max(status.st_mtime_ns for status in found)
     if (size, changed) != (row['size'], row['changed']):
         file.close()
-        raise NotServed('the file has changed: run `coavt search add`')
+        raise NotServed('The file has changed: run `coavt search add`.')
     return file, os.fsdecode(name)
 
 

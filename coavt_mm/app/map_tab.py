@@ -47,7 +47,11 @@ class MapTab:
                 names, value=QUESTION, label='Point out', elem_id='mark'
             )
             self.method = gr.Radio(
-                methods(), value='PCA', label='Drawn by', visible=len(methods()) > 1
+                methods(),
+                value='PCA',
+                label='Drawn by',
+                visible=len(methods()) > 1,
+                info='UMAP takes a minute at first.',
             )
         script = (Path(__file__).parent / 'map.js').read_text(encoding='utf-8')
         self.field = gr.HTML({}, html_template=LAYOUT, js_on_load=script, elem_id='map')

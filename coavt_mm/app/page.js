@@ -41,6 +41,10 @@
     note.className = 'unplayable';
     note.textContent = 'This browser can’t play this file.';
     media.append(note);
+    // one that is gone, or has changed, is no fault of the browser
+    fetch(event.target.currentSrc || event.target.src, {headers: {Range: 'bytes=0-0'}})
+      .then(async answer => { if (answer.status === 404) note.textContent = await answer.text(); })
+      .catch(() => {});
   }, true);
 
   // A slash goes to the words, as on many pages.

@@ -13,7 +13,7 @@ import numpy as np
 
 from coavt_mm.app.cards import is_picture
 from coavt_mm.app.vectors import clip_vectors
-from coavt_mm.errors import SearchError
+from coavt_mm.errors import SearchError, shown
 from coavt_mm.search import Index
 from coavt_mm.search.questions import Question
 
@@ -115,7 +115,9 @@ class Map:
         if len(rows) > MOST:
             drawn = np.random.default_rng(0).choice(len(rows), MOST, replace=False)
             rows = [rows[i] for i in sorted(drawn.tolist())]
-        names = {i: name or os.path.basename(os.fsdecode(p)) for i, p, name in rows}
+        names = {
+            i: shown(name or os.path.basename(os.fsdecode(p))) for i, p, name in rows
+        }
         ids, vectors, streams = clip_vectors(self.index, [*names])
         known = [names[clip] for clip in ids.tolist()]
         kinds = dict.fromkeys(ids[streams == 'A'].tolist(), 'audio')

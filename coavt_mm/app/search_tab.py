@@ -8,7 +8,7 @@ from coavt_mm.app import cards
 from coavt_mm.app.collection import Collection
 from coavt_mm.app.opening import OPENING
 from coavt_mm.app.uploads import Uploads, unread
-from coavt_mm.errors import CoAVTError
+from coavt_mm.errors import CoAVTError, shown
 from coavt_mm.search import Filters
 
 STREAMS = [
@@ -93,7 +93,7 @@ class SearchTab:
         Args:
             info: Of the index.
         """
-        folders, labels = sorted(info['places']), [*info['labels']]
+        folders, labels = _folders(info), [*info['labels']]
         return [gr.update(choices=each) for each in (folders, labels)]
 
     def again(self, request: gr.Request, *values: Any) -> Any:
@@ -160,7 +160,7 @@ def _places(info: dict) -> tuple[gr.Dropdown, gr.Dropdown]:
     """Folders and labels of the clips that are asked."""
     with gr.Row():
         folders = gr.Dropdown(
-            sorted(info['places']), multiselect=True, label='Below folders',
+            _folders(info), multiselect=True, label='Below folders',
             elem_id='folders', allow_custom_value=True,
         )  # fmt: skip
         labels = gr.Dropdown(
@@ -170,14 +170,19 @@ def _places(info: dict) -> tuple[gr.Dropdown, gr.Dropdown]:
     return folders, labels
 
 
+def _folders(info: dict) -> list[str]:
+    """Those that a browser can name: JSON has no bytes that are no UTF-8."""
+    return sorted(name for name in info['places'] if name == shown(name))
+
+
 def _limits() -> list[gr.components.Component]:
     """Dates and lengths of the clips that are asked, and how many are shown."""
     with gr.Row():
         return [
             gr.Textbox(label='Changed on, or after', placeholder='2026-01-31'),
             gr.Textbox(label='Changed before', placeholder='2026-12-31'),
-            gr.Number(label='Longer than (s)', value=None, minimum=0),
-            gr.Number(label='Shorter than (s)', value=None, minimum=0),
+            gr.Number(label='Longer than (s; 0: any)', value=None, minimum=0),
+            gr.Number(label='Shorter than (s; 0: any)', value=None, minimum=0),
             gr.Slider(4, MOST, 12, step=4, label='Hits shown', elem_id='number'),
         ]
 

@@ -1,5 +1,9 @@
 """What the page asks: hits, a clip, texts and clips that are near, the map."""
 
+import json
+import shutil
+import sqlite3
+
 import numpy as np
 import pytest
 
@@ -134,6 +138,25 @@ def test_a_long_clip_counts_by_some_of_its_windows(collection, monkeypatch):
     _, some, _ = collection._done(found)
     clips = [clip for clip, _, _ in some]
     assert len(some) < len(rows) and max(map(clips.count, clips)) == 2
+
+
+def test_a_name_that_is_no_utf_8_is_on_the_map(collection, tmp_path):
+    from coavt_mm.app.points import Map
+    from coavt_mm.search import Index
+
+    shutil.copytree(collection.folder, tmp_path / 'index')
+    with sqlite3.connect(tmp_path / 'index/catalogue.sqlite') as db:
+        db.execute('UPDATE clips SET path = ? WHERE id = 1', (b'/a/b\xff.mp4',))
+        db.execute('UPDATE clips SET path = ? WHERE id = 2', (b'/a/b.png',))
+    db.close()
+    with Index(tmp_path / 'index') as index:
+        map_ = Map(index)
+        clips = map_.clips()
+        points = map_.points(clips, map_.places(clips))
+    assert points['names'][0] == 'b\\xff.mp4'
+    json.dumps(points, ensure_ascii=False).encode()
+    sound = next(i for i, name in enumerate(points['names']) if name == 'sound.m4a')
+    assert points['kinds'] == {2: 'img', points['ids'][sound]: 'audio'}
 
 
 def test_a_map_by_umap(collection):
