@@ -164,7 +164,8 @@ class Map:
         shade, legend = self._shade(clips, label, question)
         return dict(
             ids=clips.ids.tolist(), names=clips.names, x=x, y=y, shade=shade,
-            kinds=clips.kinds, legend=legend, all=clips.all,
+            kinds={str(i): kind for i, kind in clips.kinds.items()}, legend=legend,
+            all=clips.all,
         )  # fmt: skip
 
     def _shade(

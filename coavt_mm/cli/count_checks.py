@@ -116,7 +116,8 @@ def _is_count(value: Any, least: int) -> bool:
 def _of_schedule(
     path: str, node: Mapping, has_warmup: bool
 ) -> Iterator[tuple[str, str]]:
-    begin, end = node.get('begin') or 0, node.get('end')
+    begin: Any = node.get('begin') or 0
+    end: Any = node.get('end')
     if _is_count(begin, 0) and _is_count(end, 1) and begin >= end:
         what = 'warmup_iters' if has_warmup else 'begin'
         yield (

@@ -4,6 +4,7 @@ What is committed here counts; vectors are on the disk before. Paths are bytes, 
 system has them. The file can be read while it is written.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +68,7 @@ class Catalogue:
         if not create and not path.is_file():
             raise SearchError(f'{path.parent}: is no search index (there is no {path})')
         with self.mended():
-            self.db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self.db = self._connected()
             self.db.execute('PRAGMA trusted_schema=OFF')
             self.db.execute('PRAGMA journal_mode=WAL')
             self.db.execute('PRAGMA synchronous=FULL')
@@ -81,6 +82,22 @@ class Catalogue:
                 f'{path}: has format {found}, this release reads {FORMAT}; make the '
                 'index anew'
             )
+
+    def _connected(self) -> sqlite3.Connection:
+        """Readers want to write, too, their locks: but where nobody can write."""
+        address, options = self.path.absolute().as_uri(), '?mode=rwc'
+        folder, journal = self.path.parent, self.path.with_name(f'{self.path.name}-wal')
+        if self.path.exists() and not journal.exists():
+            if is_read_only(folder):
+                options = '?immutable=1'
+            elif not os.access(folder, os.W_OK):
+                raise SearchError(
+                    f'{folder}: can not be written, and whoever asks an index leaves '
+                    'locks in its folder; copy it, or mount it read-only'
+                )
+        return sqlite3.connect(
+            address + options, uri=True, isolation_level=None, timeout=30
+        )
 
     def _check_schema(self) -> None:
         """Refuse queries that the file brings along: they may never end."""
@@ -96,7 +113,9 @@ class Catalogue:
         try:
             yield
         except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-            raise SearchError(f'{self.path}: {error}') from error
+            full = '; what was indexed before is safe: make room, and start again'
+            told = f'{error}{full if "is full" in str(error) else ""}'
+            raise SearchError(f'{self.path}: {told}') from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -149,7 +168,7 @@ class Catalogue:
     # ------------------------------------------------------------------ the index
     def about(self) -> dict[str, str]:
         """What was noted of the index."""
-        return dict(self.db.execute('SELECT key, value FROM about').fetchall())
+        return dict(self.rows('SELECT key, value FROM about'))
 
     def write_about(self, **values: str) -> None:
         """Note something of the index.
@@ -234,7 +253,8 @@ class Catalogue:
             action: What.
         """
         query = 'INSERT INTO journal (action, begun) VALUES (?, ?)'
-        number: Any = self.db.execute(query, (action, time.time())).lastrowid
+        with self.mended():
+            number: Any = self.db.execute(query, (action, time.time())).lastrowid
         return number
 
     def note(self, number: int, clips: int, windows: int) -> None:
@@ -257,4 +277,17 @@ class Catalogue:
             number: From :meth:`begin`.
         """
         query = 'UPDATE journal SET ended = ? WHERE id = ?'
-        self.db.execute(query, (time.time(), number))
+        with self.mended():
+            self.db.execute(query, (time.time(), number))
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder lies on a disk that is mounted for reading alone.
+
+    Args:
+        folder: Which.
+    """
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False

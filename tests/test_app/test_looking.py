@@ -1,6 +1,5 @@
 """What the page asks: hits, a clip, texts and clips that are near, the map."""
 
-import json
 import shutil
 import sqlite3
 
@@ -141,6 +140,8 @@ def test_a_long_clip_counts_by_some_of_its_windows(collection, monkeypatch):
 
 
 def test_a_name_that_is_no_utf_8_is_on_the_map(collection, tmp_path):
+    import orjson  # Gradio's
+
     from coavt_mm.app.points import Map
     from coavt_mm.search import Index
 
@@ -154,9 +155,9 @@ def test_a_name_that_is_no_utf_8_is_on_the_map(collection, tmp_path):
         clips = map_.clips()
         points = map_.points(clips, map_.places(clips))
     assert points['names'][0] == 'b\\xff.mp4'
-    json.dumps(points, ensure_ascii=False).encode()
+    orjson.dumps(points)  # as Gradio does
     sound = next(i for i, name in enumerate(points['names']) if name == 'sound.m4a')
-    assert points['kinds'] == {2: 'img', points['ids'][sound]: 'audio'}
+    assert points['kinds'] == {'2': 'img', str(points['ids'][sound]): 'audio'}
 
 
 def test_a_map_by_umap(collection):

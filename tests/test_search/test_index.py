@@ -14,7 +14,7 @@ import torch
 from coavt_mm.apis import CoAVTInferencer
 from coavt_mm.errors import DatasetMissingError, InputError, SearchError
 from coavt_mm.models.similarity import similarity
-from coavt_mm.search import Filters, Index, writing
+from coavt_mm.search import Filters, Index, catalogue, writing
 from coavt_mm.search.index import model_hash
 
 
@@ -119,6 +119,28 @@ def test_a_folder_that_moved_is_known_by_its_content(index, coavt, folder):
     assert index.add(coavt).unchanged == 6
     index.add(coavt, [new / '0.mp4'])
     assert len(names(index)) == 6
+
+
+def test_on_a_disk_that_is_mounted_for_reading(index, coavt, monkeypatch):
+    wanted = index.query(coavt, 'dog')['hits']
+    index.close()
+    files = sorted(os.listdir(index.folder))
+    monkeypatch.setattr(catalogue, 'is_read_only', lambda folder: True)
+    with Index(index.folder) as again:
+        assert again.query(coavt, 'dog')['hits'] == wanted
+        assert sorted(os.listdir(index.folder)) == files
+        with pytest.raises(SearchError, match='readonly'):
+            again.remove([wanted[0]['clip']])
+
+
+def test_a_full_disk_is_one_line(index, coavt, folder, make_clip):
+    shutil.copy(make_clip(seconds=2.0), folder / 'more.mp4')
+    pages = index.catalogue.value('PRAGMA page_count')
+    index.catalogue.rows(f'PRAGMA max_page_count = {pages}')
+    labels = {'0.mp4': [f'{number:0999}' for number in range(40)]}
+    with pytest.raises(SearchError, match='is full; what was indexed before is safe'):
+        index.add(coavt, [folder], labels)
+    assert len(names(index)) == 5
 
 
 def test_another_content_of_the_same_size_and_time(index, coavt, folder, make_clip):
