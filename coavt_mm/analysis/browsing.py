@@ -119,7 +119,7 @@ def _masks(cfg: Config, augment: dict) -> Iterator[str]:
     if audio or visual:
         yield (
             f'the encoder drops {audio:.0%} of the audio tokens and {visual:.0%} of '
-            'the visual ones, at random'
+            f'the visual ones, at random ({encoder.get("mask_mode", "random")})'
         )
 
 

@@ -86,7 +86,14 @@ ABOVE_ZERO = {
     'timeout',
 }
 #: From 0 to 1.
-SHARES = {'dropout', 'label_smoothing', 'mask_ratio', 'max_bad_share', 'min_share'}
+SHARES = {
+    'drop_path_rate',
+    'dropout',
+    'label_smoothing',
+    'mask_ratio',
+    'max_bad_share',
+    'min_share',
+}
 # parts whose sizes are looked at, whatever class they are of
 _SIZED = ('model', 'optim_wrapper', 'param_scheduler')
 LENGTHS = dict(

@@ -12,51 +12,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.layers import EncoderBlock, sincos_table, stream_norms
+from coavt_mm.models.layers import EncoderBlock, stream_norms
+from coavt_mm.models.patches import MASK_MODES, PatchEmbed, kept_tokens
 from coavt_mm.registry import MODELS
 from coavt_mm.streams import STREAMS
-
-
-class PatchEmbed(nn.Module):
-    """Patches -> tokens, plus fixed positions and a learned modality vector.
-
-    Args:
-        in_channels: 1 for a spectrogram, 3 for a picture.
-        size: Height and width of the input.
-        patch_size: Side of a square patch.
-        embed_dims: Width D.
-    """
-
-    def __init__(
-        self, in_channels: int, size: tuple[int, int], patch_size: int, embed_dims: int
-    ):
-        super().__init__()
-        if size[0] % patch_size or size[1] % patch_size:
-            raise ConfigError(
-                f'the input size {tuple(size)} must be a multiple of the patch size '
-                f'{patch_size} in both directions'
-            )
-        self.size = tuple(size)
-        self.grid = (size[0] // patch_size, size[1] // patch_size)
-        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
-        self.modality = nn.Parameter(torch.zeros(1, 1, embed_dims))
-        self.position: Tensor
-        # a buffer in the state dict: ancestors' tables load, no gradient reaches it
-        self.register_buffer('position', sincos_table(embed_dims, *self.grid)[None])
-        nn.init.xavier_uniform_(self.proj.weight.view(embed_dims, -1))
-        if self.proj.bias is not None:
-            nn.init.zeros_(self.proj.bias)
-        nn.init.normal_(self.modality, std=0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, height, width) -> (B, N, D)."""
-        if x.shape[-2:] != self.size:
-            raise ConfigError(
-                f'expected an input of {self.size[0]} x {self.size[1]} (height x '
-                f'width), got {x.shape[-2]} x {x.shape[-1]}; set spec_size / img_size '
-                'of the encoder, or the sizes in the data pipeline and preprocessor'
-            )
-        return self.proj(x).flatten(2).transpose(1, 2) + self.position + self.modality
 
 
 def _check_options(
@@ -64,6 +23,8 @@ def _check_options(
     num_heads: int,
     spec_size: Sequence[int],
     mask_ratio: Sequence[float],
+    mask_mode: str,
+    drop_path_rate: float,
 ) -> None:
     if len(spec_size) != 2:
         raise ConfigError(
@@ -73,6 +34,15 @@ def _check_options(
         raise ConfigError(
             'JointAVEncoder: mask_ratio must be two shares in [0, 1), of the audio '
             f'and the visual tokens, got {mask_ratio}'
+        )
+    if mask_mode not in MASK_MODES:
+        raise ConfigError(
+            f'JointAVEncoder: mask_mode is one of {", ".join(MASK_MODES)}, got '
+            f'{mask_mode!r}'
+        )
+    if not 0 <= drop_path_rate < 1:
+        raise ConfigError(
+            f'JointAVEncoder: drop_path_rate must lie in [0, 1), got {drop_path_rate}'
         )
     if num_heads < 1 or embed_dims % num_heads:
         raise ConfigError(
@@ -111,6 +81,12 @@ class JointAVEncoder(BaseModule):
         patch_size: Side of a patch, in pixels, frames and mel bins. Defaults to 16.
         mask_ratio: Shares of the audio and of the visual tokens that are dropped at
             random in training, to save time and memory. Defaults to (0, 0).
+        mask_mode: Which audio tokens go together: 'random' patches (MAE), whole
+            columns of 'time', whole rows of 'frequency', or both, 'time_frequency'
+            (CAV-MAE, AudioMAE). Of pictures it is always patches. Defaults to 'random'.
+        drop_path_rate: Probability that the last layer is left out for a clip in
+            training; it rises evenly from 0 at the first (stochastic depth). Defaults
+            to 0.
         with_cp: Recompute activations in the backward pass instead of keeping them.
             Defaults to False.
         one_pass: Takes :class:`OnePassAVEncoder`, as this option did in the release
@@ -131,13 +107,17 @@ class JointAVEncoder(BaseModule):
         img_size: int = 224,
         patch_size: int = 16,
         mask_ratio: Sequence[float] = (0.0, 0.0),
+        mask_mode: str = 'random',
+        drop_path_rate: float = 0.0,
         with_cp: bool = False,
         one_pass: bool = False,
         as_tuple: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        _check_options(embed_dims, num_heads, spec_size, mask_ratio)
+        _check_options(
+            embed_dims, num_heads, spec_size, mask_ratio, mask_mode, drop_path_rate
+        )
         if type(self) is JointAVEncoder and (one_pass or as_tuple):
             # what were its options are classes now; for one more release
             self.__class__ = OnePassAVEncoder if one_pass else JointAVBackbone
@@ -145,18 +125,21 @@ class JointAVEncoder(BaseModule):
         self.embed_dims = embed_dims
         length, num_mels = spec_size
         self.spec_size, self.img_size = (length, num_mels), img_size
-        self.mask_ratio, self.with_cp, self.as_tuple = mask_ratio, with_cp, as_tuple
+        self.mask_ratio, self.mask_mode = mask_ratio, mask_mode
+        self.with_cp, self.as_tuple = with_cp, as_tuple
         # the spectrogram is patched as a (mel, frames) picture, mel rows first
         self.audio_embed = PatchEmbed(1, (num_mels, length), patch_size, embed_dims)
         self.visual_embed = PatchEmbed(3, (img_size, img_size), patch_size, embed_dims)
 
-        def stage(depth: int, streams: Sequence[str]) -> nn.ModuleList:
+        def stage(depth: int, streams: Sequence[str], first: int = 0) -> nn.ModuleList:
             block = (embed_dims, num_heads, mlp_ratio, streams)
-            return nn.ModuleList(EncoderBlock(*block) for _ in range(depth))
+            last = max(max(depths[:2]) + depths[2] - 1, 1)
+            rates = [drop_path_rate * (first + i) / last for i in range(depth)]
+            return nn.ModuleList(EncoderBlock(*block, rate) for rate in rates)
 
         self.audio_blocks = stage(depths[0], ['A'])
         self.visual_blocks = stage(depths[1], ['V'])
-        self.joint_blocks = stage(depths[2], STREAMS)
+        self.joint_blocks = stage(depths[2], STREAMS, max(depths[:2]))
         self.norm = stream_norms(embed_dims, STREAMS)
         self._init_linear()
 
@@ -292,10 +275,12 @@ class JointAVEncoder(BaseModule):
     def _audio_trunk(self, spectrogram: Tensor) -> Tensor:
         # (B, L, M) -> (B, 1, M, L)
         tokens = self.audio_embed(spectrogram.transpose(1, 2).unsqueeze(1))
-        return self._run(self.audio_blocks, self._mask(tokens, self.mask_ratio[0]), 'A')
+        tokens = self._mask(tokens, self.audio_embed.grid, 0, self.mask_mode)
+        return self._run(self.audio_blocks, tokens, 'A')
 
     def _visual_trunk(self, frames: Tensor) -> Tensor:
-        tokens = self._mask(self.visual_embed(frames), self.mask_ratio[1])
+        tokens = self.visual_embed(frames)
+        tokens = self._mask(tokens, self.visual_embed.grid, 1, 'random')
         return self._run(self.visual_blocks, tokens, 'V')
 
     def _join(self, tokens: Tensor, stream: str) -> Tensor:
@@ -309,12 +294,14 @@ class JointAVEncoder(BaseModule):
                 x = block(x, stream)
         return x
 
-    def _mask(self, tokens: Tensor, ratio: float) -> Tensor:
+    def _mask(
+        self, tokens: Tensor, grid: tuple[int, int], which: int, mode: str
+    ) -> Tensor:
+        ratio = self.mask_ratio[which]
         if not self.training or ratio == 0:
             return tokens
-        keep = max(1, round(tokens.shape[1] * (1 - ratio)))
-        order = torch.rand(tokens.shape[:2], device=tokens.device).argsort(1)[:, :keep]
-        return tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+        kept = kept_tokens(tokens.shape[0], grid, ratio, mode, tokens.device)
+        return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
 
 
 @MODELS.register_module()

@@ -1,5 +1,6 @@
 """What training asks of every model: losses that compile, values of all ranks."""
 
+import fnmatch
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TypeVar
@@ -31,20 +32,23 @@ class TrainedModel(BaseModel):
         """Let parts stay as they are loaded: no gradient, and always in eval mode.
 
         Args:
-            names: Of parts of this model.
+            names: Of modules inside this model, such as 'av_encoder', or patterns of
+                such names, as 'av_encoder.*_blocks.[0-5]'.
 
         Raises:
-            ConfigError: It has no such part.
+            ConfigError: It has no such module.
         """
-        parts = dict(self.named_children())
+        modules = dict(self.named_modules())
         for name in names:
-            if name not in parts:
+            found = fnmatch.filter(modules, name) if name else []
+            if not found:
                 raise ConfigError(
                     f'{type(self).__name__}: frozen={name!r} is none of its parts: '
-                    f'{", ".join(parts)}'
+                    f'{", ".join(dict(self.named_children()))}, nor a module in them'
                 )
-            parts[name].requires_grad_(False)
-            self._frozen = (*self._frozen, parts[name])
+            for part in (modules[key] for key in found):
+                part.requires_grad_(False)
+                self._frozen = (*self._frozen, part)
 
     def train(self: Model, mode: bool = True) -> Model:
         """Set the mode; what is frozen stays in eval mode."""

@@ -121,7 +121,9 @@ class CoAVTClassifier(TrainedModel):
         query_encoder: A ``QueryEncoder`` whose queries read the tokens; the head then
             gets the mean query output. Default: the mean token.
         frozen: A linear probe: everything below the head stays as loaded and in eval
-            mode (no gradient, no dropout, no token masking). Defaults to False.
+            mode (no gradient, no dropout, no token masking). Or the names of modules
+            that do, or patterns of names, as 'backbone.*_blocks.[0-5]'. Defaults to
+            False.
         stream: What is trained and tested on: 'AV', 'A' or 'V'. Defaults to 'AV'.
         test_cfg: ``stream`` to test on, None for the trained one, another for a model
             that lacks a modality at test; ``missing``, what an AV-trained model does
@@ -137,7 +139,7 @@ class CoAVTClassifier(TrainedModel):
         backbone: dict | nn.Module,
         head: dict | nn.Module,
         query_encoder: dict | nn.Module | None = None,
-        frozen: bool = False,
+        frozen: bool | Sequence[str] = False,
         stream: str = 'AV',
         test_cfg: dict | None = None,
         data_preprocessor: dict | nn.Module | None = None,
@@ -160,8 +162,9 @@ class CoAVTClassifier(TrainedModel):
         self.test_cfg.update(test_cfg or {})
         self.test_cfg['stream'] = self.test_cfg['stream'] or stream
         self._check(unknown)
-        if frozen:
-            self.freeze(['backbone', *(['query_encoder'] if query_encoder else [])])
+        if frozen is True:
+            frozen = ['backbone', *(['query_encoder'] if query_encoder else [])]
+        self.freeze(frozen or ())
 
     def pool(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, D): the mean token, or the mean output of the queries."""

@@ -58,7 +58,7 @@ class CoAVT(TrainedModel):
             E_AV for matching; ``caption`` (dict of name -> arguments of
             :class:`~.generation.Decoding`) writes captions, e.g.
             ``dict(greedy=dict(), beam=dict(num_beams=3), drawn=dict(top_p=0.9))``.
-        frozen: Parts that stay as loaded, such as 'av_encoder', without dropout.
+        frozen: Modules that stay as loaded, without dropout: 'av_encoder', or patterns.
         data_preprocessor: Its config.
         init_cfg: mmengine's initialisation config.
 

@@ -141,6 +141,8 @@ class EncoderBlock(nn.Module):
         num_heads: Number of heads.
         mlp_ratio: Width of the MLP over D.
         streams: Streams that may run through this block.
+        drop_path: Probability that a sample leaves out a branch in training. Defaults
+            to 0.
     """
 
     def __init__(
@@ -149,8 +151,10 @@ class EncoderBlock(nn.Module):
         num_heads: int,
         mlp_ratio: float,
         streams: Sequence[str],
+        drop_path: float = 0.0,
     ):
         super().__init__()
+        self.drop_path = drop_path
         hidden_dims = int(embed_dims * mlp_ratio)
         self.norm1 = stream_norms(embed_dims, streams)
         self.attn = SelfAttention(embed_dims, num_heads)
@@ -163,8 +167,15 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor, stream: str) -> Tensor:
         """(B, N, D) -> (B, N, D), normalised as ``stream`` asks."""
-        x = x + self.attn(self.norm1[stream](x))
-        return x + self.mlp(self.norm2[stream](x))
+        x = x + self._branch(self.attn(self.norm1[stream](x)))
+        return x + self._branch(self.mlp(self.norm2[stream](x)))
+
+    def _branch(self, x: Tensor) -> Tensor:
+        """Stochastic depth: zero for some samples, the others scaled up for them."""
+        if not self.training or self.drop_path == 0:
+            return x
+        one = x.new_ones(x.shape[0], 1, 1)
+        return x * F.dropout(one, self.drop_path)
 
 
 def stream_norms(embed_dims: int, streams: Sequence[str]) -> nn.ModuleDict:

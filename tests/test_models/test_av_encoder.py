@@ -5,6 +5,8 @@ import torch
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models import JointAVBackbone, JointAVEncoder, OnePassAVEncoder
+from coavt_mm.models.layers import EncoderBlock
+from coavt_mm.models.patches import MASK_MODES, kept_tokens
 
 
 def encoder(kind=JointAVEncoder, **options):
@@ -109,10 +111,87 @@ def test_masking_drops_tokens_in_training_only():
     assert encoder(mask_ratio=(0, 0.99)).train()(*batch())['V'].shape[1] == 1
 
 
+@pytest.mark.parametrize('clips', [1, 3])
+@pytest.mark.parametrize(
+    ('mode', 'rows', 'columns'),
+    [('time', 5, 3), ('frequency', 2, 7), ('time_frequency', 3, 5)],
+)
+def test_whole_columns_and_rows_are_dropped(mode, rows, columns, clips):
+    torch.manual_seed(0)
+    kept = kept_tokens(clips, (5, 7), 0.6, mode, 'cpu')
+    assert kept.shape == (clips, rows * columns)
+    for sample in kept:
+        found = [(x // 7).unique() for x in [sample]] + [(sample % 7).unique()]
+        assert [len(x) for x in found] == [rows, columns]
+        assert len(sample.unique()) == rows * columns  # every crossing, once
+    if clips > 1:
+        many = kept_tokens(200, (5, 7), 0.6, mode, 'cpu')
+        assert len({tuple(x.sort()[0].tolist()) for x in many}) > 5
+        assert len(many.unique()) == 35  # none is always left out
+
+
+@pytest.mark.parametrize('mode', MASK_MODES)
+@pytest.mark.parametrize('grid', [(1, 1), (1, 9), (8, 1), (8, 64)])
+@pytest.mark.parametrize('ratio', [0.01, 0.5, 0.99])
+def test_the_share_that_is_kept(mode, grid, ratio):
+    kept = kept_tokens(2, grid, ratio, mode, 'cpu')
+    assert all(len(x.unique()) == kept.shape[1] for x in kept)
+    assert kept.shape[1] and kept.min() >= 0 and kept.max() < grid[0] * grid[1]
+    if grid == (8, 64) and ratio == 0.5:
+        assert abs(kept.shape[1] - 256) <= 3
+
+
+@pytest.mark.parametrize('mode', MASK_MODES)
+def test_a_kept_token_is_the_one_it_was(mode):
+    """All blocks see the kept tokens, with their own places, and nothing else."""
+    model = encoder(mask_ratio=(0.5, 0.0), mask_mode=mode).train()
+    spectrogram, frames = batch(3)
+    torch.manual_seed(1)
+    got = model(spectrogram, frames)
+    torch.manual_seed(1)
+    kept = kept_tokens(3, (2, 3), 0.5, mode, 'cpu')
+    tokens = model.audio_embed(spectrogram.transpose(1, 2)[:, None])
+    tokens = torch.stack([x[k] for x, k in zip(tokens, kept, strict=True)])
+    for block in model.audio_blocks:
+        tokens = block(tokens, 'A')
+    visual = model.eval()._visual_trunk(frames)
+    torch.testing.assert_close(got['A'], model._join(tokens, 'A'))
+    torch.testing.assert_close(
+        got['AV'], model._join(torch.cat([tokens, visual], 1), 'AV')
+    )
+
+
+def test_stochastic_depth_leaves_branches_out_in_training_alone():
+    torch.manual_seed(0)
+    block = EncoderBlock(8, 2, 2.0, ['A'], drop_path=0.25)
+    x = torch.randn(1, 3, 8).expand(4000, 3, 8)
+    attended = block.attn(block.norm1['A'](x[:1])) / 0.75
+    found = block(x, 'A') - x
+    kept = torch.isclose(found[:, 0], attended[:, 0], atol=1e-5).all(1)
+    left_out = (found == 0).flatten(1).all(1)
+    assert left_out.float().mean() == pytest.approx(0.25**2, abs=0.015)
+    assert kept.float().mean() == pytest.approx(0.75 * 0.25, abs=0.03)
+    plain = EncoderBlock(8, 2, 2.0, ['A'])
+    plain.load_state_dict(block.state_dict())
+    assert torch.equal(block.eval()(x[:2], 'A'), plain(x[:2], 'A'))
+
+
+def test_stochastic_depth_rises_from_layer_to_layer():
+    model = encoder(depths=(1, 2, 2), drop_path_rate=0.3)
+    rates = [
+        [round(block.drop_path, 6) for block in blocks]
+        for blocks in (model.audio_blocks, model.visual_blocks, model.joint_blocks)
+    ]
+    assert rates == [[0.0], [0.0, 0.1], [0.2, 0.3]]
+    assert encoder(depths=(0, 0, 1), drop_path_rate=0.3).joint_blocks[0].drop_path == 0
+
+
 def test_recomputing_activations_changes_no_gradient():
     grads = []
     for with_cp in (False, True):
-        model = encoder(with_cp=with_cp).train()
+        dropped = dict(mask_ratio=(0.5, 0.5), mask_mode='time', drop_path_rate=0.5)
+        model = encoder(with_cp=with_cp, **dropped).train()
+        torch.manual_seed(3)
         sum(x.square().mean() for x in model(*batch()).values()).backward()
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     torch.testing.assert_close(*grads)
@@ -123,6 +202,8 @@ def test_recomputing_activations_changes_no_gradient():
     [
         (dict(mask_ratio=(0.0, 1.0)), 'mask_ratio'),
         (dict(mask_ratio=(0.5,)), 'mask_ratio'),
+        (dict(mask_mode='freq'), 'mask_mode is one of random, time, frequency'),
+        (dict(drop_path_rate=1.0), 'drop_path_rate'),
         (dict(spec_size=(64, 32, 1)), 'spec_size'),
         (dict(num_heads=3), 'multiple of num_heads'),
         (dict(spec_size=(50, 32)), 'multiple of the patch size'),

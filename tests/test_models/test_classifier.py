@@ -219,6 +219,20 @@ def test_a_linear_probe_trains_the_head_alone():
     assert query_classifier().train().backbone.training
 
 
+def test_some_layers_are_frozen_by_a_pattern_of_names():
+    model = query_classifier(frozen=['backbone.*_blocks.0', 'backbone.audio_embed'])
+    model.train()
+    assert not model.backbone.audio_blocks[0].attn.training and model.backbone.training
+    model(batch(3), samples([0], [1], [2]), mode='loss')['loss_cls'].backward()
+    still = ('backbone.audio_embed', 'backbone.audio_blocks.0',
+             'backbone.visual_blocks.0', 'backbone.joint_blocks.0')  # fmt: skip
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad is not name.startswith(still)
+        assert parameter.grad is None or parameter.requires_grad
+    with pytest.raises(ConfigError, match='none of its parts: .*backbone'):
+        query_classifier(frozen=['backbone.blocks'])
+
+
 def test_losses_by_hand():
     logits = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0]])
     every = torch.ones(2, dtype=torch.bool)
