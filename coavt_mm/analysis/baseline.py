@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models import CoAVT
+from coavt_mm.models import CoAVT, ContrastiveHead
 from coavt_mm.models.layers import MIN_TEMPERATURE, draw_negatives
 from coavt_mm.models.losses import Similarity
 from coavt_mm.streams import STREAMS, available
@@ -110,6 +110,11 @@ def _check(model: CoAVT) -> None:
     encoder, more = model.av_encoder, [model.av_head, *model.extra_heads.values()]
     if any(head is not None and head.streams for head in more):
         raise ConfigError('the plain baseline knows no av_head and no extra_heads')
+    head = model.contrastive_head
+    if head is not None and (type(head) is not ContrastiveHead or head.nested_dims):
+        raise ConfigError(
+            'the plain baseline knows ContrastiveHead without nested_dims'
+        )
     if encoder.one_pass:
         raise ConfigError('the plain baseline has no one_pass')
 

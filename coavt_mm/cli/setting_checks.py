@@ -52,6 +52,8 @@ LEAST = {
         'num_queries',
         'patch_size',
         'proj_dims',
+        'nested_dims',
+        'test_dims',
         'sample_rate',
         'spec_frames',
         'spec_size',

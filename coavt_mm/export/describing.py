@@ -65,7 +65,7 @@ def describe(
 def _sizes(model: 'CoAVTInferencer') -> dict[str, dict]:
     net: Any = model.model
     encoder, head = net.av_encoder, net.contrastive_head
-    sides, width = [encoder.img_size] * 2, head.query_proj.out_features
+    sides, width = [encoder.img_size] * 2, head.width
     whole = dict(dtype='int64', shape=['batch', 'tokens'])
     real = 'float32'
     return dict(

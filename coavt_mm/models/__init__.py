@@ -18,6 +18,7 @@ from coavt_mm.models.losses import LossHead, LossInputs
 from coavt_mm.models.matching import MatchingHead
 from coavt_mm.models.preprocessor import AVTDataPreprocessor
 from coavt_mm.models.query_encoder import QueryEncoder, QueryState
+from coavt_mm.models.sigmoid import SigmoidHead
 from coavt_mm.models.text_encoder import TextEncoder
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     'OnePassAVEncoder',
     'QueryEncoder',
     'QueryState',
+    'SigmoidHead',
     'TeacherHead',
     'TextEncoder',
 ]

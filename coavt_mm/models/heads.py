@@ -7,6 +7,8 @@ Letters used in shapes: B clips of this rank, G clips of all ranks, Q queries,
 T text tokens, D width, E projected width.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -23,6 +25,11 @@ from coavt_mm.streams import STREAMS
 def pool_tokens(tokens: Float[Tensor, '*B N D']) -> Float[Tensor, '*B D']:
     """(..., N, D) tokens -> their mean (..., D), L2-normalised."""
     return F.normalize(tokens.mean(-2).float(), dim=-1)
+
+
+def prefix(feats: Float[Tensor, '*B E'], dims: int | None) -> Float[Tensor, '*B dims']:
+    """(..., E) -> the first ``dims`` of them, or all for None, L2-normalised."""
+    return F.normalize(feats[..., :dims], dim=-1)
 
 
 def contrastive_loss(
@@ -75,6 +82,10 @@ class ContrastiveHead(LossHead):
         temperature: Initial temperature, learnable; it divides.
         label_smoothing: Share of the target that all samples get.
         streams: Weight of each alignment. Defaults to ``dict(AV=1, A=1, V=1)``.
+        nested_dims: Widths, below E, whose first dimensions are trained to be features
+            by themselves (Matryoshka): a loss is the mean over these and E.
+        test_dims: How many dimensions features have outside training: the first ones,
+            normalised. All when not given.
         init_cfg: mmengine's initialisation config.
     """
 
@@ -88,11 +99,20 @@ class ContrastiveHead(LossHead):
         temperature: float = 0.07,
         label_smoothing: float = 0.1,
         streams: dict[str, float] | None = None,
+        nested_dims: Sequence[int] = (),
+        test_dims: int | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
         streams = dict.fromkeys(STREAMS, 1.0) if streams is None else streams
         self.streams = checked_streams(type(self).__name__, streams)
+        for dims in [*nested_dims, *([test_dims] if test_dims is not None else [])]:
+            if not 0 < dims <= proj_dims:
+                raise ConfigError(
+                    f'{type(self).__name__}: nested_dims and test_dims lie between 1 '
+                    f'and proj_dims={proj_dims}, got {dims}'
+                )
+        self.nested_dims, self.test_dims = tuple(nested_dims), test_dims
         self.label_smoothing = label_smoothing
         self.embed_dims, self.text_dims = embed_dims, text_dims or embed_dims
         self.query_proj = nn.Linear(embed_dims, proj_dims)
@@ -101,11 +121,19 @@ class ContrastiveHead(LossHead):
 
     def project_queries(self, hidden: Float[Tensor, 'B Q D']) -> Float[Tensor, 'B Q E']:
         """(B, Q, D) -> (B, Q, E), L2-normalised."""
-        return F.normalize(self.query_proj(hidden).float(), dim=-1)
+        return self._unit(self.query_proj(hidden))
 
     def project_text(self, text_hidden: Float[Tensor, 'B T D']) -> Float[Tensor, 'B E']:
         """Text states (B, T, text_dims) -> the [CLS] feature (B, E), L2-normalised."""
-        return F.normalize(self.text_proj(text_hidden[:, 0]).float(), dim=-1)
+        return self._unit(self.text_proj(text_hidden[:, 0]))
+
+    @property
+    def width(self) -> int:
+        """Dimensions of features outside training."""
+        return self.test_dims or self.query_proj.out_features
+
+    def _unit(self, feats: Tensor) -> Tensor:
+        return prefix(feats.float(), None if self.training else self.test_dims)
 
     def logits(self, cosines: Float[Tensor, '*shape']) -> Float[Tensor, '*shape']:
         """Cosines of any shape, divided by the temperature."""
@@ -152,28 +180,28 @@ class ContrastiveHead(LossHead):
 
     def similarities(self, batch: LossInputs) -> dict[str, Similarity]:
         """Stream -> similarities of a batch, of the streams that are aligned."""
-        return {
-            stream: self.similarity(
-                batch.features.clips[stream],
-                batch.features.texts,
-                gather_with_grad(batch.features.clips[stream]),
-                batch.all_texts,
-            )
-            for stream in self.streams
-        }
+        return {stream: self._similar(batch, stream) for stream in self.streams}
+
+    def _similar(
+        self, batch: LossInputs, stream: str, dims: int | None = None
+    ) -> Similarity:
+        feats = (
+            batch.features.clips[stream],
+            batch.features.texts,
+            batch.all_clips[stream],
+            batch.all_texts,
+        )
+        return self.similarity(*(prefix(x, dims) if dims else x for x in feats))
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """``loss_contrastive_*`` of each stream; ``temperature`` to watch."""
-        losses = {
-            f'loss_contrastive_{stream}': weight
-            * self.loss(
-                batch.similarity[stream],
-                batch.same,
-                batch.valid[stream],
-                batch.all_valid[stream],
-            )
-            for stream, weight in self.streams.items()
-        }
+        losses = {}
+        for stream, weight in self.streams.items():
+            similar = [batch.similarity[stream]]
+            similar += [self._similar(batch, stream, dims) for dims in self.nested_dims]
+            who = batch.same, batch.valid[stream], batch.all_valid[stream]
+            each = [self.loss(x, *who) for x in similar]
+            losses[f'loss_contrastive_{stream}'] = weight * sum(each) / len(each)
         return {**losses, 'temperature': self.temperature.detach().clone()}
 
     def loss(

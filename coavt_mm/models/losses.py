@@ -135,6 +135,11 @@ class LossInputs:
         return gather_with_grad(self.features.texts)
 
     @_once
+    def all_clips(self) -> dict[str, Tensor]:
+        """Clip features of all ranks: stream -> (G, Q, E)."""
+        return {s: gather_with_grad(x) for s, x in self.features.clips.items()}
+
+    @_once
     def similarity(self) -> dict[str, Similarity]:
         """Stream -> similarities of clips (a) and texts (b); empty without a head."""
         head = self.model.contrastive_head

@@ -83,7 +83,7 @@ class Vectors:
         self.inferencer, self.space, self.on_error = inferencer, space, on_error
         self.width, self.count = model.av_encoder.embed_dims, 1
         if space == QUERY:
-            self.width = head.query_proj.out_features
+            self.width = head.width
             self.count = model.query_encoder.num_queries
 
     def embed(

@@ -1,8 +1,7 @@
 """An own contrastive loss."""
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from coavt_mm.models import ContrastiveHead
 from coavt_mm.models.layers import global_mean
@@ -11,26 +10,18 @@ from coavt_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class SigmoidHead(ContrastiveHead):
-    """Contrast of clips and texts pair by pair (SigLIP, arXiv 2303.15343).
+class DecoupledHead(ContrastiveHead):
+    """Contrast in which right pairs don't compete with wrong ones (arXiv 2110.06848).
 
-    Each pair is a question of its own, right or wrong; no pair competes with another,
-    so there is no label smoothing.
-
-    Args:
-        bias: Added to each scaled cosine, learnable. Nearly all pairs are wrong.
-        temperature: Divides the cosines, learnable.
-        **kwargs: Those of ContrastiveHead.
+    The loss of a clip is the log of the sum over the wrong texts, less its similarity
+    with the right ones, so that an easy right pair does not quiet hard wrong ones.
+    Arguments are those of ContrastiveHead; there is no label smoothing.
     """
-
-    def __init__(self, bias: float = -10.0, temperature: float = 0.1, **kwargs):
-        super().__init__(temperature=temperature, **kwargs)
-        self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def loss(
         self, similarity: Similarity, same: Tensor, valid: Tensor, all_valid: Tensor
     ) -> Tensor:
-        """Mean over the clips that count of the sum over their pairs.
+        """Mean over the clips that count, and over both directions.
 
         Args:
             similarity: Of this process's clips with all texts (B, G), and back.
@@ -38,6 +29,11 @@ class SigmoidHead(ContrastiveHead):
             valid: (B,), the clips that count.
             all_valid: (G,), the texts that count.
         """
-        signs = same.float() * 2 - 1
-        losses = -F.logsigmoid(signs * (similarity.a_to_b + self.bias))
-        return global_mean(losses.masked_fill(~all_valid, 0.0).sum(1), valid)
+        right, wrong = same & all_valid, ~same & all_valid
+        losses = torch.zeros_like(similarity.a_to_b[:, 0])
+        for logits in similarity:
+            least = torch.finfo(logits.dtype).min
+            pull = logits.masked_fill(~right, 0.0).sum(1) / right.sum(1).clamp_min(1)
+            push = logits.masked_fill(~wrong, least).logsumexp(1)
+            losses = losses + (push - pull) / 2
+        return global_mean(losses, valid & wrong.any(1))

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_coavt import CASES, odd_batch, samples, tiny_coavt
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models import (
@@ -37,6 +38,61 @@ def test_contrastive_loss_is_smoothed_cross_entropy(batch, smoothing):
         + F.cross_entropy(scores.t(), labels, label_smoothing=smoothing)
     ) / 2
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize('nested', [(1,), (2, 5), (7,)])
+@pytest.mark.parametrize('case', CASES)
+def test_prefixes_of_the_features_are_trained_like_the_whole(case, nested):
+    """The loss is the mean of those of heads with fewer dimensions."""
+
+    def losses(batch, **options):
+        head = dict(type='ContrastiveHead', proj_dims=7, **options)
+        model = tiny_coavt(contrastive_head=head, matching_head=None)
+        return model, model(batch, samples(len(batch['clip_key'])), mode='loss')
+
+    whole, alone = losses(odd_batch(case))
+    expected = [alone]
+    for dims in nested:
+        few = tiny_coavt(
+            contrastive_head=dict(type='ContrastiveHead', proj_dims=dims),
+            matching_head=None,
+        )
+        state = whole.state_dict()
+        for name in ('query_proj', 'text_proj'):
+            for part in ('weight', 'bias'):
+                key = f'contrastive_head.{name}.{part}'
+                state[key] = state[key][:dims]
+        few.load_state_dict(state)
+        batch = odd_batch(case)
+        expected.append(few(batch, samples(len(batch['clip_key'])), mode='loss'))
+    _, found = losses(odd_batch(case), nested_dims=nested)
+    assert found.keys() == alone.keys()
+    for name in found:
+        mean = torch.stack([x[name] for x in expected]).mean()
+        torch.testing.assert_close(found[name], mean, rtol=1e-5, atol=1e-6)
+
+
+def test_features_of_fewer_dimensions_outside_training():
+    head, cut = (
+        ContrastiveHead(6, 4, 5, nested_dims=[2], test_dims=dims) for dims in (None, 2)
+    )
+    cut.load_state_dict(head.state_dict())
+    hidden, text = torch.randn(3, 2, 6), torch.randn(3, 7, 4)
+    assert torch.equal(cut.project_queries(hidden), head.project_queries(hidden))
+    pairs = [
+        (head.project_queries(hidden), cut.eval().project_queries(hidden)),
+        (head.project_text(text), cut.project_text(text)),
+    ]
+    for whole, few in pairs:
+        assert few.shape[-1] == cut.width == 2 and head.width == 5
+        torch.testing.assert_close(few, F.normalize(whole[..., :2], dim=-1))
+
+
+@pytest.mark.parametrize('bad', [dict(nested_dims=[0]), dict(nested_dims=[300]),
+                                 dict(test_dims=257), dict(test_dims=0)])  # fmt: skip
+def test_dimensions_that_are_not_there(bad):
+    with pytest.raises(ConfigError, match='between 1 and proj_dims=256'):
+        ContrastiveHead(**bad)
 
 
 def test_samples_that_are_out_change_nothing():

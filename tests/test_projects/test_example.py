@@ -64,7 +64,10 @@ def test_own_contrast_text_encoder_metric_and_hook(run, tmp_path):
     states = [torch.load(tmp_path / f'iter_{i}.pth', weights_only=False)['state_dict']
               for i in (1, 2)]  # fmt: skip
     moved = {x for x in states[0] if not torch.equal(states[0][x], states[1][x])}
-    assert 'query_encoder.query_tokens' in moved and 'contrastive_head.bias' in moved
+    assert (
+        'query_encoder.query_tokens' in moved
+        and 'contrastive_head.temperature' in moved
+    )
     assert 'text_encoder.words.weight' in moved
     assert (tmp_path / 'best_AV_MRR_iter_2.pth').is_file()
     lines = next(tmp_path.rglob('scalars.json')).read_text().splitlines()
@@ -72,20 +75,20 @@ def test_own_contrast_text_encoder_metric_and_hook(run, tmp_path):
     assert 0 < last['reciprocal_rank/AV/MRR'] <= 100
 
 
-def test_the_sigmoid_loss_asks_each_pair_by_itself():
-    from example_project.contrastive_head import SigmoidHead
+def test_right_pairs_do_not_compete_with_wrong_ones():
+    from example_project.contrastive_head import DecoupledHead
 
     from coavt_mm.models.losses import Similarity
 
-    head = SigmoidHead(bias=-1.0, embed_dims=4, proj_dims=2)
+    head = DecoupledHead(embed_dims=4, proj_dims=2)
     scores = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0], [9.0, 9.0, 9.0]])
     same = torch.eye(3, dtype=torch.bool)
     valid = torch.tensor([True, True, False])  # the third clip and its text are out
     found = head.loss(Similarity(scores, scores.T), same, valid, valid)
-    right, wrong = (scores - 1).sigmoid(), (1 - scores).sigmoid()
-    slow = -(right[0, 0] * wrong[0, 1]).log() - (right[1, 1] * wrong[1, 0]).log()
-    torch.testing.assert_close(found, slow / 2)
-    assert head.temperature.item() == pytest.approx(0.1)
+    slow = (-1.0 - 2.0) + (0.0 - 2.0) + (0.0 - 3.0) + (-1.0 - 3.0)  # of one wrong each
+    torch.testing.assert_close(found, torch.tensor(slow / 4))
+    alone = torch.tensor([True, False, False])
+    assert head.loss(Similarity(scores, scores.T), same, alone, alone) == 0
 
 
 def test_the_bag_of_words_leaves_padding_out():

@@ -19,7 +19,7 @@ custom_imports = dict(
 )
 
 model = dict(
-    contrastive_head=dict(type='SigmoidHead', temperature=0.1, bias=-10.0),
+    contrastive_head=dict(type='DecoupledHead', temperature=0.1),
     text_encoder=dict(_delete_=True, type='BagOfWords', vocab_size=_base_.vocab_size),
 )
 val_evaluator = dict(type='ReciprocalRankMetric')
