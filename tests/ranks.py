@@ -70,15 +70,19 @@ def _in_group(rank: int, store: str, worker: Callable, args: tuple) -> None:
     os._exit(0)  # with torch 2.6 gloo may hang for ever when the group is destroyed
 
 
+#: Cases of :func:`make_model` with matching.
+ALL_LOSSES = ('all', 'in chunks')
+
+
 def make_batch(case: str) -> dict:
-    """Eight clips; in case 'all' matching can draw exactly one negative each.
+    """Eight clips; with all losses matching can draw exactly one negative each.
 
     The four clips that take part in AV have ids 1, 1, 2, 2 and captions 1, 2, 1, 2:
     each differs from exactly one other in both. With one candidate there is nothing
     to draw, and two ranks must agree with one to the last digit.
     """
     batch = tiny_batch(8)
-    if case == 'all':
+    if case in ALL_LOSSES:
         batch['clip_key'][[0, 2, 5, 7]] = torch.tensor([1, 1, 2, 2])
         batch['caption_key'][[0, 2, 5, 7]] = torch.tensor([1, 2, 1, 2])
         batch['caption_streams'][1] = torch.tensor([False, True, False])
@@ -91,9 +95,13 @@ def make_batch(case: str) -> dict:
 
 
 def make_model(case: str):
-    matching = dict(type='MatchingHead', embed_dims=20) if case == 'all' else None
-    av = dict(type='AVContrastiveHead', weight=0.5) if case == 'all' else None
+    every = case in ALL_LOSSES
+    matching = dict(type='MatchingHead', embed_dims=20) if every else None
+    av = dict(type='AVContrastiveHead', weight=0.5) if every else None
     more = dict(extra_heads=dict(teacher=_teacher())) if case == 'a teacher' else {}
+    if case == 'in chunks':
+        head = dict(type='SigmoidHead', proj_dims=8, nested_dims=[3])
+        more = dict(grad_cache=3, contrastive_head=head)
     return tiny_coavt(matching_head=matching, av_head=av, **more)
 
 

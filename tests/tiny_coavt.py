@@ -112,3 +112,29 @@ def odd_batch(case: str) -> dict:
 
 def samples(batch: int) -> list[BaseDataElement]:
     return [BaseDataElement(metainfo=dict(sample_idx=i)) for i in range(batch)]
+
+
+def of_one_sense(about):
+    """A batch whose captions are about one modality each, 'A' or 'V'; one is silent."""
+    batch = tiny_batch(len(about))
+    tables = dict(A=[False, True, False], V=[False, False, True], AV=[True] * 3)
+    batch['caption_streams'] = torch.tensor([tables[stream] for stream in about])
+    batch['has_audio'][0] = False
+    return batch
+
+
+def described(batch, about):
+    """What the loader says of the clips on the host."""
+    return [
+        BaseDataElement(
+            metainfo=dict(
+                has_audio=bool(heard),
+                has_visual=bool(seen),
+                audio_samples=16000,
+                text_streams=[stream],
+            )
+        )
+        for heard, seen, stream in zip(
+            batch['has_audio'], batch['has_visual'], about, strict=True
+        )
+    ]

@@ -1,6 +1,7 @@
 """Counts where a step would wait for the device, without a device."""
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # they read a value, or a shape that follows from values, on the host
@@ -43,4 +44,17 @@ class Waits(TorchDispatchMode):
         repeats = name == 'repeat_interleave' and 'output_size' not in (kwargs or {})
         if name in READ or by_bool or repeats:
             self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+class Rows(TorchFunctionMode):
+    """The number of rows that each attention had."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            self.seen.append(args[0].shape[0])
         return func(*args, **(kwargs or {}))

@@ -8,11 +8,8 @@ from coavt_mm.models.av_encoder import (
 from coavt_mm.models.classifier import ClassificationHead, CoAVTClassifier
 from coavt_mm.models.coavt import CoAVT
 from coavt_mm.models.distillation import TeacherHead
-from coavt_mm.models.heads import (
-    AVContrastiveHead,
-    ContrastiveHead,
-    LanguageModelingHead,
-)
+from coavt_mm.models.heads import AVContrastiveHead, ContrastiveHead
+from coavt_mm.models.language import LanguageModelingHead
 from coavt_mm.models.logmel import AudioFrontEnd, LogMel
 from coavt_mm.models.losses import LossHead, LossInputs
 from coavt_mm.models.matching import MatchingHead

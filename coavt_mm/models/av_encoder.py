@@ -230,20 +230,15 @@ class JointAVEncoder(BaseModule):
         return spectrogram, frames[:, 0]
 
     def encode_training(
-        self, inputs: dict[str, Tensor], streams: Sequence[str], take: Any = None
+        self, inputs: dict[str, Tensor], streams: Sequence[str]
     ) -> dict[str, Tensor]:
         """Encode a batch of :meth:`training_inputs`, one frame per clip.
 
         Args:
             inputs: With ``spectrogram`` (B, L, M) and ``frames`` (B, 1, 3, H, W).
             streams: Streams wanted.
-            take: Of a stream's name and a tensor (B, ...), the rows (R, ...) that are
-                encoded for it. All when not given.
         """
-        given = inputs['spectrogram'], inputs['frames'][:, 0]
-        if take is None:
-            return self(*given, streams)
-        return {s: self(*(take(s, x) for x in given), [s])[s] for s in streams}
+        return self(inputs['spectrogram'], inputs['frames'][:, 0], streams)
 
     def encode_unimodal(
         self,

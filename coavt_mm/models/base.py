@@ -2,8 +2,8 @@
 
 import fnmatch
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -99,3 +99,25 @@ class TrainedModel(BaseModel):
             all_reduce(every, 'mean')
             values = OrderedDict(zip(values, every.unbind(), strict=True))
         return total, values
+
+
+def check_passes(av_encoder: Any, av_head: Any) -> None:
+    """Refuse a contrast of sound and picture whose tokens have seen each other."""
+    if av_head is not None and getattr(av_encoder, 'one_pass', False):
+        raise ConfigError(
+            'CoAVT: with one_pass in the av_encoder the tokens of the sound have seen '
+            'the picture, so that av_head would have nothing to learn; leave one out'
+        )
+
+
+def checked_names(heads: dict, taken: Sequence[str]) -> dict:
+    """The extra heads, if each has a name that nothing else has."""
+    if not isinstance(heads, dict):
+        raise ConfigError(
+            f'CoAVT: extra_heads is a {type(heads).__name__}, but must be a dict of '
+            "name -> head, such as dict(area=dict(type='AreaHead'))"
+        )
+    for name in heads:
+        if name in taken or '.' in name or hasattr(nn.ModuleDict, name):
+            raise ConfigError(f'CoAVT: extra_heads.{name}: take another name')
+    return heads

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from coavt_mm.batches import mask_of
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.base import TrainedModel
+from coavt_mm.models.base import TrainedModel, check_passes, checked_names
 from coavt_mm.models.generation import generate
 from coavt_mm.models.heads import pool_tokens
 from coavt_mm.models.layers import build_part, stated_size
@@ -58,6 +58,9 @@ class CoAVT(TrainedModel):
             E_AV for matching; ``caption`` (dict of name -> arguments of
             :class:`~.generation.Decoding`) writes captions, e.g.
             ``dict(greedy=dict(), beam=dict(num_beams=3), drawn=dict(top_p=0.9))``.
+        grad_cache: Clips that are computed at once in training; activations of the
+            others are not kept, and those of a clip are computed twice. Losses and
+            gradients are those of the whole batch. None keeps all.
         frozen: Modules that stay as loaded, without dropout: 'av_encoder', or patterns.
         data_preprocessor: Its config.
         init_cfg: mmengine's initialisation config.
@@ -78,6 +81,7 @@ class CoAVT(TrainedModel):
         extra_heads: dict[str, dict | nn.Module | None] | None = None,
         tokenizer: str | None = None,
         test_cfg: dict | None = None,
+        grad_cache: int | None = None,
         frozen: Sequence[str] = (),
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
@@ -95,12 +99,15 @@ class CoAVT(TrainedModel):
         self.lm_head = self._build_head('lm_head', lm_head)
         self.av_head = self._build_head('av_head', av_head)
         self.extra_heads = nn.ModuleDict()
-        for name, head in _checked_names(extra_heads or {}).items():
+        for name, head in checked_names(extra_heads or {}, HEADS).items():
             if head is not None:
                 self.extra_heads[name] = self._build_head(f'extra_heads.{name}', head)
         self.tokenizer_path = tokenizer
         self.test_cfg = checked_test_cfg(test_cfg)
-        _check_passes(self.av_encoder, self.av_head)
+        check_passes(self.av_encoder, self.av_head)
+        if grad_cache is not None and grad_cache < 1:
+            raise ConfigError(f'CoAVT: grad_cache is 1 clip or more, not {grad_cache}')
+        self.grad_cache = grad_cache
         self.freeze(frozen)
 
     def _build_head(self, name: str, head: dict | nn.Module | None) -> Any:
@@ -377,24 +384,3 @@ class CoAVT(TrainedModel):
         tokenizer = TOKENIZERS.build(part)
         self.lm_head.check_ids(tokenizer, self.tokenizer_path)
         return tokenizer
-
-
-def _check_passes(av_encoder: Any, av_head: Any) -> None:
-    if av_head is not None and getattr(av_encoder, 'one_pass', False):
-        raise ConfigError(
-            'CoAVT: with one_pass in the av_encoder the tokens of the sound have seen '
-            'the picture, so that av_head would have nothing to learn; leave one out'
-        )
-
-
-def _checked_names(heads: dict) -> dict:
-    """The extra heads, if each has a name that nothing else has."""
-    if not isinstance(heads, dict):
-        raise ConfigError(
-            f'CoAVT: extra_heads is a {type(heads).__name__}, but must be a dict of '
-            "name -> head, such as dict(area=dict(type='AreaHead'))"
-        )
-    for name in heads:
-        if name in HEADS or '.' in name or hasattr(nn.ModuleDict, name):
-            raise ConfigError(f'CoAVT: extra_heads.{name}: take another name')
-    return heads

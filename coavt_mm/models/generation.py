@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coavt_mm.compat import current_names
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.heads import LanguageModelingHead
+from coavt_mm.models.language import LanguageModelingHead
 from coavt_mm.models.query_encoder import KeyValue, QueryEncoder, QueryState
 
 #: Options of :class:`Decoding` by the names that they had in the release before.

@@ -1,7 +1,8 @@
-"""Loss heads of pre-training: contrastive, language modelling, sound with picture.
+"""Contrastive loss heads of pre-training: clips with texts, sound with picture.
 
 Each head names the streams it works on and their weights; a weight of 0 switches a
-stream off, and so does leaving the head out of the model. Matching is in matching.py.
+stream off, and so does leaving the head out of the model. Matching is in matching.py,
+language modelling in language.py.
 
 Letters used in shapes: B clips of this rank, G clips of all ranks, Q queries,
 T text tokens, D width, E projected width.
@@ -11,8 +12,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
-from tokenizers import Tokenizer
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from coavt_mm.errors import ConfigError
@@ -278,118 +278,3 @@ class AVContrastiveHead(LossHead):
             gather_with_grad(valid),
         )
         return {'loss_audio_visual': self.weight * loss}
-
-
-@MODELS.register_module()
-class LanguageModelingHead(LossHead):
-    """Next-token prediction with tied word embeddings (BERT's head, BLIP-2's loss).
-
-    Args:
-        embed_dims: Width D. In a CoAVT the query encoder's unless given, else 768.
-        vocab_size: Word pieces, [DEC] included. In a CoAVT the query encoder's unless
-            given, else 30523.
-        dec_token_id: [DEC], put in the place of the first token.
-        end_token_id: [SEP], which ends a caption.
-        label_smoothing: Share of the target that all word pieces get.
-        streams: Weight of each stream. Defaults to ``dict(AV=1)``.
-        init_cfg: mmengine's initialisation config.
-    """
-
-    def __init__(
-        self,
-        embed_dims: int = 768,
-        vocab_size: int = 30523,
-        dec_token_id: int = 30522,
-        end_token_id: int = 102,
-        label_smoothing: float = 0.1,
-        streams: dict[str, float] | None = None,
-        init_cfg: dict | None = None,
-    ):
-        super().__init__(init_cfg)
-        streams = {'AV': 1.0} if streams is None else streams
-        self.streams = checked_streams('LanguageModelingHead', streams)
-        self.embed_dims, self.vocab_size = embed_dims, vocab_size
-        self.dec_token_id, self.end_token_id = dec_token_id, end_token_id
-        self.label_smoothing = label_smoothing
-        self.dense = nn.Linear(embed_dims, embed_dims)
-        self.norm = nn.LayerNorm(embed_dims, eps=1e-12)
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
-        nn.init.normal_(self.dense.weight, std=0.02)
-        nn.init.zeros_(self.dense.bias)
-
-    def start(self, input_ids: Int[Tensor, 'B T']) -> Int[Tensor, 'B T']:
-        """Token ids (B, T) with [DEC] in the first place."""
-        input_ids = input_ids.clone()
-        input_ids[:, 0] = self.dec_token_id
-        return input_ids
-
-    def check_ids(self, tokenizer: Tokenizer, path: str) -> None:
-        """Refuse a tokenizer whose tokens begin or end captions otherwise.
-
-        Raises:
-            ConfigError: The message names the setting.
-        """
-        for name, piece in dict(dec_token_id='[DEC]', end_token_id='[SEP]').items():
-            given, wanted = getattr(self, name), tokenizer.token_to_id(piece)
-            if given != wanted:
-                raise ConfigError(
-                    f'lm_head.{name} is {given}, but {piece} has id {wanted} in the '
-                    f'tokenizer {path}'
-                )
-
-    def forward(
-        self,
-        hidden: Float[Tensor, '*B D'],
-        word_embeddings: Float[Tensor, 'vocab D'],
-    ) -> Float[Tensor, '*B vocab']:
-        """Text states to logits of the next token.
-
-        Args:
-            hidden: (B, T, D).
-            word_embeddings: (vocab_size, D), the query encoder's.
-
-        Returns:
-            (B, T, vocab_size).
-        """
-        hidden = self.norm(F.gelu(self.dense(hidden)))
-        return F.linear(hidden, word_embeddings, self.bias)
-
-    def losses(self, batch: LossInputs) -> dict[str, Tensor]:
-        """``loss_lm_*`` of each stream: its captions, written by what queries saw."""
-        encoder, losses = batch.model.query_encoder, {}
-        for stream, weight in self.streams.items():
-            # the queries' keys and values are reused
-            ids, mask, valid = (
-                batch.take(stream, x)
-                for x in (batch.input_ids, batch.attention_mask, batch.valid[stream])
-            )
-            past = batch.states[stream].self_kv
-            hidden, _ = encoder.decode_text(self.start(ids), mask, past)
-            logits = self(hidden, encoder.word_embeddings.weight)
-            loss = self.loss(logits, ids, mask * valid[:, None])
-            losses[f'loss_lm_{stream}'] = weight * loss
-        return losses
-
-    def loss(
-        self,
-        logits: Float[Tensor, 'B T vocab'],
-        input_ids: Int[Tensor, 'B T'],
-        attention_mask: Int[Tensor, 'B T'],
-    ) -> Float[Tensor, '']:
-        """Smoothed cross-entropy per token, padding not counted.
-
-        Args:
-            logits: (B, T, vocab_size).
-            input_ids: (B, T).
-            attention_mask: (B, T), 1 for text and 0 for padding.
-
-        Returns:
-            Scalar, nats per token.
-        """
-        losses = F.cross_entropy(
-            logits[:, :-1].float().flatten(0, 1),
-            input_ids[:, 1:].flatten(),
-            reduction='none',
-            label_smoothing=self.label_smoothing,
-        )
-        return global_mean(losses, attention_mask[:, 1:].bool().flatten())

@@ -4,6 +4,7 @@ Letters: B clips of this rank, each with one caption; G clips of all ranks; N to
 Q queries, T text tokens, D width, E projected width.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from coavt_mm.batches import is_ids, mask_of
 from coavt_mm.errors import ConfigError
+from coavt_mm.models.chunks import in_chunks
 from coavt_mm.models.layers import gather_with_grad
 from coavt_mm.models.query_encoder import QueryState
 from coavt_mm.streams import STREAMS, available, describes
@@ -75,7 +77,8 @@ class LossInputs:
         model: Whose parts the losses may use.
         tokens: Stream -> (B, N, D), of the streams that a head asks for. Clips that
             lack a modality, or have no caption about it, may have any.
-        states: Stream -> what the queries make of the tokens of its ``rows``.
+        states: Stream -> what the queries make of the tokens of its ``rows``; with the
+            model's ``grad_cache`` their ``context`` are the tokens.
         input_ids: (B, T) token ids.
         attention_mask: (B, T), 1 for text and 0 for padding.
         text: The same two as the text encoder reads them.
@@ -107,7 +110,7 @@ class LossInputs:
     @_once
     def text_states(self) -> Tensor:
         """Text states (B, T, D) of the text encoder; [CLS] is the first."""
-        return self.model.encode_text(*self.text)
+        return in_chunks(self.model.encode_text, self.model.grad_cache, *self.text)
 
     @_once
     def features(self) -> Features:
@@ -271,9 +274,22 @@ def loss_inputs(
     by_text = all(head.takes_queries for head in heads) and 'AV' not in wanted
     read = _encode(batch, inputs, wanted, by_text and not model.av_encoder.one_pass)
     names = [s for s in STREAMS if s in queried]
-    states = model.query_encoder.encode_each([read[s] for s in names]) if names else []
-    batch.states.update(zip(names, states, strict=True))
+    batch.states.update(
+        zip(names, _query(model, [read[s] for s in names]), strict=True)
+    )
     return batch
+
+
+def _query(model: 'CoAVT', tokens: list[Tensor]) -> list[QueryState]:
+    """What the queries make of several streams' tokens (R, N, D)."""
+    encoder, size = model.query_encoder, model.grad_cache
+    if size is None:
+        return encoder.encode_each(tokens) if tokens else []
+
+    def some(x: Tensor) -> tuple:
+        return encoder.encode_queries(x)[:2]
+
+    return [QueryState(*in_chunks(some, size, x), context=x) for x in tokens]
 
 
 def counted_rows(
@@ -316,12 +332,23 @@ def _encode(
     batch: LossInputs, inputs: dict[str, Tensor], wanted: set[str], by_text: bool
 ) -> dict[str, Tensor]:
     """Fill in the tokens; stream -> those (R, N, D) that the queries read."""
-    encoder = batch.model.av_encoder
+    encode = batch.model.av_encoder.encode_training
+    size = batch.model.grad_cache
+    given = inputs['spectrogram'], inputs['frames']
+
+    def some(
+        names: list[str], spectrogram: Tensor, frames: Tensor
+    ) -> dict[str, Tensor]:
+        return encode(dict(inputs, spectrogram=spectrogram, frames=frames), names)
+
     streams = [s for s in STREAMS if s in wanted]
     if not by_text:
-        batch.tokens.update(encoder.encode_training(inputs, streams))
+        batch.tokens.update(in_chunks(functools.partial(some, streams), size, *given))
         return {s: batch.take(s, x) for s, x in batch.tokens.items()}
-    read = encoder.encode_training(inputs, streams, batch.take)
+    read = {}
+    for s in streams:
+        rows = (batch.take(s, x) for x in given)
+        read.update(in_chunks(functools.partial(some, [s]), size, *rows))
     batch.tokens.update({s: batch.spread(s, x) for s, x in read.items()})
     return read
 

@@ -5,7 +5,7 @@ T text tokens, D width.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from coavt_mm.compat import renamed
 from coavt_mm.errors import ConfigError
+from coavt_mm.models.chunks import in_chunks
 from coavt_mm.models.layers import (
     draw_negatives,
     gather_padded,
@@ -31,7 +32,8 @@ class MatchingPairs(NamedTuple):
     """Right pairs, then wrong clips, then wrong texts: P = 3 R of the stream's rows.
 
     Attributes:
-        contexts: Keys and values of the clips of each third, one pair per layer.
+        contexts: Keys and values of the clips of each third, one pair per layer; with
+            the model's ``grad_cache`` the tokens of the clips (R, N, D).
         input_ids: (P, T).
         attention_mask: (P, T).
         labels: (P,) 1 for a match, 0 for a mismatch.
@@ -39,7 +41,7 @@ class MatchingPairs(NamedTuple):
             text was there to draw.
     """
 
-    contexts: list[list[KeyValue | None]]
+    contexts: list[list[KeyValue | None] | Tensor]
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
@@ -102,13 +104,31 @@ class MatchingHead(LossHead):
         losses = {}
         for stream, weight in self.streams.items():
             *pairs, labels, counted = self.pairs(batch, stream)
-            logits = self(batch.model.query_encoder.encode_pairs(*pairs))
+            logits = self._logits(batch.model, *pairs)
             loss, accuracy = self.loss(logits, labels, counted)
             losses[f'loss_matching_{stream}'] = weight * loss
             losses[f'matching_acc_{stream}'] = accuracy
             right = logits.argmax(1) == labels
             batch.answers[stream] = torch.stack([right, counted])
         return losses
+
+    def _logits(
+        self, model: Any, contexts: Any, ids: Tensor, mask: Tensor
+    ) -> Float[Tensor, 'P 2']:
+        """Logits of :class:`MatchingPairs`."""
+        encoder = model.query_encoder
+        if model.grad_cache is None:
+            return self(encoder.encode_pairs(contexts, ids, mask))
+
+        def some(right: Tensor, wrong: Tensor, *text: Tensor) -> Tensor:
+            text = tuple(x.transpose(0, 1).flatten(0, 1) for x in text)  # (3 R, T)
+            own, other = map(encoder.project_context, (right, wrong))
+            logits = self(encoder.encode_pairs([own, other, own], *text))
+            return logits.unflatten(0, (3, -1)).transpose(0, 1)  # (R, 3, 2)
+
+        text = (x.unflatten(0, (3, -1)).transpose(0, 1) for x in (ids, mask))
+        logits = in_chunks(some, model.grad_cache, *contexts[:2], *text)
+        return logits.transpose(0, 1).flatten(0, 1)
 
     def loss(
         self,
@@ -182,18 +202,23 @@ class MatchingHead(LossHead):
     @staticmethod
     def _wrong_context(
         batch: LossInputs, stream: str, index: Tensor
-    ) -> list[KeyValue | None]:
-        """Keys and values of the drawn clips (R,) of all ranks."""
+    ) -> list[KeyValue | None] | Tensor:
+        """Keys and values, or tokens, of the drawn clips (R,) of all ranks."""
+        context = batch.states[stream].context
         if get_world_size() > 1:
             tokens = gather_with_grad(batch.tokens[stream]).index_select(0, index)
+            if isinstance(context, Tensor):
+                return tokens
             return batch.model.query_encoder.project_context(tokens)
         rows = batch.rows.get(stream)
         if rows is not None:  # where among the rows that were read
             place = torch.arange(len(rows), device=index.device)
             index = batch.spread(stream, place).index_select(0, index)
+        if isinstance(context, Tensor):
+            return context.index_select(0, index)
         return [  # they were computed for the queries
             kv and (kv[0].index_select(0, index), kv[1].index_select(0, index))
-            for kv in batch.states[stream].context
+            for kv in context
         ]
 
 

@@ -22,12 +22,12 @@ class QueryState(NamedTuple):
         self_kv: Queries' self-attention keys and values a layer, which the language
             model attends to.
         context: Cross-attention keys and values of the audio-visual tokens a layer
-            (None where a layer has no cross-attention).
+            (None where a layer has no cross-attention); or those tokens (B, N, D).
     """
 
     hidden: Tensor
     self_kv: list[KeyValue]
-    context: list[KeyValue | None]
+    context: list[KeyValue | None] | Tensor
 
 
 @MODELS.register_module()

@@ -3,35 +3,21 @@
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.structures import BaseDataElement
 from tiny_coavt import (
     CASES,
     HEADS,
     SEP,
     VOCAB,
+    described,
     odd_batch,
+    of_one_sense,
     samples,
-    tiny_batch,
     tiny_coavt,
 )
-from torch.overrides import TorchFunctionMode
-from waits import Waits
+from waits import Rows, Waits
 
 from coavt_mm.datasets import stack_clips
 from coavt_mm.models import AVTDataPreprocessor
-
-
-class Rows(TorchFunctionMode):
-    """The number of rows that each attention had."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            self.seen.append(args[0].shape[0])
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -121,32 +107,6 @@ def test_few_tensors_cross_from_the_worker():
     batch = stack_clips(CLIPS[0] * 8)
     assert len(batch['inputs']) <= 10  # not four a clip
     assert batch['inputs']['frames'].shape == (32, 1, 3, 6, 5)
-
-
-def of_one_sense(about):
-    """A batch whose captions are about one modality each, 'A' or 'V'; one is silent."""
-    batch = tiny_batch(len(about))
-    tables = dict(A=[False, True, False], V=[False, False, True], AV=[True] * 3)
-    batch['caption_streams'] = torch.tensor([tables[stream] for stream in about])
-    batch['has_audio'][0] = False
-    return batch
-
-
-def described(batch, about):
-    """What the loader says of the clips on the host."""
-    return [
-        BaseDataElement(
-            metainfo=dict(
-                has_audio=bool(heard),
-                has_visual=bool(seen),
-                audio_samples=16000,
-                text_streams=[stream],
-            )
-        )
-        for heard, seen, stream in zip(
-            batch['has_audio'], batch['has_visual'], about, strict=True
-        )
-    ]
 
 
 @pytest.mark.parametrize('about', [['V'] * 5, ['A', 'V', 'A', 'V', 'A'], ['A'] * 2,
