@@ -51,6 +51,18 @@ def _check_options(
         )
 
 
+def _stage(
+    block: tuple[int, int, float],
+    streams: Sequence[str],
+    depth: int,
+    first: int,
+    rise: float,
+) -> nn.ModuleList:
+    """Layers, of which each drops its branches more often than the one before."""
+    rates = [rise * (first + i) for i in range(depth)]
+    return nn.ModuleList(EncoderBlock(*block, streams, rate) for rate in rates)
+
+
 def _warn_moved(what: str, name: str) -> None:
     warnings.warn(
         f"JointAVEncoder: {what} is for type='coavt_mm.{name}' now, and will be an "
@@ -130,16 +142,11 @@ class JointAVEncoder(BaseModule):
         # the spectrogram is patched as a (mel, frames) picture, mel rows first
         self.audio_embed = PatchEmbed(1, (num_mels, length), patch_size, embed_dims)
         self.visual_embed = PatchEmbed(3, (img_size, img_size), patch_size, embed_dims)
-
-        def stage(depth: int, streams: Sequence[str], first: int = 0) -> nn.ModuleList:
-            block = (embed_dims, num_heads, mlp_ratio, streams)
-            last = max(max(depths[:2]) + depths[2] - 1, 1)
-            rates = [drop_path_rate * (first + i) / last for i in range(depth)]
-            return nn.ModuleList(EncoderBlock(*block, rate) for rate in rates)
-
-        self.audio_blocks = stage(depths[0], ['A'])
-        self.visual_blocks = stage(depths[1], ['V'])
-        self.joint_blocks = stage(depths[2], STREAMS, max(depths[:2]))
+        block = embed_dims, num_heads, mlp_ratio
+        rise = drop_path_rate / max(max(depths[:2]) + depths[2] - 1, 1)
+        self.audio_blocks = _stage(block, ['A'], depths[0], 0, rise)
+        self.visual_blocks = _stage(block, ['V'], depths[1], 0, rise)
+        self.joint_blocks = _stage(block, STREAMS, depths[2], max(depths[:2]), rise)
         self.norm = stream_norms(embed_dims, STREAMS)
         self._init_linear()
 
