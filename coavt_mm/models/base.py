@@ -38,9 +38,9 @@ class TrainedModel(BaseModel):
         Raises:
             ConfigError: It has no such module.
         """
-        modules = dict(self.named_modules())
+        modules = {name: part for name, part in self.named_modules() if name}
         for name in names:
-            found = fnmatch.filter(modules, name) if name else []
+            found = fnmatch.filter(modules, name)
             if not found:
                 raise ConfigError(
                     f'{type(self).__name__}: frozen={name!r} is none of its parts: '

@@ -161,7 +161,7 @@ def test_a_chunk_is_let_go_before_the_next_is_computed_anew():
 
 
 @pytest.mark.slow
-def test_the_chunks_are_one_graph():
+def test_chunks_and_dropped_tokens_are_one_graph():
     seen = []
 
     def backend(graph, inputs):
@@ -174,6 +174,11 @@ def test_the_chunks_are_one_graph():
     model.compile_losses(backend=backend, fullgraph=True)
     assert_equal(step(model, odd_batch('mixed')), plain)
     assert len(seen) == 1
+    dropping = with_dropout()
+    dropping.compile_losses(backend=backend, fullgraph=True)
+    for case in ('mixed', 'silent'):
+        step(dropping, odd_batch(case))
+    assert len(seen) == 2
 
 
 def test_no_chunk_of_none():
