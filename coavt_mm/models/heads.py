@@ -195,13 +195,13 @@ class ContrastiveHead(LossHead):
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """``loss_contrastive_*`` of each stream; ``temperature`` to watch."""
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for stream, weight in self.streams.items():
             similar = [batch.similarity[stream]]
             similar += [self._similar(batch, stream, dims) for dims in self.nested_dims]
             who = batch.same, batch.valid[stream], batch.all_valid[stream]
             each = [self.loss(x, *who) for x in similar]
-            losses[f'loss_contrastive_{stream}'] = weight * sum(each) / len(each)
+            losses[f'loss_contrastive_{stream}'] = weight * torch.stack(each).mean()
         return {**losses, 'temperature': self.temperature.detach().clone()}
 
     def loss(

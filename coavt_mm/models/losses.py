@@ -289,7 +289,8 @@ def _query(model: 'CoAVT', tokens: list[Tensor]) -> list[QueryState]:
     def some(x: Tensor) -> tuple:
         return encoder.encode_queries(x)[:2]
 
-    return [QueryState(*in_chunks(some, size, x), context=x) for x in tokens]
+    read = [in_chunks(some, size, x) for x in tokens]
+    return [QueryState(h, kv, x) for (h, kv), x in zip(read, tokens, strict=True)]
 
 
 def counted_rows(

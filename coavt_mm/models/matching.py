@@ -103,8 +103,9 @@ class MatchingHead(LossHead):
         """``loss_matching_*`` of each stream; ``matching_acc_*`` to watch."""
         losses = {}
         for stream, weight in self.streams.items():
-            *pairs, labels, counted = self.pairs(batch, stream)
-            logits = self._logits(batch.model, *pairs)
+            pairs = self.pairs(batch, stream)
+            labels, counted = pairs.labels, pairs.counted
+            logits = self._logits(batch.model, *pairs[:3])
             loss, accuracy = self.loss(logits, labels, counted)
             losses[f'loss_matching_{stream}'] = weight * loss
             losses[f'matching_acc_{stream}'] = accuracy
