@@ -4,7 +4,7 @@ Letters: N captions asked, M captions of the set, G clips of the gallery, F fram
 Q queries, E projected width, P pairs of a clip and a text that it carries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -100,6 +100,20 @@ class StreamFeatures:
         right = torch.zeros(len(asked), clips.stop - clips.start, dtype=torch.bool)
         right[row[known], clip[known] - clips.start] = True
         return right[place].to(self.device)
+
+    @cached_property
+    def _captions_of_texts(self) -> tuple[Tensor, ...]:
+        """The captions of each text number, from 0."""
+        sizes = torch.bincount(self.texts).tolist()
+        return self.texts.argsort(stable=True).split(sizes)
+
+    def right_captions(self, clips: slice) -> Iterator[Tensor]:
+        """For each of some clips the captions (c,) int64 that it is right for."""
+        clip, text = self._carried_by(clips).unbind(1)
+        sizes = torch.bincount(clip - clips.start, minlength=clips.stop - clips.start)
+        none = clip.new_zeros(0)
+        for texts in text.split(sizes.tolist()):
+            yield torch.cat([none, *(self._captions_of_texts[t] for t in texts)])
 
     def right_counts(self) -> tuple[Tensor, Tensor]:
         """How many answers are right: clips for each caption (N,), and captions for

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from coavt_mm.errors import ConfigError
+from coavt_mm.evaluation.cosine_ranks import cosine_ranks
 from coavt_mm.evaluation.features import StreamFeatures
 from coavt_mm.models.similarity import TIE_TOLERANCE, similarity
 
@@ -153,6 +154,8 @@ def count_ranks(
         int64 (N,) text to clip, and int64 (G,) clip to text; the latter means
         something only where ``features.answered``.
     """
+    if clip_terms is None and caption_terms is None and score is torch.sub:
+        return cosine_ranks(features)
     device = features.device
     n, g = len(features.target), len(features.gallery)
     terms = [

@@ -1,0 +1,295 @@
+"""Cosine ranks of a whole test set, exact although few pairs are scored in full.
+
+*Bound.* Texts and queries are turned to the principal axes of both. With x' and q' the
+first k coordinates, ``x . q <= x' . q' + |rest of x| |rest of q|``: one product of width
+k + 1 bounds the score from above. Where that is below the best right answer's score in
+both directions, the pair moves no rank. Trained features have most of their length in
+few axes; where they have not, which a sample shows, every pair is scored.
+
+*Rounding.* A score in float32 decides as far as its rounding can not matter, else the
+pair is scored again in double precision. So ranks depend neither on how the table is
+cut, nor on the bound, nor on the device.
+
+Letters: N captions, G clips of the gallery, F frames, Q queries, E projected width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from coavt_mm.evaluation.features import StreamFeatures
+from coavt_mm.models.similarity import TIE_TOLERANCE, similarity
+
+CAPTIONS = 2**17  # whose scores are held at once, and
+PAIRS = 2**21  # how many of them
+LEAST_CLIPS = 16  # at once, so that products are worth a call
+WORTH_BOUNDING = 1e10  # multiplications of the whole table: seconds
+BOUND_WIDTHS = (32, 16, 8, 4, 2)  # parts of E
+SAMPLED_CLIPS, SAMPLED_CAPTIONS = 64, 2048
+# The time of a pair that is scored by itself, in those of one of a full block.
+SINGLE_PAIR = 3.0
+ROWS = 8192  # converted to double precision at once
+
+
+class Bars(NamedTuple):
+    """What the best right answer scores, less the tolerance, in double precision.
+
+    Attributes:
+        captions: (N,); +inf where it is not finite.
+        clips: (G,); likewise, and where no caption asks.
+        worst: Ranks (N,) and (G,) of those: every wrong answer is better.
+        error: By how much a score in float32 can be off.
+    """
+
+    captions: Tensor
+    clips: Tensor
+    worst: tuple[Tensor, Tensor]
+    error: float
+
+
+def cosine_ranks(features: StreamFeatures) -> tuple[Tensor, Tensor]:
+    """Rank of the best right answer = 1 + better wrong ones + ties, both directions.
+
+    Args:
+        features: One stream.
+
+    Returns:
+        int64 (N,) text to clip, and int64 (G,) clip to text; the latter means
+        something only where ``features.answered``.
+    """
+    bars = find_bars(features)
+    axes = choose_axes(features, bars)
+    better = [torch.zeros_like(bar, dtype=torch.int64) for bar in bars[:2]]
+    for captions in _slices(len(features.target), CAPTIONS):
+        texts = features.query_chunk(captions)
+        short = None if axes is None else shortened(texts, axes)
+        step = max(LEAST_CLIPS, PAIRS // len(texts))
+        for part in _slices(len(features.gallery), step):
+            block = Block(
+                texts,
+                features.gallery_chunk(part),
+                [
+                    right[(right >= captions.start) & (right < captions.stop)]
+                    - captions.start
+                    for right in features.right_captions(part)
+                ],
+                (bars.captions[captions], bars.clips[part]),
+                bars.error,
+            )
+            for total, index, found in zip(
+                better, (captions, part), block.better(short, axes), strict=True
+            ):
+                total[index] += found
+    ranks = [
+        torch.where(bar.isfinite(), 1 + count, worst).cpu()
+        for bar, count, worst in zip(bars[:2], better, bars.worst, strict=True)
+    ]
+    return ranks[0], ranks[1]
+
+
+def find_bars(features: StreamFeatures) -> Bars:
+    """Score all right answers."""
+    n, g = len(features.target), len(features.gallery)
+    device = features.device
+    forward = torch.full((n,), -torch.inf, dtype=torch.float64, device=device)
+    backward = torch.full((g,), -torch.inf, dtype=torch.float64, device=device)
+    of_caption, of_clip = (torch.zeros(size, dtype=torch.int64) for size in (n, g))
+    longest = torch.zeros((), device=device)
+    for part in _slices(g, LEAST_CLIPS):
+        clips = features.gallery_chunk(part)
+        longest = torch.maximum(longest, _longest(clips))
+        rights = features.right_captions(part)
+        for i, (clip, right) in enumerate(zip(clips, rights, strict=True), part.start):
+            of_clip[i] = len(right)
+            of_caption[right] += 1
+            for captions in right.split(ROWS) if len(right) else ():
+                scores = exact(features.query_chunk(captions), clip)
+                captions = captions.to(device)
+                forward[captions] = forward[captions].maximum(scores)
+                backward[i] = backward[i].maximum(scores.amax())
+    texts = [features.query_chunk(part) for part in _slices(n, ROWS)]
+    longest *= torch.stack([_longest(part) for part in texts]).amax()
+    frames, _, width = features.gallery[0].shape
+    # the sums of a product, of frames, the turn, what is added to them: half an ulp each
+    error = (width + frames + 16) * 2.0**-24 * longest.item()
+    bars = [
+        (bar - TIE_TOLERANCE).masked_fill(~bar.isfinite(), torch.inf)
+        for bar in (forward, backward)
+    ]
+    worst = (1 + g - of_caption).to(device), (1 + n - of_clip).to(device)
+    return Bars(bars[0], bars[1], worst, error)
+
+
+def _longest(vectors: Tensor) -> Tensor:
+    """The greatest norm that is finite, of (..., E)."""
+    return torch.linalg.vector_norm(vectors, dim=-1).nan_to_num(0, 0, 0).amax()
+
+
+def exact(texts: Tensor, clip: Tensor) -> Tensor:
+    """Similarities (c,) of texts (c, E) and one clip (F, Q, E), in double precision."""
+    return similarity(texts.double(), clip.double())
+
+
+def shortened(vectors: Tensor, axes: Tensor) -> Tensor:
+    """Coordinates on some axes, and the length of the rest: (..., E) -> (..., k + 1).
+
+    Args:
+        vectors: Texts or queries.
+        axes: (E, k) float64, orthonormal.
+    """
+    rows = []
+    for part in vectors.flatten(0, -2).split(ROWS):
+        long = part.double()
+        first = long @ axes
+        rest = long.square().sum(1) - first.square().sum(1)
+        rows.append(torch.cat([first, rest.clamp(min=0).sqrt()[:, None]], 1).float())
+    return torch.cat(rows).unflatten(0, vectors.shape[:-1])
+
+
+def choose_axes(features: StreamFeatures, bars: Bars) -> Tensor | None:
+    """The axes (E, k) float64 that make the least work of a sample.
+
+    Returns:
+        None where scoring every pair is no more.
+    """
+    n, g = len(features.target), len(features.gallery)
+    work = n * features.gallery[0].numel() * g
+    # a GPU takes less time for the whole table than for choosing among its pairs
+    if features.device.type != 'cpu' or work < WORTH_BOUNDING:
+        return None
+    clip_index, caption_index = _spread(g, SAMPLED_CLIPS), _spread(n, SAMPLED_CAPTIONS)
+    clips = features.gallery_chunk(clip_index)
+    texts = features.query_chunk(caption_index)
+    rows = torch.cat([clips.flatten(0, -2), texts]).double()
+    rows = rows[rows.isfinite().all(1)]
+    axes = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)
+    low = torch.minimum(bars.captions[caption_index, None], bars.clips[clip_index])
+    low = (low - bars.error).float()
+    best, least = None, 1.0
+    width = len(axes)
+    for k in sorted({width // part - 1 for part in BOUND_WIDTHS} - {-1, 0}):
+        some = axes[:, :k].contiguous()
+        above = similarity(shortened(texts, some), shortened(clips, some))
+        cost = (k + 1) / width + SINGLE_PAIR * (~(above < low)).double().mean().item()
+        if cost < least:
+            best, least = some, cost
+    return best
+
+
+def _spread(length: int, count: int) -> Tensor:
+    """At most ``count`` of range(length), evenly."""
+    count = min(length, count)
+    return torch.arange(count) * length // count
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
+
+
+@dataclass
+class Block:
+    """Some captions beside some clips.
+
+    Args:
+        texts: (n, E).
+        clips: (g, F, Q, E).
+        rights: For each clip its right captions; they do not compete.
+        bars: (n,) and (g,), see :class:`Bars`.
+        error: See :class:`Bars`.
+    """
+
+    texts: Tensor
+    clips: Tensor
+    rights: list[Tensor]
+    bars: tuple[Tensor, Tensor]
+    error: float
+
+    def __post_init__(self) -> None:
+        forward, backward = self.bars
+        #: below the first a score in float32 is below the bar, from the second on not
+        self.edges = [
+            ((forward + e).float()[:, None], (backward + e).float())
+            for e in (-self.error, self.error)
+        ]
+        n, g = len(self.texts), len(self.clips)
+        device = self.texts.device
+        self.better_clips = torch.zeros(n, dtype=torch.int64, device=device)
+        self.better_captions = torch.zeros(g, dtype=torch.int64, device=device)
+
+    def better(
+        self, short: Tensor | None, axes: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Count the wrong answers that are not below the bar.
+
+        Args:
+            short: The texts, :func:`shortened`; None scores all pairs.
+            axes: By which the clips are.
+
+        Returns:
+            int64 (n,) clips of each caption, and (g,) captions of each clip.
+        """
+        if short is None or axes is None:
+            self._count_all()
+        else:
+            above = self._without_right(similarity(short, shortened(self.clips, axes)))
+            low = self.edges[0]
+            pairs = (~((above < low[0]) & (above < low[1]))).T.nonzero()
+            if SINGLE_PAIR * len(pairs) > above.numel():
+                self._count_all()
+            else:
+                self._count_some(*pairs.unbind(1))
+        return self.better_clips, self.better_captions
+
+    def _without_right(self, scores: Tensor) -> Tensor:
+        for column, right in enumerate(self.rights):
+            scores[right.to(scores.device), column] = -torch.inf
+        return scores
+
+    def _count_all(self) -> None:
+        scores = self._without_right(similarity(self.texts, self.clips))
+        unsure = torch.zeros_like(scores, dtype=torch.bool)
+        for low, high in zip(*self.edges, strict=True):
+            unsure |= (scores >= low) & (scores < high)
+        clips, captions = unsure.T.nonzero().unbind(1)
+        scores[captions, clips] = -torch.inf
+        forward, backward = self.edges[1]
+        self.better_clips += (~(scores < forward)).sum(1)
+        self.better_captions += (~(scores < backward)).sum(0)
+        self._count_exactly(clips, captions)
+
+    def _count_some(self, clips: Tensor, captions: Tensor) -> None:
+        """Count among pairs, which are sorted by clip."""
+        scores = self._pair_scores(clips, captions, similarity)
+        unsure = torch.zeros_like(scores, dtype=torch.bool)
+        sure = []
+        for low, high, index in zip(*self.edges, (captions, clips), strict=True):
+            low, high = low.flatten()[index], high.flatten()[index]
+            unsure |= (scores >= low) & (scores < high)
+            sure.append(~(scores < high))
+        self._add(clips, captions, *(found & ~unsure for found in sure))
+        self._count_exactly(clips[unsure], captions[unsure])
+
+    def _count_exactly(self, clips: Tensor, captions: Tensor) -> None:
+        scores = self._pair_scores(clips, captions, exact)
+        forward, backward = self.bars
+        self._add(
+            clips, captions, scores >= forward[captions], scores >= backward[clips]
+        )
+
+    def _pair_scores(self, clips: Tensor, captions: Tensor, score) -> Tensor:
+        sizes = torch.bincount(clips, minlength=len(self.clips)).tolist()
+        scores = [
+            score(self.texts[part], clip)
+            for clip, group in zip(self.clips, captions.split(sizes), strict=True)
+            for part in group.split(ROWS)
+            if len(part)
+        ]
+        return torch.cat([self.texts.new_zeros(0), *scores])
+
+    def _add(self, clips: Tensor, captions: Tensor, *found: Tensor) -> None:
+        self.better_clips.index_add_(0, captions, found[0].long())
+        self.better_captions.index_add_(0, clips, found[1].long())
