@@ -41,7 +41,7 @@ from coavt_mm.apis.loading import (
     shipped_weights,
 )
 from coavt_mm.apis.pipeline import ClipPipeline
-from coavt_mm.apis.reading import samples
+from coavt_mm.apis.reading import ahead, samples
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
@@ -299,7 +299,7 @@ class CoAVTInferencer(BaseInferencer):
     def preprocess(
         self, inputs: list[Clip], batch_size: int = 1, windows: bool = True
     ) -> Iterator[dict]:
-        """Read clips, window by window, and collate them to batches.
+        """Read clips ahead, window by window, and collate them to batches.
 
         Args:
             inputs: From :func:`as_clips`.
@@ -314,7 +314,7 @@ class CoAVTInferencer(BaseInferencer):
             samples, self.pipeline, self.seconds, cut=windows, isolate=self.isolate
         )
         found = (s for i, clip in enumerate(inputs) for s in read(clip, i))
-        for chunk in self._get_chunk_data(found, batch_size):
+        for chunk in self._get_chunk_data(ahead(found, 2 * batch_size), batch_size):
             yield self.collated(chunk)
 
     def collated(self, chunk: Sequence[dict | Window]) -> dict:

@@ -1,6 +1,10 @@
-"""A clip -> its windows, ready for the model."""
+"""A clip -> its windows, ready for the model; the next ones are read meanwhile."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import Full, Queue
+from threading import Event
+from typing import Any, TypeVar
 
 from coavt_mm.apis.answering import Window
 from coavt_mm.apis.inputs import Clip
@@ -8,6 +12,11 @@ from coavt_mm.apis.pipeline import ClipPipeline
 from coavt_mm.apis.windows import spans, without_silence
 from coavt_mm.datasets.opening import source_name
 from coavt_mm.errors import ClipError
+
+Item = TypeVar('Item')
+
+_END = object()
+WAIT = 0.1  # s, until a thread looks whether it should end
 
 
 def samples(
@@ -48,3 +57,44 @@ def samples(
         named = reason.startswith((clip.name, source_name(clip.name)))
         reason = reason if named else f'{clip.name}: {reason}'
         yield Window(index, clip.name, error=reason)
+
+
+def ahead(items: Generator[Item, None, None], room: int) -> Iterator[Item]:
+    """Go through a generator in a thread, so that it works while its user does.
+
+    It is closed when it is at its end or its user goes no further; what it raises, is
+    raised at that place.
+
+    Args:
+        items: The generator.
+        room: How many items it may be ahead.
+    """
+    queue: Queue[Any] = Queue(room)
+    stop = Event()
+
+    def put(item: Any) -> None:
+        while not stop.is_set():
+            try:
+                queue.put(item, timeout=WAIT)
+                break
+            except Full:
+                pass
+
+    def run() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stop.is_set():
+                    break
+        finally:
+            items.close()
+            put(_END)
+
+    with ThreadPoolExecutor(1, 'reader') as pool:
+        try:
+            end = pool.submit(run)
+            while (item := queue.get()) is not _END:
+                yield item
+            end.result()
+        finally:
+            stop.set()

@@ -1,7 +1,7 @@
 """Cosine ranks of a whole test set, exact although few pairs are scored in full.
 
 *Bound.* Texts and queries are turned to the principal axes of both. With x' and q' the
-first k coordinates, ``x . q <= x' . q' + |rest of x| |rest of q|``: one product of width
+first k coordinates, ``x . q <= x' . q' + |rest of x| |rest of q|``: a product of width
 k + 1 bounds the score from above. Where that is below the best right answer's score in
 both directions, the pair moves no rank. Trained features have most of their length in
 few axes; where they have not, which a sample shows, every pair is scored.
@@ -113,7 +113,7 @@ def find_bars(features: StreamFeatures) -> Bars:
     texts = [features.query_chunk(part) for part in _slices(n, ROWS)]
     longest *= torch.stack([_longest(part) for part in texts]).amax()
     frames, _, width = features.gallery[0].shape
-    # the sums of a product, of frames, the turn, what is added to them: half an ulp each
+    # sums of a product and of frames, the turn, what is added to them: half an ulp each
     error = (width + frames + 16) * 2.0**-24 * longest.item()
     bars = [
         (bar - TIE_TOLERANCE).masked_fill(~bar.isfinite(), torch.inf)

@@ -86,7 +86,9 @@ def way(request, monkeypatch):
 
 
 def assert_equal_to_the_obvious(features):
-    for found, wanted in zip(cosine_ranks(features), obvious_ranks(features)):
+    for found, wanted in zip(
+        cosine_ranks(features), obvious_ranks(features), strict=True
+    ):
         assert torch.equal(found, wanted)
 
 
@@ -183,5 +185,7 @@ def test_few_pairs_are_scored_in_full(monkeypatch):
 
 def test_retrieval_counts_cosines_this_way():
     features = draw('clustered')
-    for found, wanted in zip(count_ranks(features), cosine_ranks(features)):
+    for found, wanted in zip(
+        count_ranks(features), cosine_ranks(features), strict=True
+    ):
         assert torch.equal(found, wanted)
