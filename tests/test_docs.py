@@ -52,6 +52,7 @@ CHECKED = {
     'tools/data/inspect_manifest.py': 'needs VGGSound; test_visualization',
     'tools/analysis/benchmark_data.py': 'minutes; test_analysis/test_speed.py',
     'tools/analysis/benchmark.py': 'minutes; test_analysis/test_benchmark.py',
+    'tools/analysis/benchmark_retrieval.py': 'minutes; test_retrieval_speed.py',
     'tools/analysis/model_stats.py': 'gigabytes; test_engine/test_statistics.py',
     'tools/analysis/ablate.py': 'hours; test_ablate.py',
     'tools/analysis/rescore.py': 'needs saved features; test_rescore.py',
