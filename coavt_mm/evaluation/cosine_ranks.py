@@ -110,8 +110,8 @@ def find_bars(features: StreamFeatures) -> Bars:
                 captions = captions.to(device)
                 forward[captions] = forward[captions].maximum(scores)
                 backward[i] = backward[i].maximum(scores.amax())
-    texts = [features.query_chunk(part) for part in _slices(n, ROWS)]
-    longest *= torch.stack([_longest(part) for part in texts]).amax()
+    parts = _slices(n, ROWS)
+    longest *= torch.stack([_longest(features.query_chunk(p)) for p in parts]).amax()
     frames, _, width = features.gallery[0].shape
     # sums of a product and of frames, the turn, what is added to them: half an ulp each
     error = (width + frames + 16) * 2.0**-24 * longest.item()
