@@ -44,7 +44,12 @@ DEMO = Path(__file__).parents[1] / 'configs' / 'coavt' / 'pretrain_demo.py'
 
 
 def run_two_ranks(worker: Callable, *args) -> None:
-    """Run ``worker(rank, *args)`` in two gloo processes, which meet at a file.
+    """Run ``worker(rank, *args)`` in two gloo processes."""
+    run_ranks(2, worker, *args)
+
+
+def run_ranks(count: int, worker: Callable, *args) -> None:
+    """Run ``worker(rank, *args)`` in gloo processes, which meet at a file.
 
     They are forked from a server, which has imported what takes long.
     """
@@ -52,15 +57,15 @@ def run_two_ranks(worker: Callable, *args) -> None:
     with tempfile.TemporaryDirectory() as folder:
         mp.start_processes(
             _in_group,
-            args=(f'{folder}/store', worker, args),
-            nprocs=2,
+            args=(count, f'{folder}/store', worker, args),
+            nprocs=count,
             start_method='forkserver',
         )
 
 
-def _in_group(rank: int, store: str, worker: Callable, args: tuple) -> None:
+def _in_group(rank: int, count: int, store: str, worker: Callable, args: tuple) -> None:
     dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2
+        'gloo', init_method=f'file://{store}', rank=rank, world_size=count
     )
     torch.set_num_threads(1)
     mp.set_start_method('fork', force=True)  # of a loader's workers, as in training

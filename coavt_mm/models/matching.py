@@ -16,12 +16,8 @@ from torch import Tensor, nn
 from coavt_mm.compat import renamed
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.chunks import in_chunks
-from coavt_mm.models.layers import (
-    draw_negatives,
-    gather_padded,
-    gather_with_grad,
-    global_mean,
-)
+from coavt_mm.models.exchange import fetch_rows
+from coavt_mm.models.layers import draw_negatives, gather_padded, global_mean
 from coavt_mm.models.losses import LossHead, LossInputs, Similarity, checked_streams
 from coavt_mm.models.query_encoder import KeyValue
 from coavt_mm.registry import MODELS
@@ -207,7 +203,7 @@ class MatchingHead(LossHead):
         """Keys and values, or tokens, of the drawn clips (R,) of all ranks."""
         context = batch.states[stream].context
         if get_world_size() > 1:
-            tokens = gather_with_grad(batch.tokens[stream]).index_select(0, index)
+            tokens = fetch_rows(batch.tokens[stream], index)
             if isinstance(context, Tensor):
                 return tokens
             return batch.model.query_encoder.project_context(tokens)

@@ -1,0 +1,83 @@
+"""What the ranks of the tests of exchanged rows run; imported there, so importable."""
+
+from types import SimpleNamespace
+
+import torch
+import torch.distributed as dist
+from mmengine.structures import BaseDataElement
+from tiny_coavt import HEADS, odd_batch, tiny_coavt
+
+from coavt_mm.models.exchange import fetch_rows
+from coavt_mm.models.layers import gather_with_grad
+
+B = 3
+#: What each rank asks for: the same row twice, its own, fewer than it has.
+ASKED = [[4, 4, 0], [5], [2, 0]]
+
+
+class Received:
+    """Counts the numbers that each collective hands to this rank."""
+
+    def __init__(self):
+        self.exchanged, self.gathered = [], []
+
+    def __enter__(self):
+        self.kept = dist.all_gather, dist.all_to_all_single
+        dist.all_gather, dist.all_to_all_single = self._gather, self._exchange
+        return self
+
+    def __exit__(self, *_):
+        dist.all_gather, dist.all_to_all_single = self.kept
+
+    def _gather(self, parts, x, **kwargs):
+        self.gathered.append(x.numel())
+        return self.kept[0](parts, x, **kwargs)
+
+    def _exchange(self, come, *args):
+        self.exchanged.append(come.numel())
+        return self.kept[1](come, *args)
+
+
+def fetch_worker(rank: int, out: str) -> None:
+    """Rows and gradients by both ways, and what was sent."""
+    index = torch.tensor(ASKED[rank])
+
+    def gather(x):
+        return gather_with_grad(x).index_select(0, index)
+
+    def fetch(x):
+        return fetch_rows(x, index)
+
+    results, received = [], Received()
+    with received:
+        for way in (gather, fetch):
+            torch.manual_seed(rank)
+            x = torch.randn(B, 2, 5, requires_grad=True)
+            rows = way(x)
+            (rows * torch.randn_like(rows)).sum().backward()
+            results.append((rows.detach(), x.grad))
+    with torch.autocast('cpu', torch.bfloat16):
+        results.append((fetch(x).detach(), gather(x.bfloat16()).float().detach()))
+    torch.save((results, received.exchanged, received.gathered), f'{out}.{rank}')
+
+
+def step_worker(rank: int, out: str) -> None:
+    """A step of all losses in which clips lack a modality, with what it sends."""
+    model, batch = tiny_coavt(**HEADS), odd_batch(['mixed', 'all'][rank])
+    model.data_preprocessor.front_end = SimpleNamespace(num_frames=lambda x: x)
+    described = [
+        BaseDataElement(
+            has_audio=bool(hears), has_visual=bool(sees), audio_samples=9,
+            text_streams=[about],
+        )
+        for hears, sees, about in zip(
+            batch['has_audio'], batch['has_visual'],
+            ['AV', 'AV', 'AV', ['AV', 'A'][rank == 0], 'AV'], strict=True,
+        )
+    ]  # fmt: skip
+    with Received() as received:
+        losses = model(batch, described, mode='loss')
+        sum(x for name, x in losses.items() if 'loss' in name).backward()
+    grads = [p.grad.isfinite().all() for p in model.parameters() if p.grad is not None]
+    fine = all(x.isfinite() for x in losses.values()) and all(grads)
+    torch.save((fine, received.exchanged, received.gathered), f'{out}.{rank}')
