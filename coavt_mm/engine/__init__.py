@@ -1,5 +1,6 @@
 """Loops, hooks, optimiser wrappers and schedules that mmengine lacks."""
 
+from coavt_mm.engine.evaluating import TestLoop, ValLoop
 from coavt_mm.engine.health import HealthHook
 from coavt_mm.engine.hooks import (
     IterationSeedHook,
@@ -48,4 +49,6 @@ __all__ = [
     'StoreConfigHook',
     'StrictCheckpointHook',
     'TensorboardVisBackend',
+    'TestLoop',
+    'ValLoop',
 ]

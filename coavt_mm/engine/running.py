@@ -206,6 +206,11 @@ def _take_own(cfg: Config) -> None:
     ):
         if part.get('type') in (name, f'mmengine.{name}'):
             part['type'] = f'coavt_mm.{name}'
+    for key, name in (('val_cfg', 'ValLoop'), ('test_cfg', 'TestLoop')):
+        loop = cfg.get(key)
+        names = (name, f'mmengine.{name}')
+        if isinstance(loop, dict) and loop.get('type', name) in names:
+            loop['type'] = f'coavt_mm.{name}'
 
 
 def _compile(runner: Runner, options: dict) -> None:

@@ -42,6 +42,7 @@ class ReportingMetric(BaseMetric):
     Attributes:
         name: Of the metric in its report, and of the report's files.
         checkpoint: Whose numbers these are, for the report; ShareModelHook sets it.
+        precision: In which the predictions were made, likewise; the loop sets it.
         last_results: The report of the last evaluation (main process).
     """
 
@@ -55,6 +56,7 @@ class ReportingMetric(BaseMetric):
             raise ConfigError('plots=True needs an out_dir to save them in')
         self.out_dir, self.plots = out_dir, plots
         self.checkpoint: str | None = None
+        self.precision: str | None = None
         self.last_results: dict | None = None
         self._size: int | None = None
 
@@ -123,6 +125,7 @@ class ReportingMetric(BaseMetric):
         scored = self.score(results)
         about = {'metric': self.name, **self.describe(results)}
         about |= {'checkpoint': self.checkpoint} if self.checkpoint else {}
+        about |= {'precision': self.precision} if self.precision else {}
         report = {**about, **self.report(scored)}
         self.last_results = report
         table = self.table(report)
@@ -167,6 +170,7 @@ def heading(report: dict, *more: str) -> str:
         report: What :func:`describe_clips` gives, and perhaps ``captions``.
         more: Further keys of the report, at the end.
     """
+    precision = report.get('precision', 'float32')
     facts = {
         'protocol': report['protocol'] or 'not named',
         'manifest': report['manifest'] or 'not named',
@@ -179,6 +183,7 @@ def heading(report: dict, *more: str) -> str:
         'missing': 'not stated' if report['missing'] is None else report['missing'],
         **({'texts cut': report['cut_texts']} if report.get('cut_texts') else {}),
         **{key: report[key] for key in more},
+        **({} if precision == 'float32' else {'precision': precision}),
     }
     return ', '.join(f'{name} {in_markdown(value)}' for name, value in facts.items())
 

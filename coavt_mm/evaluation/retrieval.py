@@ -43,6 +43,8 @@ from coavt_mm.streams import STREAMS
 if TYPE_CHECKING:
     from coavt_mm.models.coavt import CoAVT
 
+HALF = dict(bf16=torch.bfloat16, fp16=torch.float16)
+
 
 @METRICS.register_module()
 class RetrievalMetric(ReportingMetric):
@@ -136,7 +138,11 @@ class RetrievalMetric(ReportingMetric):
         self._require_model()
         for feats in sample.get('clip_feats', {}).values():
             self._device = feats.device
-        return keep_features(sample, self.feature_dtype, self.needs_tokens)
+        record = keep_features(sample, self.feature_dtype, self.needs_tokens)
+        if self.precision in HALF and record.get('tokens') is not None:
+            # what the matching head's products take; it goes on in this precision
+            record['tokens'] = record['tokens'].to(HALF[self.precision])
+        return record
 
     def score(self, records: list[dict]) -> Ranked:
         """Rank every stream by every score mode."""
