@@ -41,7 +41,7 @@ TOKENIZERS = Registry(
 )
 # Models
 MODELS = _node('MODELS', 'models', 'peers.encoder')
-MODEL_WRAPPERS = _node('MODEL_WRAPPERS', 'models')
+MODEL_WRAPPERS = _node('MODEL_WRAPPERS', 'models', 'engine')
 WEIGHT_INITIALIZERS = _node('WEIGHT_INITIALIZERS', 'engine')
 TASK_UTILS = _node('TASK_UTILS', 'models')
 # Evaluation, figures, inference

@@ -1,12 +1,19 @@
 """What the ranks of the tests of exchanged rows run; imported there, so importable."""
 
+import os
 from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from tiny_coavt import HEADS, odd_batch, tiny_coavt
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from coavt_mm.compat import init_cpu_process_group
+from coavt_mm.engine.running import DataFirst
 from coavt_mm.models.exchange import fetch_rows
 from coavt_mm.models.layers import gather_with_grad
 
@@ -81,3 +88,30 @@ def step_worker(rank: int, out: str) -> None:
     grads = [p.grad.isfinite().all() for p in model.parameters() if p.grad is not None]
     fine = all(x.isfinite() for x in losses.values()) and all(grads)
     torch.save((fine, received.exchanged, received.gathered), f'{out}.{rank}')
+
+
+class Way(DataFirst, Runner):
+    """Wraps models as ours do."""
+
+
+def wrapper_worker(rank: int, config: str, out: str) -> None:
+    """Gradients of a model whose wrapper comes from a config, by the Runner's way."""
+    os.environ['LOCAL_RANK'] = str(rank)
+    cfg = Config.fromfile(config)
+    cfg.launcher = 'pytorch'
+    init_cpu_process_group(cfg)
+    grads = []
+    for wrapper in (None, cfg.model_wrapper_cfg):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 1))
+        if wrapper is None:
+            model = DistributedDataParallel(model)
+        else:
+            runner = Way.__new__(Way)
+            runner.cfg, runner._distributed = cfg, True
+            model = runner.wrap_model(wrapper, model)
+        model(torch.full((1, 40), rank + 1.0)).sum().backward()
+        grads.append({name: p.grad for name, p in model.module.named_parameters()})
+    views = [grad.untyped_storage().nbytes() for grad in grads[1].values()]
+    said = type(model).__name__, model.find_unused_parameters
+    torch.save((said, grads, views), f'{out}.{rank}')

@@ -26,7 +26,7 @@ from coavt_mm.cli.launch import one_line
 from coavt_mm.cli.run_parts import Finding, Parts, metrics_of
 from coavt_mm.cli.setting_checks import wrong_settings
 from coavt_mm.cli.texts import parts_of
-from coavt_mm.datasets.dataset import random_state
+from coavt_mm.datasets.random_states import random_state
 from coavt_mm.engine.building import OF_VALUES
 from coavt_mm.errors import CoAVTError
 from coavt_mm.registry import DATASETS, HOOKS, METRICS, MODELS, PARAM_SCHEDULERS

@@ -1,9 +1,9 @@
 """The one data set class, on the one manifest format."""
 
 import logging
-import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from coavt_mm.datasets.manifest import (
     read_sidecar,
     split_missing,
 )
+from coavt_mm.datasets.manifest_index import IndexedRows, index_manifest
+from coavt_mm.datasets.random_states import random_state
 from coavt_mm.datasets.samplers import SampleRequest, as_request
 from coavt_mm.datasets.transforms.video import build_transforms
 from coavt_mm.errors import (
@@ -32,28 +34,6 @@ from coavt_mm.errors import (
 )
 from coavt_mm.registry import DATASETS
 from coavt_mm.streams import CAPTION_FIELDS
-
-
-@contextmanager
-def random_state(seed: int | None) -> Iterator[None]:
-    """Seed python, numpy and torch, and put their states back afterwards.
-
-    Without the restoring, a loader without workers would re-seed the training itself.
-    None changes nothing.
-    """
-    if seed is None:
-        yield
-        return
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.random.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
@@ -110,6 +90,8 @@ class AVTDataset(BaseDataset):
             ``lazy_init``.
     """
 
+    _has_manifest = True  # and no other list of clips
+
     def __init__(
         self,
         ann_file: str,
@@ -150,16 +132,40 @@ class AVTDataset(BaseDataset):
         # after the manifest: who lacks both hears of the data, not of a tokenizer
         self.pipeline = Compose(build_transforms(pipeline))
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         """Read the manifest, leaves out what is excluded or missing, and fill
         ``metainfo``."""
+        if (indexed := self._indexed_rows()) is not None:
+            return indexed
         rows, about = self._read_rows()
         kept = leave_out(rows, self.exclude, self.ann_file)
         here, gone = self._split_missing(kept) if self.check_files else (kept, [])
         self._report_missing(here, gone)
-        self.classes = self.classes or about.get('classes')
+        self._note(about, gone, len(rows) - len(kept))
         if self.classes:
             self._add_label_indices(here, self.classes)
+        self._count_clips(here)
+        return here
+
+    def _indexed_rows(self) -> IndexedRows | None:
+        """The rows of a long manifest that are all taken as they are, or None."""
+        if self.exclude or self.check_files or not self._has_manifest:
+            return None
+        path = find_manifest(self.ann_file, self.how_to_get)
+        if (index := index_manifest(path)) is None:
+            return None
+        about = self._about(path, len(index.starts), index.hash)
+        classes = self.classes or about.get('classes')
+        if classes and self.other_labels == 'raise' and index.labels - {*classes}:
+            return None
+        self._note(about)
+        self._metainfo.update(clips=len(index.starts), captions=index.captions)
+        self.serialize_data = False  # the file is shared by all processes as it is
+        label = partial(self._add_label_indices, classes=classes) if classes else None
+        return IndexedRows(path, self.data_root or '', index.starts, label)
+
+    def _note(self, about: dict, gone: Sequence[dict] = (), excluded: int = 0) -> None:
+        self.classes = self.classes or about.get('classes')
         self._metainfo.update(
             protocol=self.protocol or about['protocol'],
             manifest=about['manifest'],
@@ -167,12 +173,10 @@ class AVTDataset(BaseDataset):
             missing=about.get('missing', 0) + len(gone),
             missing_ids=about.get('missing_ids', [])
             + [row['sample_id'] for row in gone],
-            excluded=len(rows) - len(kept),
+            excluded=excluded,
             classes=self.classes,
             ceilings=about.get('ceilings'),
         )
-        self._count_clips(here)
-        return here
 
     def _read_rows(self) -> tuple[list[dict], dict]:
         """The rows, and what is known of them: the sidecar's keys, manifest, hash."""
@@ -180,14 +184,17 @@ class AVTDataset(BaseDataset):
         rows = list(iter_manifest(path, self.data_root or ''))
         if not rows:
             raise ManifestError(f'{path}: the manifest has no rows')
-        about = dict(read_sidecar(path), manifest=str(path), hash=content_hash(path))
+        return rows, self._about(path, len(rows), content_hash(path))
+
+    def _about(self, path: Path, rows: int, content: str) -> dict:
+        about = dict(read_sidecar(path), manifest=str(path), hash=content)
         written = about.get('clips')
-        if written is not None and written > len(rows):
-            message = f'{path}: {len(rows)} rows, its .meta.json says {written}: '
+        if written is not None and written > rows:
+            message = f'{path}: {rows} rows, its .meta.json says {written}: '
             message += 'it was cut short, or rows were taken out since then'
             print_log(shown(message), logger='current', level=logging.WARNING)
         about['protocol'] = about.get('protocol') or path.stem
-        return rows, about
+        return about
 
     def _split_missing(self, rows: list[dict]) -> tuple[list[dict], list[dict]]:
         return split_missing(rows)

@@ -40,6 +40,7 @@ from coavt_mm.errors import DatasetMissingError, shown
 
 TEXT_KEYS = ('captions', 'audio_captions', 'visual_captions', 'labels')
 ROW_KEYS = ('id', 'clip', 'audio', 'start', 'end', *TEXT_KEYS)
+_KNOWN = frozenset(ROW_KEYS)
 SIDECAR_KEYS = dict(
     protocol=str, missing=int, classes=list, ceilings=dict, hash=str, clips=int,
     captions=int, source=str,
@@ -97,7 +98,8 @@ def _text(row: dict, key: str) -> str | None:
 
 def _texts(row: dict, key: str) -> list[str]:
     value = row.get(key)
-    value = [] if value is None else value
+    if value is None:
+        return []
     if not isinstance(value, list) or any(
         not isinstance(text, str) or not text.strip() for text in value
     ):
@@ -132,9 +134,8 @@ def parse_row(row: dict, data_root: str | Path = '') -> dict:
     """
     if not isinstance(row, dict):
         raise ValueError(f'a row must be a JSON object, not {type(row).__name__}')
-    for key in row:
-        if key not in ROW_KEYS:
-            raise ValueError(f"unknown key '{key}'{nearest(key, ROW_KEYS)}")
+    for key in row.keys() - _KNOWN:
+        raise ValueError(f"unknown key '{key}'{nearest(key, ROW_KEYS)}")
     clip, audio = _text(row, 'clip'), _text(row, 'audio')
     if clip is None and audio is None:
         raise ValueError("neither 'clip' nor 'audio' is given")

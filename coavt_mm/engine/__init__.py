@@ -27,10 +27,12 @@ from coavt_mm.engine.weights import (
     PretrainedPart,
     StrictCheckpointHook,
 )
+from coavt_mm.engine.wrappers import DDP
 
 __all__ = [
     'BF16OptimWrapper',
     'CheckpointHook',
+    'DDP',
     'EpochAverageHook',
     'EpochCosineLR',
     'FitCheckpointHook',

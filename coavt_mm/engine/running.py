@@ -112,9 +112,13 @@ class DataFirst:
     def wrap_model(self: Any, model_wrapper_cfg: dict | None, model: Any) -> Any:
         """mmengine's, which knows FSDP2, too."""
         options = {**(model_wrapper_cfg or {})}
-        if options.pop('type', None) not in ('FSDP2', 'coavt_mm.FSDP2'):
-            return super().wrap_model(model_wrapper_cfg, model)  # type: ignore[misc]
-        return sharded_model(self, options, model)
+        kind = str(options.pop('type', 'DDP')).split('.')[-1]
+        if kind == 'FSDP2':
+            return sharded_model(self, options, model)
+        if model_wrapper_cfg and kind in ('DDP', 'MMDistributedDataParallel'):
+            unused = self.cfg.get('find_unused_parameters', False)  # as without one
+            model_wrapper_cfg.setdefault('find_unused_parameters', unused)
+        return super().wrap_model(model_wrapper_cfg, model)  # type: ignore[misc]
 
     def _init_model_weights(self: Any) -> None:
         """mmengine's; a sharded model has its weights already."""

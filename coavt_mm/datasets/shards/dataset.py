@@ -39,6 +39,8 @@ class AVTShardDataset(AVTDataset):
             or cut short, ``on_error`` about damaged samples.
     """
 
+    _has_manifest = False
+
     def __init__(
         self,
         ann_file: str,

@@ -1,0 +1,58 @@
+"""Strategies are files that go behind any recipe."""
+
+from pathlib import Path
+
+import pytest
+import ranks
+import ranks_exchange
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from coavt_mm.engine import DDP
+from coavt_mm.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+STRATEGIES = sorted((CONFIGS / '_base_' / 'strategies').glob('*.py'))
+
+
+def behind(recipe, strategy, folder, more=''):
+    path = folder / 'own.py'
+    base = [str(CONFIGS / 'coavt' / recipe), str(strategy)]
+    path.write_text(f'_base_ = {base}\n{more}')
+    return str(path)
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize('recipe', ['pretrain_vggsound.py', 'cls_audioset20k.py'])
+def test_they_go_behind_any_recipe(recipe, strategy, tmp_path):
+    cfg = Config.fromfile(behind(recipe, strategy, tmp_path))
+    alone = Config.fromfile(str(CONFIGS / 'coavt' / recipe))
+    added = {key for key in cfg if cfg[key] != alone.get(key)}
+    assert added and added <= {
+        'model_wrapper_cfg', 'runner_type', 'strategy', 'optim_wrapper'
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_gradients_in_bf16_are_those_of_ddp(tmp_path):
+    config = behind(
+        'pretrain_demo.py',
+        CONFIGS / '_base_' / 'strategies' / 'ddp_bf16.py',
+        tmp_path,
+        'find_unused_parameters = True',
+    )
+    ranks.run_two_ranks(ranks_exchange.wrapper_worker, config, str(tmp_path / 'grads'))
+    for rank in range(2):
+        said, (whole, half), views = torch.load(tmp_path / f'grads.{rank}')
+        assert said == ('DDP', True)
+        for name, grad in whole.items():
+            assert half[name].dtype == torch.float32
+            torch.testing.assert_close(half[name], grad, rtol=2**-7, atol=1e-3)
+        assert any(not torch.equal(half[name], whole[name]) for name in whole)
+        assert len({*views}) == 1 and views[0] > 4 * 30 * 40  # all in one bucket
+
+
+def test_a_precision_that_is_none():
+    with pytest.raises(ConfigError, match="compress='int8'; expected bf16 or fp16"):
+        DDP(nn.Linear(1, 1), compress='int8')
