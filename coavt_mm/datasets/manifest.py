@@ -142,8 +142,9 @@ def parse_row(row: dict, data_root: str | Path = '') -> dict:
     start, end = _number(row, 'start') or 0.0, _number(row, 'end')
     if end is not None and end <= start:
         raise ValueError(f"'end' ({end:g} s) must lie behind 'start' ({start:g} s)")
-    clip = clip and os.path.join(data_root, clip)
-    audio = audio and os.path.join(data_root, audio)
+    if data_root:
+        clip = clip and os.path.join(data_root, clip)
+        audio = audio and os.path.join(data_root, audio)
     return dict(
         sample_id=_text(row, 'id') or _default_id(row),
         clip_path=clip,

@@ -20,6 +20,7 @@ from coavt_mm.config import check_writable
 from coavt_mm.engine.building import built_of, naming_settings
 from coavt_mm.engine.choosing import last_checkpoint
 from coavt_mm.engine.dead_workers import leave_out_noted, naming_what_was_read
+from coavt_mm.engine.deepspeed import follow_recipe
 from coavt_mm.engine.ranks import agree_on_start, check_shared_folder
 from coavt_mm.engine.screen import quieten
 from coavt_mm.engine.sharding import add_hooks, is_sharded, sharded_model
@@ -112,10 +113,12 @@ class DataFirst:
     def wrap_model(self: Any, model_wrapper_cfg: dict | None, model: Any) -> Any:
         """mmengine's, which knows FSDP2, too."""
         options = {**(model_wrapper_cfg or {})}
-        kind = str(options.pop('type', 'DDP')).split('.')[-1]
+        kind = str(options.pop('type', 'MMDistributedDataParallel')).split('.')[-1]
         if kind == 'FSDP2':
             return sharded_model(self, options, model)
         if model_wrapper_cfg and kind in ('DDP', 'MMDistributedDataParallel'):
+            if kind == 'DDP':
+                model_wrapper_cfg['type'] = 'coavt_mm.DDP'
             unused = self.cfg.get('find_unused_parameters', False)  # as without one
             model_wrapper_cfg.setdefault('find_unused_parameters', unused)
         return super().wrap_model(model_wrapper_cfg, model)  # type: ignore[misc]
@@ -166,6 +169,7 @@ def build_runner(cfg: Config, opens: Sequence[str] = ()) -> Runner:
     if cfg.get('resume') and not cfg.get('load_from'):
         set_resume(cfg, 'auto')  # mmengine would open whatever the note names
     _check_source(cfg.get('load_from'))
+    follow_recipe(cfg)
     check_writable(cfg.work_dir)
     _take_own(cfg)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):

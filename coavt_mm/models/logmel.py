@@ -1,5 +1,7 @@
 """From waveforms to spectrograms. Letters: B clips, S samples, L frames, M mel bins."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torchaudio.compliance.kaldi import get_mel_banks
@@ -8,7 +10,23 @@ from coavt_mm.models.layers import shapes_only
 from coavt_mm.registry import MODELS
 
 
-class LogMel(nn.Module):
+class ExactBuffers(nn.Module):
+    """Its buffers stay as they are where a whole model is cast to half precision.
+
+    DeepSpeed does that to a model it trains, and ``model.bfloat16()``; the filters of
+    a spectrogram are no weights, and 8 bits too few for them.
+    """
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> 'ExactBuffers':
+        exact = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in self._buffers.items():
+            if buffer is not None and buffer.dtype in (torch.float16, torch.bfloat16):
+                self._buffers[name] = exact[name].to(buffer.device)
+        return self
+
+
+class LogMel(ExactBuffers):
     """Kaldi's log-mel filterbank for a batch, on any device.
 
     It gives what ``torchaudio.compliance.kaldi.fbank`` gives for each clip with

@@ -14,7 +14,7 @@ from torchaudio.functional import mask_along_axis_iid
 
 from coavt_mm.batches import is_ids, mask_of, stack_inputs
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.logmel import AudioFrontEnd, LogMel
+from coavt_mm.models.logmel import AudioFrontEnd, ExactBuffers, LogMel
 from coavt_mm.models.mixup import Mix, draw_mix
 from coavt_mm.registry import MODELS
 
@@ -42,7 +42,7 @@ def _filled(augment: dict) -> dict:
 
 
 @MODELS.register_module()
-class AVTDataPreprocessor(BaseDataPreprocessor):
+class AVTDataPreprocessor(ExactBuffers, BaseDataPreprocessor):
     """Compute spectrograms, normalise and augment.
 
     The spectrogram goes CAV-MAE's way: the waveform loses its mean, the log-mel is

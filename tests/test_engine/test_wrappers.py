@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from coavt_mm.engine import DDP
+from coavt_mm.engine import DDP, deepspeed
 from coavt_mm.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -30,8 +30,41 @@ def test_they_go_behind_any_recipe(recipe, strategy, tmp_path):
     alone = Config.fromfile(str(CONFIGS / 'coavt' / recipe))
     added = {key for key in cfg if cfg[key] != alone.get(key)}
     assert added and added <= {
-        'model_wrapper_cfg', 'runner_type', 'strategy', 'optim_wrapper'
+        'model_wrapper_cfg', 'runner_type', 'strategy'
     }  # fmt: skip
+
+
+@pytest.mark.parametrize('stage', [2, 3])
+def test_deepspeed_has_what_the_recipe_says(stage, tmp_path, monkeypatch):
+    strategy = CONFIGS / '_base_' / 'strategies' / f'deepspeed_zero{stage}.py'
+    more = 'optim_wrapper = dict(accumulative_counts=4)'
+    cfg = Config.fromfile(behind('pretrain_vggsound.py', strategy, tmp_path, more))
+    plain = cfg.copy()
+    monkeypatch.setattr(deepspeed, 'find_spec', lambda name: name == 'deepspeed')
+    deepspeed.follow_recipe(cfg)
+    assert cfg.strategy == dict(
+        type='DeepSpeedStrategy',
+        zero_optimization=dict(stage=stage),
+        config=dict(
+            zero_allow_untested_optimizer=True,
+            train_micro_batch_size_per_gpu=32,
+            torch_autocast=dict(enabled=True, dtype='bfloat16'),
+        ),
+        gradient_clipping=1.0,
+        gradient_accumulation_steps=4,
+    )
+    assert {*cfg.optim_wrapper} == {'type', 'constructor', 'optimizer', 'paramwise_cfg'}
+    assert cfg.optim_wrapper.type == 'mmengine.DeepSpeedOptimWrapper'
+    monkeypatch.setattr(deepspeed, 'find_spec', lambda name: None)
+    with pytest.raises(ConfigError, match='needs the package deepspeed'):
+        deepspeed.follow_recipe(plain)
+
+
+def test_without_deepspeed_a_recipe_stays(tmp_path):
+    cfg = Config.fromfile(str(CONFIGS / 'coavt' / 'pretrain_vggsound.py'))
+    before = cfg.to_dict()
+    deepspeed.follow_recipe(cfg)
+    assert cfg.to_dict() == before
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torchaudio.compliance.kaldi import fbank
 
+from coavt_mm.models import AVTDataPreprocessor
 from coavt_mm.models.logmel import LogMel
 
 
@@ -86,3 +88,18 @@ def test_gpu_equals_torchaudio():
         result = LogMel().cuda()(waveform.cuda()).cpu()
     expected = torch.stack([reference(w) for w in waveform])
     assert np.abs(result - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_of_a_model_leaves_its_filters_alone(dtype):
+    whole, cast = AVTDataPreprocessor(), AVTDataPreprocessor()
+    model = nn.Sequential(nn.Linear(2, 2), cast).to(dtype)
+    assert model[0].weight.dtype == dtype
+    for (name, one), other in zip(whole.named_buffers(), cast.buffers(), strict=True):
+        assert torch.equal(one, other), name
+    waveform = torch.randn(1, 16000)
+    logmels = [
+        next(m for m in part.modules() if isinstance(m, LogMel))(waveform)
+        for part in (whole, cast)
+    ]
+    assert torch.equal(*logmels)
