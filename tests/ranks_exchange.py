@@ -87,7 +87,8 @@ def step_worker(rank: int, out: str) -> None:
         sum(x for name, x in losses.items() if 'loss' in name).backward()
     grads = [p.grad.isfinite().all() for p in model.parameters() if p.grad is not None]
     fine = all(x.isfinite() for x in losses.values()) and all(grads)
-    torch.save((fine, received.exchanged, received.gathered), f'{out}.{rank}')
+    logged = {name: float(x) for name, x in model.parse_losses(losses)[1].items()}
+    torch.save((fine, logged, received.exchanged, received.gathered), f'{out}.{rank}')
 
 
 class Way(DataFirst, Runner):

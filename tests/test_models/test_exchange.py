@@ -40,10 +40,13 @@ def test_a_step_sends_the_tokens_of_the_drawn_clips_alone(tmp_path):
     out = str(tmp_path / 'step')
     ranks.run_two_ranks(ranks_exchange.step_worker, out)
     tokens = 10 * 16  # of one clip: 6 of the sound, 4 of the picture, 16 wide
-    returned = 0
+    returned, said = 0, []
     for rank in range(2):
-        fine, exchanged, gathered = torch.load(f'{out}.{rank}')
+        fine, logged, exchanged, gathered = torch.load(f'{out}.{rank}')
+        said.append(logged)
         assert fine and max(gathered) < 5 * tokens
         returned += exchanged.pop()
         assert exchanged == [[2, 5][rank] * tokens]  # clips that count; the rest is out
     assert returned == 7 * tokens
+    # what is logged is of all clips, though one rank has few that count
+    assert said[0] == pytest.approx(said[1]) and 0 <= said[0]['matching_acc_AV'] <= 1

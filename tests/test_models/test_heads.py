@@ -271,3 +271,20 @@ def test_a_head_says_how_probable_texts_are(temperature):
 def test_pooled_tokens_are_unit_means():
     tokens = torch.tensor([[[3.0, 0.0], [3.0, 8.0]]])
     torch.testing.assert_close(pool_tokens(tokens), torch.tensor([[0.6, 0.8]]))
+
+
+@pytest.mark.parametrize(
+    ('head', 'shapes'),
+    [
+        (lambda: ContrastiveHead(16, proj_dims=8), [(3, 2, 8), (3, 8)] * 2),
+        (lambda: AVContrastiveHead(0.5), [(3, 8)] * 4),
+    ],
+)
+def test_similarities_are_float32_under_autocast(head, shapes):
+    """bfloat16 would make ties of hard negatives."""
+    similarity, feats = head().similarity, [torch.randn(shape) for shape in shapes]
+    exact = similarity(*feats)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = similarity(*feats)
+    for one, other in zip(exact, found, strict=True):
+        assert other.dtype == torch.float32 and torch.equal(one, other)
