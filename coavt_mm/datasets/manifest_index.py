@@ -2,7 +2,7 @@
 
 The processes of a machine share the work: each takes slices of the file that none has
 taken yet. What they find is kept in the user's cache, so that the next start, and every
-other process, only reads the places: 8 bytes per row.
+other process, only maps the places: 8 bytes per row, once for all of them.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from shutil import rmtree
@@ -125,46 +126,64 @@ def _digest(text: str) -> str:
 
 def _index(path: Path, folder: Path) -> ManifestIndex | None:
     for wait in (False, True):  # first what nobody does; then what others have not done
-        for number in range(-1, SLICES):
-            _work(path, folder, number, wait)
-    parts = [np.load(folder / f'{number}.npz') for number in range(SLICES)]
-    about = [json.loads(part['about'].tobytes()) for part in parts]
-    starts = np.concatenate([part['starts'] for part in parts])
-    ids = np.concatenate([part['ids'] for part in parts])
-    usual = all(part['usual'] for part in about) and len(np.unique(ids)) == len(starts)
-    if not usual or not len(starts):
+        for number in range(SLICES):
+            _work(folder, f'{number}.npz', wait, partial(_look_through, path, number))
+    _work(folder, 'starts.npy', True, partial(_put_together, path, folder))
+    about = json.loads((folder / 'about.json').read_text('utf-8'))
+    if not about.pop('usual'):
         return None
-    return ManifestIndex(
-        starts,
-        sum(part['captions'] for part in about),
-        {label for part in about for label in part['labels']},
-        (folder / 'hash').read_text(),
-    )
+    # one copy for all processes
+    starts = np.load(folder / 'starts.npy', mmap_mode='r')
+    return ManifestIndex(starts, about['captions'], {*about['labels']}, about['hash'])
 
 
-def _work(path: Path, folder: Path, number: int, wait: bool) -> None:
-    """Look through a slice, or make the hash (-1), unless it is done."""
-    done = folder / ('hash' if number < 0 else f'{number}.npz')
+def _work(folder: Path, name: str, wait: bool, make: Callable[[Path], None]) -> None:
+    """Make a file, unless it is there or being made.
+
+    Args:
+        folder: Where it is kept.
+        name: Of the file.
+        wait: For the process that makes it.
+        make: Writes it to the path that it is given.
+    """
+    done = folder / name
     if done.exists():
         return
-    with open(folder / f'{number}.lock', 'w') as lock:
+    with open(folder / f'{name}.lock', 'w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return
-        if done.exists():
-            return
-        partial = folder / f'{number}.part'
-        if number < 0:
-            partial.write_text(content_hash(path))
-        else:
-            with open(partial, 'wb') as file:
-                np.savez(file, **_look_through(path, number))
-        os.replace(partial, done)
+        if not done.exists():
+            make(folder / f'part.{name}')
+            os.replace(folder / f'part.{name}', done)
 
 
-def _look_through(path: Path, number: int) -> dict[str, np.ndarray]:
-    """Places and ids of the rows that begin in a slice, and what else is noted."""
+def _put_together(path: Path, folder: Path, out: Path) -> None:
+    """Write the places of all rows, and beside them what is known of them together."""
+    parts = [np.load(folder / f'{number}.npz') for number in range(SLICES)]
+    found = [json.loads(part['about'].tobytes()) for part in parts]
+    starts = np.concatenate([part['starts'] for part in parts])
+    ids = np.concatenate([part['ids'] for part in parts])
+    whole = len(starts) > 0 and len(np.unique(ids)) == len(starts)
+    about = dict(
+        usual=whole and all(part['usual'] for part in found),
+        captions=sum(part['captions'] for part in found),
+        labels=sorted({label for part in found for label in part['labels']}),
+        hash=content_hash(path),
+    )
+    (folder / 'about.json').write_text(json.dumps(about), 'utf-8')
+    np.save(out, starts)
+
+
+def _look_through(path: Path, number: int, out: Path) -> None:
+    """Write places and ids of the rows that begin in a slice, and what else is noted.
+
+    Args:
+        path: The manifest.
+        number: Of the slice.
+        out: The file to write.
+    """
     size = path.stat().st_size
     offset, end = size * number // SLICES, size * (number + 1) // SLICES
     starts, ids, labels, captions = [], [], set(), 0
@@ -190,7 +209,8 @@ def _look_through(path: Path, number: int) -> dict[str, np.ndarray]:
                 captions += sum(len(row[key]) for key in CAPTION_FIELDS)
             offset += len(line)
     about = dict(usual=usual, captions=captions, labels=sorted(labels))
-    return dict(
+    np.savez(
+        out,
         starts=np.array(starts, np.int64),
         ids=np.frombuffer(b''.join(ids), np.int64),
         about=np.frombuffer(json.dumps(about).encode(), np.uint8),

@@ -20,7 +20,7 @@ def follow_recipe(cfg: Config) -> None:
     Raises:
         ConfigError: DeepSpeed is not installed.
     """
-    strategy = cfg.get('strategy') or {}
+    strategy: Any = cfg.get('strategy') or {}
     if not str(strategy.get('type')).endswith('DeepSpeedStrategy'):
         return
     if not find_spec('deepspeed'):
