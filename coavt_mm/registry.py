@@ -22,7 +22,7 @@ def _node(name: str, *modules: str) -> Registry:
 # What runs a training or a test
 RUNNERS = _node('RUNNERS', 'engine')
 RUNNER_CONSTRUCTORS = _node('RUNNER_CONSTRUCTORS', 'engine')
-STRATEGIES = _node('STRATEGIES', 'engine')
+STRATEGIES = _node('STRATEGIES', 'engine.strategies')  # which imports deepspeed
 LOOPS = _node('LOOPS', 'engine')
 HOOKS = _node('HOOKS', 'engine', 'demo.curriculum')
 LOG_PROCESSORS = _node('LOG_PROCESSORS', 'engine')

@@ -11,6 +11,7 @@ from torch import nn
 
 from coavt_mm.engine import DDP, deepspeed
 from coavt_mm.errors import ConfigError
+from coavt_mm.registry import STRATEGIES as STRATEGY_TYPES
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 STRATEGIES = sorted((CONFIGS / '_base_' / 'strategies').glob('*.py'))
@@ -43,7 +44,7 @@ def test_deepspeed_has_what_the_recipe_says(stage, tmp_path, monkeypatch):
     monkeypatch.setattr(deepspeed, 'find_spec', lambda name: name == 'deepspeed')
     deepspeed.follow_recipe(cfg)
     assert cfg.strategy == dict(
-        type='DeepSpeedStrategy',
+        type='coavt_mm.DeepSpeedStrategy',
         zero_optimization=dict(stage=stage),
         config=dict(
             zero_allow_untested_optimizer=True,
@@ -58,6 +59,15 @@ def test_deepspeed_has_what_the_recipe_says(stage, tmp_path, monkeypatch):
     monkeypatch.setattr(deepspeed, 'find_spec', lambda name: None)
     with pytest.raises(ConfigError, match='needs the package deepspeed'):
         deepspeed.follow_recipe(plain)
+
+
+def test_deepspeed_gets_no_scalars():
+    cls = STRATEGY_TYPES.get('coavt_mm.DeepSpeedStrategy')
+    model = nn.Linear(2, 3)
+    model.temperature = nn.Parameter(torch.tensor(0.5))
+    built = cls.build_model(object.__new__(cls), model)  # as it needs deepspeed
+    assert [tuple(p.shape) for p in built.parameters()] == [(3, 2), (3,), (1,)]
+    assert built.temperature.item() == 0.5
 
 
 def test_without_deepspeed_a_recipe_stays(tmp_path):

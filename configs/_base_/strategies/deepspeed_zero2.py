@@ -2,4 +2,4 @@
 # (ZeRO-2): clipping, accumulation, batch and precision are the recipe's.
 # Behind the recipe in a config's _base_; see docs/scaling.md#deepspeed.
 runner_type = 'FlexibleRunner'
-strategy = dict(type='DeepSpeedStrategy', zero_optimization=dict(stage=2))
+strategy = dict(type='coavt_mm.DeepSpeedStrategy', zero_optimization=dict(stage=2))
