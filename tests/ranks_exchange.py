@@ -2,13 +2,14 @@
 
 import os
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
-from tiny_coavt import HEADS, odd_batch, tiny_coavt
+from tiny_coavt import HEADS, odd_batch, samples, tiny_coavt
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -116,3 +117,40 @@ def wrapper_worker(rank: int, config: str, out: str) -> None:
     views = [grad.untyped_storage().nbytes() for grad in grads[1].values()]
     said = type(model).__name__, model.find_unused_parameters
     torch.save((said, grads, views), f'{out}.{rank}')
+
+
+def deepspeed_worker(rank: int, out: str) -> None:
+    """Weights after three steps of SGD, by DDP, by ZeRO-2 and by ZeRO-3."""
+    os.environ.update(DS_ACCELERATOR='cpu', LOCAL_RANK=str(rank), RANK=str(rank))
+    os.environ.update(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT='29871')
+    import deepspeed  # which looks at them; the group is there already
+
+    batch, weights = odd_batch(['mixed', 'all'][rank]), []
+    for stage in (0, 2, 3):
+        model = tiny_coavt(**HEADS)
+        for parameter in model.parameters():
+            parameter.data = parameter.data.reshape(parameter.shape or (1,))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        engine: Any = DistributedDataParallel(model, find_unused_parameters=True)
+        if stage:
+            options = dict(
+                train_micro_batch_size_per_gpu=5,
+                gradient_clipping=0.0,
+                zero_allow_untested_optimizer=True,
+                zero_optimization=dict(stage=stage),
+            )
+            engine, optimizer, *_ = deepspeed.initialize(
+                model=model, optimizer=optimizer, config=options
+            )
+        for step in range(3):
+            torch.manual_seed(step)
+            losses = engine(dict(batch), samples(5), mode='loss')
+            loss = sum(x for name, x in losses.items() if 'loss' in name)
+            engine.backward(loss) if stage else loss.backward()
+            (engine if stage else optimizer).step()
+            if not stage:
+                optimizer.zero_grad()
+        named = [*model.named_parameters()]
+        with deepspeed.zero.GatheredParameters([p for _, p in named]):
+            weights.append({name: p.detach().clone() for name, p in named})
+    torch.save(weights, f'{out}.{rank}')

@@ -41,7 +41,7 @@ def follow_recipe(cfg: Config) -> None:
         return
     wrapper.type = 'mmengine.DeepSpeedOptimWrapper'
     clip = wrapper.pop('clip_grad', None)
-    if clip:
-        strategy.setdefault('gradient_clipping', clip.max_norm)
+    # said in any case: without a word some releases clip at 1
+    strategy.setdefault('gradient_clipping', clip.max_norm if clip else 0.0)
     counts = wrapper.pop('accumulative_counts', 1)
     strategy.setdefault('gradient_accumulation_steps', counts)

@@ -1,5 +1,6 @@
 """Strategies are files that go behind any recipe."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,13 @@ def test_gradients_in_bf16_are_those_of_ddp(tmp_path):
 def test_a_precision_that_is_none():
     with pytest.raises(ConfigError, match="compress='int8'; expected bf16 or fp16"):
         DDP(nn.Linear(1, 1), compress='int8')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec('deepspeed'), reason='needs deepspeed')
+def test_zero_trains_the_weights_of_ddp(tmp_path):
+    ranks.run_two_ranks(ranks_exchange.deepspeed_worker, str(tmp_path / 'weights'))
+    for rank in range(2):
+        ddp, *sharded = torch.load(tmp_path / f'weights.{rank}')
+        for weights in sharded:
+            torch.testing.assert_close(weights, ddp, rtol=1e-5, atol=1e-5)
