@@ -1,6 +1,7 @@
 """From waveforms to spectrograms. Letters: B clips, S samples, L frames, M mel bins."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ class ExactBuffers(nn.Module):
     """
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'ExactBuffers':
-        exact = dict(self._buffers)
+        exact: dict[str, Any] = dict(self._buffers)
         super()._apply(fn, recurse)
         for name, buffer in self._buffers.items():
             if buffer is not None and buffer.dtype in (torch.float16, torch.bfloat16):

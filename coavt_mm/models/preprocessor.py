@@ -4,7 +4,7 @@ Letters: B clips, P captions, T tokens, F frames, H, W pixels, S audio samples,
 L spectrogram frames, M mel bins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -65,6 +65,10 @@ class AVTDataPreprocessor(ExactBuffers, BaseDataPreprocessor):
         pad_token_id: Id that captions are padded with.
         non_blocking: Copy to the device without waiting.
     """
+
+    cast_data: Callable
+    frame_mean: Tensor
+    frame_std: Tensor
 
     def __init__(
         self,
