@@ -66,7 +66,7 @@ class SearchTab:
         self.hits = gr.HTML(
             cards.start(info), js_on_load=OPENING, elem_id='hits', min_height=80
         )
-        self.options = [self.stream, self.moments, self.rerank, *chosen]
+        self.options: list[Any] = [self.stream, self.moments, self.rerank, *chosen]
         self.inputs = [self.words, *given, *self.options]
 
     def connect(self, page: gr.Blocks) -> None:
