@@ -62,12 +62,18 @@ WORDS = '#words textarea, #words input'
 
 def search(page, words):
     """Type words, and wait for the hits."""
+    from playwright.sync_api import TimeoutError as Late
+
+    told = (
+        "words => document.querySelector('#hits .count')?.textContent.includes(words)"
+    )
     page.fill(WORDS, words)
     page.press(WORDS, 'Enter')
-    page.wait_for_function(
-        "words => document.querySelector('#hits .count')?.textContent.includes(words)",
-        arg=words,
-    )
+    try:
+        page.wait_for_function(told, arg=words, timeout=20_000)
+    except Late:  # on a busy machine it may not have listened yet
+        page.press(WORDS, 'Enter')
+        page.wait_for_function(told, arg=words)
     return page.locator('#hits .hit')
 
 
