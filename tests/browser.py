@@ -65,7 +65,7 @@ def search(page, words):
     from playwright.sync_api import TimeoutError as Late
 
     told = (
-        "words => document.querySelector('#hits .count')?.textContent.includes(words)"
+        "w => document.querySelector('#hits .count')?.textContent.includes(w)"
     )
     page.fill(WORDS, words)
     page.press(WORDS, 'Enter')
