@@ -64,9 +64,7 @@ def search(page, words):
     """Type words, and wait for the hits."""
     from playwright.sync_api import TimeoutError as Late
 
-    told = (
-        "w => document.querySelector('#hits .count')?.textContent.includes(w)"
-    )
+    told = "w => document.querySelector('#hits .count')?.textContent.includes(w)"
     page.fill(WORDS, words)
     page.press(WORDS, 'Enter')
     try:
