@@ -69,6 +69,16 @@ def walk(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
             yield from walk(value, f'{path}.')
 
 
+def dicts_in(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """All dictionaries of a node, itself included, with the keys that lead to them."""
+    if isinstance(node, dict):
+        yield path, node
+    if isinstance(node, dict | list | tuple):
+        for name, value in walk(node, f'{path}.' if path else ''):
+            if isinstance(value, dict):
+                yield name, value
+
+
 def follow_variables(cfg: Config, parts: Collection[str]) -> Config:
     """Give the parts what a config sets anew of the variables that it inherits.
 

@@ -6,7 +6,7 @@ Nothing here needs torch, so that a path that is wrong is said at once.
 import json
 import os
 import os.path as osp
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from coavt_mm.checkpoint_files import names_peer
 from coavt_mm.class_sources import arguments_of, is_own
 from coavt_mm.cli.count_checks import wrong_counts
+from coavt_mm.config_variables import dicts_in
 from coavt_mm.datasets.manifest import nearest, read_sidecar
 from coavt_mm.datasets.reading import read_list
 from coavt_mm.devices import why_no_gpu
@@ -66,18 +67,18 @@ def check_inputs(cfg: Any, loaders: Sequence[str], checkpoint: str | None) -> No
     if 'train_dataloader' in loaders:
         for why in wrong_counts(cfg).values():
             raise ConfigError(why)
-    for path, node in _dicts({**used, 'model': cfg.get('model')}):
+    for path, node in dicts_in({**used, 'model': cfg.get('model')}):
         if isinstance(node.get('tokenizer'), str):
             _check_tokenizer(f'{path}.tokenizer', node['tokenizer'])
         if path.endswith('init_cfg') and isinstance(node.get('checkpoint'), str):
             check_checkpoint(node['checkpoint'], f' ({path}.checkpoint)')
-    for path, node in _dicts(used):
+    for path, node in dicts_in(used):
         kind = str(node.get('type')).rpartition('.')[2]
         if kind in ('AVTDataset', 'AVTShardDataset'):
             _check_manifest(path, node, has_clips=kind == 'AVTDataset')
     check_checkpoint(checkpoint or cfg.get('load_from'))
     names = {
-        n['tokenizer'] for _, n in _dicts(used) if isinstance(n.get('tokenizer'), str)
+        n['tokenizer'] for _, n in dicts_in(used) if isinstance(n.get('tokenizer'), str)
     }
     for name in sorted(names):
         _check_hub(name)
@@ -101,26 +102,13 @@ def check_mixed_precision(cfg: Any, has_gpu: bool) -> None:
         )
 
 
-def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
-    """All dictionaries within one, with the keys that lead to them."""
-    pairs: Iterable[tuple[Any, Any]] = ()
-    if isinstance(node, dict):
-        yield path, node
-        pairs = node.items()
-    elif isinstance(node, list | tuple):
-        pairs = enumerate(node)
-    for name, value in pairs:
-        if isinstance(value, dict | list | tuple):
-            yield from _dicts(value, f'{path}.{name}' if path else str(name))
-
-
 def _check_arguments(cfg: Any, loaders: Sequence[str]) -> None:
     """Refuse what our classes don't take, as mistyped in a file that a user wrote."""
     if cfg.get('custom_imports'):  # may bring another class of the name
         return
     names = ('model', 'default_hooks', 'custom_hooks', *loaders)
     scope = cfg.get('default_scope', 'mmengine')
-    for path, node in _dicts({name: cfg.get(name) for name in names}):
+    for path, node in dicts_in({name: cfg.get(name) for name in names}):
         kind = node.get('type')
         if not isinstance(kind, str) or not is_own(kind, scope):
             continue

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coavt_mm.class_sources import arguments_of
+from coavt_mm.config_variables import dicts_in
 
 #: Place of a dictionary, or the begin of it -> its counts, and the least of each.
 LEAST_OF_PLACE: dict[str, dict[str, int]] = {
@@ -48,7 +49,7 @@ def wrong_counts(cfg: Any) -> dict[str, str]:
     scope = cfg.get('default_scope', 'mmengine')
     for place, least in LEAST_OF_PLACE.items():
         depth = DEPTHS.get(place, 0)
-        for path, node in _dicts(cfg.get(place), place):
+        for path, node in dicts_in(cfg.get(place), place):
             if path.count('.') <= depth:
                 found.update(_of_counts(path, node, least, scope))
             if place == 'param_scheduler' and isinstance(node.get('type'), str):
@@ -57,19 +58,6 @@ def wrong_counts(cfg: Any) -> dict[str, str]:
     for pair in loop.get('dynamic_intervals') or ():
         found.update(_of_pair('train_cfg.dynamic_intervals', pair))
     return found
-
-
-def _dicts(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
-    """A dictionary, or those of a list, and what lies in them."""
-    pairs: Any = ()
-    if isinstance(node, Mapping):
-        yield path, node
-        pairs = node.items()
-    elif isinstance(node, list | tuple):
-        pairs = enumerate(node)
-    for name, value in pairs:
-        if isinstance(value, Mapping | list | tuple):
-            yield from _dicts(value, f'{path}.{name}')
 
 
 def _of_counts(

@@ -10,7 +10,7 @@ from torch import nn
 
 from coavt_mm.cli.count_checks import wrong_counts
 from coavt_mm.config_options import constructor_arguments, named_class
-from coavt_mm.config_variables import TOP_LEVEL
+from coavt_mm.config_variables import TOP_LEVEL, dicts_in
 
 # what mmengine takes out of a part's config before it builds the part
 _OF_MMENGINE = {
@@ -123,7 +123,7 @@ def wrong_settings(cfg: Any) -> dict[str, str]:
     scope = cfg.get('default_scope', 'mmengine')
     parts = {key: cfg[key] for key in sorted(TOP_LEVEL) if key in cfg}
     found = wrong_counts(cfg)
-    for path, node in _dicts(parts, ''):
+    for path, node in dicts_in(parts):
         kind = node.get('type')
         cls = kind if inspect.isclass(kind) else named_class(kind, scope, path)
         if inspect.isclass(cls):
@@ -134,17 +134,6 @@ def wrong_settings(cfg: Any) -> dict[str, str]:
             sizes = dict(_of_sizes(path, node))
             found.update({k: v for k, v in sizes.items() if k not in found})
     return found
-
-
-def _dicts(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
-    pairs: Any = ()
-    if isinstance(node, Mapping):
-        yield path, node
-        pairs = node.items()
-    elif isinstance(node, list | tuple):
-        pairs = enumerate(node)
-    for name, value in pairs:
-        yield from _dicts(value, f'{path}.{name}' if path else str(name))
 
 
 def _is_ours(cls: type) -> bool:
