@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,8 +37,6 @@ from coavt_mm.errors import CheckpointError, ConfigError, TrainingError
 from coavt_mm.models import TeacherHead
 from coavt_mm.models.layers import gather_padded, gather_with_grad, global_mean
 
-# found without the path of the tests, which the server does not have on Python 3.11
-IMPORTED_ONCE = ['coavt_mm.engine.running', 'coavt_mm.evaluation']
 DEMO = Path(__file__).parents[1] / 'configs' / 'coavt' / 'pretrain_demo.py'
 
 
@@ -53,7 +50,6 @@ def run_ranks(count: int, worker: Callable, *args) -> None:
 
     They are forked from a server, which has imported what takes long.
     """
-    get_context('forkserver').set_forkserver_preload(IMPORTED_ONCE)
     with tempfile.TemporaryDirectory() as folder:
         mp.start_processes(
             _in_group,

@@ -26,6 +26,7 @@ from coavt_mm.demo.splits import (
     choose_pairs,
 )
 from coavt_mm.errors import ConfigError, ManifestError
+from coavt_mm.preparation.processes import safe_context
 
 #: raise when the same settings render something else
 RENDERER_VERSION = 4
@@ -180,7 +181,7 @@ def _render_all(
     )
     if workers <= 1:
         return sum(bar(map(render, tasks)))
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, safe_context()) as pool:
         return sum(bar(pool.map(render, tasks, chunksize=8)))
 
 

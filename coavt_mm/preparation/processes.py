@@ -5,19 +5,29 @@ The pools of Python give up all their work then, and do not say whose fault it w
 
 import multiprocessing
 import signal
+import sys
+import threading
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 from coavt_mm.datasets.isolation import limit_memory
+from coavt_mm.errors import ConfigError
 
 # Tasks go to the processes in bundles of this size, and this many bundles at a time for
 # each process. All tasks under way are suspects when one dies.
 BUNDLE, AHEAD = 8, 2
+
+NEVER_BEGAN = (
+    'the processes for the work can not start ({}); what they say stands above. A '
+    "script whose process has threads must do its work below `if __name__ == '__main__'"
+    ':`, as they import it again; or give workers=0'
+)
 
 Key = TypeVar('Key', bound=Hashable)
 
@@ -40,6 +50,16 @@ class Died:
         return name + (', out of memory?' if name == 'SIGKILL' else '')
 
 
+def safe_context() -> BaseContext:
+    """How processes start: forked, which is quick, unless this one has threads.
+
+    A fork takes over the locks that they hold at that moment, for good. A notebook has
+    threads, a page's server, a process after some tests.
+    """
+    can_fork = sys.platform == 'linux' and threading.active_count() == 1
+    return multiprocessing.get_context('fork' if can_fork else 'forkserver')
+
+
 def run_each(
     function: Callable[[Any], Any],
     tasks: Mapping[Key, Any],
@@ -57,6 +77,10 @@ def run_each(
         tasks: Key -> task.
         workers: Processes; 0 works in this one, which dies with a task then.
         bundle: Most tasks that go to a process at a time.
+
+    Raises:
+        ConfigError: No process starts: this one has threads, and its main program does
+            all its work where it is imported.
     """
     if workers < 1:
         yield from ((key, function(task)) for key, task in tasks.items())
@@ -84,7 +108,8 @@ def _pooled(
     size = max(1, min(most, len(tasks) // (AHEAD * workers)))
     waiting = iter(list(tasks))
     processes = min(workers, len(tasks))
-    with ProcessPoolExecutor(processes, initializer=limit_memory) as pool:
+    context = safe_context()
+    with ProcessPoolExecutor(processes, context, initializer=limit_memory) as pool:
         while True:
             while len(running) < AHEAD * workers:
                 keys = list(islice(waiting, size))
@@ -104,16 +129,22 @@ def _results(function: Callable, bundle: list) -> list:
 
 
 def _alone(function: Callable, task: Any) -> Any:
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.Process(target=_send, args=(sender, function, task))
+    context: Any = safe_context()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, function, task))
     process.start()
     sender.close()  # here; that of the process ends with it
     with receiver:
+        begun = False
         try:
+            begun = receiver.recv()
             result = receiver.recv()
-        except EOFError:
+        except EOFError as error:
             process.join()
-            return Died(process.exitcode)
+            died = Died(process.exitcode)
+            if not begun:  # no fault of the task
+                raise ConfigError(NEVER_BEGAN.format(died)) from error
+            return died
     process.join()
     if isinstance(result, BaseException):
         raise result
@@ -122,6 +153,7 @@ def _alone(function: Callable, task: Any) -> Any:
 
 def _send(sender: Connection, function: Callable, task: Any) -> None:
     limit_memory()
+    sender.send(True)
     try:
         sender.send(function(task))
     except Exception as error:  # handed on to the process that waits

@@ -104,7 +104,7 @@ def check_or_die(task):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('workers', [1, 2])
-def test_a_clip_that_kills_its_process(corpus, tmp_path, monkeypatch, workers):
+def test_a_clip_that_kills_its_process(corpus, tmp_path, forked, monkeypatch, workers):
     monkeypatch.setattr(preparing, 'check_clip', check_or_die)
     problems = run(corpus, tmp_path, workers=workers)['splits']['all']['problems']
     assert problems['unreadable'] == dict.fromkeys(
@@ -117,7 +117,7 @@ def test_a_clip_that_kills_its_process(corpus, tmp_path, monkeypatch, workers):
     assert (tmp_path / 'journal.jsonl').read_text().strip() == journal.strip()
 
 
-def test_a_clip_that_takes_all_memory(corpus, tmp_path, monkeypatch):
+def test_a_clip_that_takes_all_memory(corpus, tmp_path, forked, monkeypatch):
     """A process that reads clips has a limit, though zeros would cost nothing."""
 
     def check(task):

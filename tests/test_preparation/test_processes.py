@@ -1,21 +1,16 @@
-import os
 import signal
+import subprocess
+import sys
+import threading
 
 import pytest
+import tasks
 
-from coavt_mm.preparation.processes import Died, run_each
-
-
-def work(task):
-    if task < 0:
-        os.kill(os.getpid(), -task)
-    if task == 100:
-        raise ValueError('hundred')
-    return 2 * task
+from coavt_mm.preparation.processes import Died, run_each, safe_context
 
 
-def results(tasks, workers):
-    return dict(run_each(work, {f'key {t}': t for t in tasks}, workers))
+def results(given, workers):
+    return dict(run_each(tasks.work, {f'key {t}': t for t in given}, workers))
 
 
 @pytest.mark.parametrize('workers', [0, 1, 3])
@@ -52,11 +47,59 @@ def test_an_error_is_raised_here(tasks):
 
 
 def test_it_can_be_left_before_its_end(tmp_path):
-    steps = run_each(touch, {i: tmp_path / str(i) for i in range(1000)}, 2)
+    steps = run_each(tasks.touch, {i: tmp_path / str(i) for i in range(1000)}, 2)
     next(steps)
     steps.close()
     assert len(list(tmp_path.iterdir())) < 100
 
 
-def touch(path):
-    path.touch()
+@pytest.mark.parametrize('count', [1, 2])
+def test_a_fork_is_quick_and_used_where_it_is_safe(count, monkeypatch):
+    monkeypatch.setattr('threading.active_count', lambda: count)
+    wanted = 'fork' if count == 1 and sys.platform == 'linux' else 'forkserver'
+    assert safe_context().get_start_method() == wanted
+
+
+def test_a_process_full_of_threads_is_not_forked(monkeypatch):
+    """A fork would copy the lock, with nobody left to free it."""
+    lock, free = threading.Lock(), threading.Event()
+
+    def hold():
+        with lock:
+            free.wait()
+
+    monkeypatch.setattr(tasks, 'HELD', lock)
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert dict(run_each(tasks.is_held, dict(a=1), 1)) == dict(a=False)
+    finally:
+        free.set()
+        thread.join()
+
+
+UNGUARDED = """
+import threading
+from operator import neg
+from coavt_mm.preparation.processes import run_each
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+{guard}
+    print(dict(run_each(neg, dict(a=1, b=2), 1)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('guard', ["if __name__ == '__main__':", 'if True:'])
+def test_a_script_with_threads(guard, tmp_path):
+    """No clip is blamed for a script that runs again wherever it is imported."""
+    script = tmp_path / 'script.py'
+    script.write_text(UNGUARDED.format(guard=guard))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    if 'main' in guard:
+        assert (done.stdout, done.returncode) == ("{'a': -1, 'b': -2}\n", 0)
+    else:
+        assert (
+            'ConfigError' in done.stderr
+            and "`if __name__ == '__main__':`" in done.stderr
+        )
+        assert done.returncode == 1 and not done.stdout

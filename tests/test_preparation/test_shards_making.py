@@ -105,7 +105,7 @@ def test_processes_make_the_same(corpus, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_clip_that_kills_its_process_is_named(corpus, tmp_path, monkeypatch):
+def test_a_clip_that_kills_its_process_is_named(corpus, tmp_path, forked, monkeypatch):
     def pack(row, *args):
         if row['sample_id'] in ('odd', 'silent'):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -216,7 +216,9 @@ def test_the_chamber_of_horrors(horrors, tmp_path):
 
 
 @pytest.mark.parametrize('fault', ['memory', 'crash'])
-def test_a_clip_that_takes_too_much_costs_itself(corpus, tmp_path, monkeypatch, fault):
+def test_a_clip_that_takes_too_much_costs_itself(
+    corpus, tmp_path, forked, monkeypatch, fault
+):
     """With the workers of the default, too."""
 
     def pack(row, *args):
