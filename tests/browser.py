@@ -62,16 +62,10 @@ WORDS = '#words textarea, #words input'
 
 def search(page, words):
     """Type words, and wait for the hits."""
-    from playwright.sync_api import TimeoutError as Late
-
     told = "w => document.querySelector('#hits .count')?.textContent.includes(w)"
     page.fill(WORDS, words)
     page.press(WORDS, 'Enter')
-    try:
-        page.wait_for_function(told, arg=words, timeout=20_000)
-    except Late:  # on a busy machine it may not have listened yet
-        page.press(WORDS, 'Enter')
-        page.wait_for_function(told, arg=words)
+    page.wait_for_function(told, arg=words)
     return page.locator('#hits .hit')
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 from coavt_mm.app import clip_cards
 from coavt_mm.app.cards import complaint
 from coavt_mm.app.collection import Collection
-from coavt_mm.app.opening import OPENING
+from coavt_mm.app.events import ASKED, OPENING
 from coavt_mm.errors import CoAVTError
 
 ID = 'clip'
@@ -41,20 +41,19 @@ class ClipTab:
             tabs: Of which this one is shown then.
             question: What was asked last.
         """
-        quiet: Any = dict(api_visibility='private')
         outputs = [tabs, self.chosen, self.head, self.says, self.drawn, self.near]
         for opener in [*openers, self.near]:
             opened = opener.click(
-                self.open, question, outputs, show_progress='hidden', **quiet
+                self.open, question, outputs, show_progress='hidden', **ASKED
             )
-            opened.then(None, js=FOCUS, **quiet)
+            opened.then(None, js=FOCUS, **ASKED)
             for part, output in (
                 (self.neighbours, self.near),
                 (self.words, self.says),
                 (self.picture, self.drawn),
             ):
                 opened = opened.then(
-                    part, self.chosen, output, show_progress='minimal', **quiet
+                    part, self.chosen, output, show_progress='minimal', **ASKED
                 )
 
     def open(self, question: Any, event: gr.EventData) -> tuple:

@@ -20,16 +20,16 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = '/gradio_api'
+ASKING = f'{API}/run/predict'
 PAGE = re.compile(
     r'/|/config/?|/theme\.css|/favicon\.ico'
     r'|/(static|assets|svelte)/.+'
     r'|/clip/\d+(/sound)?'
-    rf'|{API}/(upload|upload_progress|info|startup-events|app_id|cancel|reset)/?'
-    rf'|{API}/queue/(join|data)'
+    rf'|{API}/(upload|upload_progress|info|startup-events|app_id)/?'
+    rf'|{ASKING}'
     rf'|{API}/heartbeat/\w+'
 )
 UPLOADED = f'{API}/file='
-ASKING = (f'{API}/queue/join', f'{API}/cancel', f'{API}/reset', f'{API}/reset/')
 UPLOAD = f'{API}/upload'
 FULL = 2 << 30  # bytes of uploads at once
 LONGEST = 1 << 20  # bytes of a question; files are uploaded before
@@ -76,7 +76,7 @@ class Guard:
             return  # the page has no web sockets
         path = scope['path']
         refused = self.refused(path, Headers(scope=scope))
-        if refused is None and path in ASKING:
+        if refused is None and path == ASKING:
             body = await _read(receive)
             refused = self.refused_body(body)
             receive = _again(body, receive)

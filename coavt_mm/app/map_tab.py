@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from coavt_mm.app.collection import Collection
+from coavt_mm.app.events import ASKED
 from coavt_mm.app.points import methods
 from coavt_mm.errors import CoAVTError
 
@@ -74,7 +75,7 @@ class MapTab:
         gr.on(
             [tab.select, self.mark.change, self.method.change],
             self.points, [self.mark, self.method, question], self.field,
-            api_visibility='private', show_progress='minimal',
+            show_progress='minimal', **ASKED,
         )  # fmt: skip
 
     def points(self, mark: str, method: str, question: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from coavt_mm.app import cards
 from coavt_mm.app.clip_tab import ID as CLIP
 from coavt_mm.app.clip_tab import ClipTab
 from coavt_mm.app.collection import Collection
+from coavt_mm.app.events import ASKED
 from coavt_mm.app.map_tab import MapTab
 from coavt_mm.app.search_tab import SearchTab
 from coavt_mm.app.uploads import AGE, Uploads
@@ -49,7 +50,7 @@ def make_page(collection: Collection, uploads: Uploads) -> gr.Blocks:
 
         page.load(
             seen, None, [heading, search.folders, search.labels, map_.mark],
-            api_visibility='private', show_progress='hidden',
+            show_progress='hidden', **ASKED,
         )  # fmt: skip
     return page
 

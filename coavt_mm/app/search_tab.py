@@ -6,7 +6,7 @@ import gradio as gr
 
 from coavt_mm.app import cards
 from coavt_mm.app.collection import Collection
-from coavt_mm.app.opening import OPENING
+from coavt_mm.app.events import ASKED, OPENING
 from coavt_mm.app.uploads import Uploads, unread
 from coavt_mm.errors import CoAVTError, shown
 from coavt_mm.search import Filters
@@ -76,7 +76,7 @@ class SearchTab:
             page: That it lies in.
         """
         outputs = [self.hits, self.question]
-        quiet: Any = dict(api_visibility='private', show_progress='minimal')
+        quiet: Any = dict(ASKED, show_progress='minimal')
         asked = [self.go.click, self.words.submit]
         gr.on(asked, self.search, self.inputs, outputs, **quiet)
         changed = [

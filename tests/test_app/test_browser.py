@@ -210,3 +210,13 @@ def test_what_is_not_asked_is_said(browser, served):
         page.fill(WORDS, '  ')
         page.click('#go')
         assert 'words' in page.locator('#hits [role=alert]').inner_text()
+
+
+def test_questions_in_quick_succession(browser, served):
+    """Each is answered, whatever is under way when it is asked."""
+    with opened(browser, served.address) as page:
+        for number in range(20):
+            search(page, f'a bell rings {number} times')
+            page.locator('#hits .open').first.click()
+            clip_name(page)  # three more things are asked then, in turn
+            page.get_by_role('tab', name='Search').click()

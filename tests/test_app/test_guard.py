@@ -29,6 +29,7 @@ CLOSED = [
     '/gradio_api/call/search', '/gradio_api/runs', '/gradio_api/process_recording',
     '/gradio_api/custom_component/1/client/component/x', '/dev/reload',
     '/gradio_api/deep_link', '/gradio_api/component_server', '/manifest.json',
+    '/gradio_api/queue/join', '/gradio_api/queue/data', '/gradio_api/cancel',
 ]  # fmt: skip
 
 
@@ -107,10 +108,10 @@ def test_names_of_this_machine_do(host, ask, served):
 
 def test_other_pages_can_not_ask(ask, served):
     own, kind = served.address, {'Content-Type': 'application/json'}
-    join = '/gradio_api/queue/join'
+    asked = '/gradio_api/run/predict'
     for origin in ('http://evil.example', 'null', f'{own}.evil.example'):
-        assert ask(join, 'POST', body='{}', Origin=origin, **kind)[0] == 403
-    assert ask(join, 'POST', body='{}', Origin=own, **kind)[0] != 403
+        assert ask(asked, 'POST', body='{}', Origin=origin, **kind)[0] == 403
+    assert ask(asked, 'POST', body='{}', Origin=own, **kind)[0] != 403
 
 
 def basic(given):
@@ -169,7 +170,7 @@ def test_a_question_names_no_file_but_uploads(path, ask, served):
     given = path.format(uploads=served.uploads) if isinstance(path, str) else path
     kind = {'Content-Type': 'application/json'}
     body = question(path=given, url='http://127.0.0.1:1/x')
-    assert ask('/gradio_api/queue/join', 'POST', body=body, **kind)[0] == 403
+    assert ask('/gradio_api/run/predict', 'POST', body=body, **kind)[0] == 403
 
 
 @pytest.mark.parametrize(('body', 'status'), [
@@ -177,4 +178,4 @@ def test_a_question_names_no_file_but_uploads(path, ask, served):
 ])  # fmt: skip
 def test_what_is_no_question(body, status, ask):
     kind = {'Content-Type': 'application/json'}
-    assert ask('/gradio_api/queue/join', 'POST', body=body, **kind)[0] == status
+    assert ask('/gradio_api/run/predict', 'POST', body=body, **kind)[0] == status
