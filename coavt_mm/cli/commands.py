@@ -14,6 +14,7 @@ from argparse import (
 )
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from coavt_mm.values import read_settings
@@ -62,6 +63,27 @@ def setting(text: str) -> str:
         read_settings([text])
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from error
+    return text
+
+
+def add_ray(parser: ArgumentParser) -> None:
+    """Add the option of work that a cluster may do.
+
+    Args:
+        parser: The command's.
+    """
+    parser.add_argument(
+        '--ray',
+        type=_ray_address,
+        metavar='ADDRESS',
+        help="a Ray cluster does it: 'auto', 'host:port', 'ray://host:port'; 'local' "
+        'starts one here',
+    )
+
+
+def _ray_address(text: str) -> str:
+    if not find_spec('ray'):
+        raise ArgumentTypeError('needs Ray: pip install "coavt-mm[scale]"')
     return text
 
 

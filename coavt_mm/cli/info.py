@@ -44,7 +44,7 @@ PACKAGES = (
 # What may be missing, and what is lost by that.
 OPTIONAL = {
     'pycocoevalcap': 'captions are not scored; pip install "coavt-mm[caption]"',
-    'ray': 'shards are made on one machine only; pip install "coavt-mm[scale]"',
+    'ray': 'no work on clusters (--ray); pip install "coavt-mm[scale]"',
     'shtab': 'no completion in the shell; pip install shtab',
     'tensorboard': 'no TensorBoard files; pip install tensorboard',
 }

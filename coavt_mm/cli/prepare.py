@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coavt_mm.cli.commands import Command, Group, add_fields
+from coavt_mm.cli.commands import Command, Group, add_fields, add_ray
 from coavt_mm.demo import Settings
 from coavt_mm.errors import ConfigError
 from coavt_mm.preparation.settings import PROBLEMS, SOUNDS, UNUSABLE
@@ -41,6 +41,7 @@ def _add_arguments(parser: ArgumentParser, out_dir: str) -> None:
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(), help='processes that check'
     )
+    add_ray(parser)
     _add_checks(parser)
 
 
@@ -146,6 +147,7 @@ def run(
         notes=notes,
         drop=args.drop,
         workers=args.workers,
+        ray_address=args.ray,
         sound_model=args.check_sound,
         min_seconds=args.min_seconds,
         silence_dbfs=args.silence_dbfs,

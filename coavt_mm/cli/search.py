@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from coavt_mm.cli.commands import CHECKPOINT_HELP, Command, Group
+from coavt_mm.cli.commands import CHECKPOINT_HELP, Command, Group, add_ray
 from coavt_mm.errors import CoAVTError, InputError, SearchError, shown
 
 if TYPE_CHECKING:
     from coavt_mm.apis import CoAVTInferencer
-    from coavt_mm.search import Index
+    from coavt_mm.search import Index, OnRay
 
 PLACES = 'folders with all below them, files, or manifests (.jsonl)'
 
@@ -42,6 +42,7 @@ def _add_work(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(), help='threads that read clips'
     )
+    add_ray(parser)
 
 
 def _add_index(parser: ArgumentParser) -> None:
@@ -182,9 +183,10 @@ def _bring_up(index: 'Index', model: 'CoAVTInferencer', args: Namespace) -> None
 
     labels = _labels(args.labels) if args.labels else {}
     options = (args.places, labels, args.batch_size, args.workers)
+    embed = _on_ray(index, args) if args.ray else None
     try:
         with _short_warnings(), index, Progress() as progress:
-            report = index.add(model, *options, progress.begin, progress)
+            report = index.add(model, *options, progress.begin, progress, embed)
             empty = _why_empty(index)
     except KeyboardInterrupt:
         raise CoAVTError(
@@ -195,6 +197,13 @@ def _bring_up(index: 'Index', model: 'CoAVTInferencer', args: Namespace) -> None
         print(shown(why), file=sys.stderr)
     if empty:
         raise SearchError(empty)
+
+
+def _on_ray(index: 'Index', args: Namespace) -> 'OnRay':
+    from coavt_mm.search import OnRay
+
+    checkpoint = args.checkpoint or index.settings['checkpoint']
+    return OnRay(args.ray, checkpoint, args.config, args.device)
 
 
 def _why_empty(index: 'Index') -> str | None:

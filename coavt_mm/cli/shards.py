@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from pathlib import Path
 
-from coavt_mm.cli.commands import Command, add_fields
+from coavt_mm.cli.commands import Command, add_fields, add_ray
 from coavt_mm.errors import shown
 from coavt_mm.preparation.settings import Settings
 
@@ -20,9 +20,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(), help='processes on this machine'
     )
-    parser.add_argument(
-        '--ray', metavar='ADDRESS', help="a Ray cluster instead: 'auto', 'ray://...'"
-    )
+    add_ray(parser)
     parser.add_argument(
         '--verify', action='store_true', help='only compare shards with checksums'
     )

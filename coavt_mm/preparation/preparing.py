@@ -17,6 +17,7 @@ from coavt_mm.errors import ConfigError, DatasetMissingError
 from coavt_mm.preparation.checking import Task, check_clip
 from coavt_mm.preparation.journal import read_journal
 from coavt_mm.preparation.layouts import ClipIndex, FolderIndex
+from coavt_mm.preparation.on_ray import run_on_ray, some_files
 from coavt_mm.preparation.processes import Died, run_each
 from coavt_mm.preparation.report import write_report
 from coavt_mm.preparation.settings import SOUNDS, UNUSABLE
@@ -34,7 +35,9 @@ def _check(task: Task) -> dict:
         return dict(problems=['unreadable'], reason='out of memory')
 
 
-def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, dict]:
+def check_all(
+    tasks: Sequence[Task], journal: Path, workers: int, ray_address: str | None = None
+) -> dict[str, dict]:
     """Check clips in parallel, with a progress bar; each result goes into the
     journal at once, and what is there already isn't done again.
 
@@ -43,6 +46,7 @@ def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, d
         journal: JSON lines [key, result].
         workers: Processes; a clip over which one dies is unreadable. 0: none, a decoder
             that crashes takes this one along.
+        ray_address: A Ray cluster that does the work instead, see ``run_on_ray``.
 
     Returns:
         Key of a task -> result of ``check_clip``.
@@ -50,9 +54,14 @@ def check_all(tasks: Sequence[Task], journal: Path, workers: int) -> dict[str, d
     results = read_journal(journal)
     todo = {task.key(): task for task in tasks}
     todo = {key: task for key, task in todo.items() if key not in results}
+    if ray_address is None:
+        checked = run_each(_check, todo, workers)
+    else:
+        files = some_files(p for t in todo.values() for p in (t.clip, t.audio) if p)
+        checked = run_on_ray(_check, todo, ray_address, files=files)
     # closing: an interruption must not wait for what the pool still has to do
     with (
-        closing(run_each(_check, todo, workers)) as done,
+        closing(checked) as done,
         open(journal, 'a', encoding='utf-8') as file,
     ):
         if file.tell():
@@ -163,6 +172,7 @@ def prepare(
     notes: Sequence[str] = (),
     drop: Sequence[str] = (),
     workers: int = 1,
+    ray_address: str | None = None,
     sound_model: str | None = None,
     **settings,
 ) -> dict:
@@ -181,6 +191,7 @@ def prepare(
         notes: What else the report says, a line each.
         drop: More of ``PROBLEMS`` that leave a clip out.
         workers: Processes, see ``check_all``.
+        ray_address: A Ray cluster that checks the clips instead.
         sound_model: Checkpoint of a model that says whether sound and picture belong
             together, see :func:`~coavt_mm.preparation.sounds.check_sounds`; the two
             further problems that it finds may be among ``drop``.
@@ -190,8 +201,8 @@ def prepare(
         The report.
 
     Raises:
-        ConfigError: A list is empty, a split's name is no file's name, or the model
-            can't compare sound with picture.
+        ConfigError: A list is empty, a split's name is no file's name, the model can't
+            compare sound with picture, or there is no cluster.
         DatasetMissingError: Not one clip was found.
     """
     tasks = _find(splits, index, dataset, settings)
@@ -199,7 +210,7 @@ def prepare(
     out_dir = Path(os.path.abspath(os.path.expanduser(out_dir)))
     out_dir.mkdir(parents=True, exist_ok=True)
     there = [task for group in tasks.values() for task in group if task]
-    results = check_all(there, out_dir / JOURNAL, workers)
+    results = check_all(there, out_dir / JOURNAL, workers, ray_address)
     unwanted = {*UNUSABLE, *drop}
     report: dict[str, Any] = dict(dataset=dataset, notes=[*notes], splits={})
     for split, group in splits.items():

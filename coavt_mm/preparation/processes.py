@@ -95,7 +95,7 @@ def run_each(
         except BrokenProcessPool:
             suspects = [key for keys in running.values() for key in keys]
             for key in suspects or list(left)[:1]:
-                yield key, _alone(function, left.pop(key))
+                yield key, run_alone(function, left.pop(key))
 
 
 def _pooled(
@@ -128,8 +128,22 @@ def _results(function: Callable, bundle: list) -> list:
     return [function(task) for task in bundle]
 
 
-def _alone(function: Callable, task: Any) -> Any:
-    context: Any = safe_context()
+def run_alone(function: Callable, task: Any, start: str | None = None) -> Any:
+    """Do a task in a process of its own.
+
+    Args:
+        function: As for ``run_each``.
+        task: What it takes.
+        start: How the process is started, as ``multiprocessing`` names it; None: as
+            :func:`safe_context` says.
+
+    Returns:
+        The result, or ``Died``.
+
+    Raises:
+        ConfigError: The process does not start.
+    """
+    context: Any = multiprocessing.get_context(start) if start else safe_context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, function, task))
     process.start()

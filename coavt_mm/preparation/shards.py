@@ -6,10 +6,14 @@ Letters: F frames, S audio samples.
 import hashlib
 import json
 import os
+import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +33,11 @@ from coavt_mm.datasets.shards.archive import (
 from coavt_mm.datasets.shards.index import INDEX_NAME, VERSION, read_index, sha256
 from coavt_mm.datasets.transforms.video import LoadFrames
 from coavt_mm.errors import ClipError, ConfigError, ManifestError
+from coavt_mm.preparation.on_ray import joined, run_on_ray, some_files
 from coavt_mm.preparation.processes import Died, run_each
 from coavt_mm.preparation.settings import Settings
+
+Spread = Callable[..., Generator[tuple[Any, Any], None, None]]  # as run_each, or on Ray
 
 
 @dataclass(frozen=True)
@@ -212,25 +219,56 @@ def plan_jobs(
     ]  # fmt: skip
 
 
-def run_local(jobs: Sequence[Job], workers: int) -> Iterator[dict]:
-    """Make shards in processes of this machine; yields reports as they come."""
+def run(
+    jobs: Sequence[Job], workers: int, ray_address: str | None = None
+) -> Iterator[dict]:
+    """Make shards; yields reports as they come.
+
+    Args:
+        jobs: The shards.
+        workers: Processes on this machine; 0: this one, which dies with a decoder.
+        ray_address: A Ray cluster that does the work instead, see
+            :func:`~coavt_mm.preparation.on_ray.run_on_ray`.
+    """
     tasks = {job.number: job for job in jobs}
-    for number, report in run_each(make_shard, tasks, workers, bundle=1):
-        if isinstance(report, Died):
-            report = _without_killers(tasks[number], workers)
-        yield report
+    with ExitStack() as stack:
+        if ray_address is None:
+            spread: Spread = partial(run_each, workers=workers)
+        else:
+            stack.enter_context(joined(ray_address))
+            files = stack.enter_context(_to_be_seen(jobs))
+            spread = partial(run_on_ray, address=ray_address, files=files)
+        done = stack.enter_context(closing(spread(make_shard, tasks, bundle=1)))
+        for number, report in done:
+            if isinstance(report, Died):
+                report = _without_killers(tasks[number], spread)
+            yield report
 
 
-def _without_killers(job: Job, workers: int) -> dict:
+@contextmanager
+def _to_be_seen(jobs: Sequence[Job]) -> Iterator[list[str]]:
+    """Files that each machine must see: some of the clips, and one beside the shards,
+    which has its name for the first time."""
+    paths = [row['clip_path'] or row['audio_path'] for job in jobs for row in job.rows]
+    clips = (os.path.join(jobs[0].data_root, path) for path in paths)
+    handle, mark = tempfile.mkstemp('.tmp', '.seen-', jobs[0].out_dir)
+    os.close(handle)
+    try:
+        yield [mark, *some_files(clips)]
+    finally:
+        os.unlink(mark)
+
+
+def _without_killers(job: Job, spread: Spread) -> dict:
     """Make a shard over which a process died, once it is known which clip did it.
 
     Raises:
         ClipError: A process died again.
     """
     clips = {row['sample_id']: (row, job) for row in job.rows}
-    found = run_each(_is_packed, clips, workers)
+    found = spread(_is_packed, clips)
     died = {key: str(result) for key, result in found if isinstance(result, Died)}
-    ((_, report),) = run_each(make_shard, {0: replace(job, killers=died)}, 1)
+    ((_, report),) = spread(make_shard, {0: replace(job, killers=died)})
     if isinstance(report, Died):
         raise ClipError(
             f'{job.path}: the process that makes it died twice ({report}); start the '
@@ -246,36 +284,6 @@ def _is_packed(clip: tuple[dict, Job]) -> bool:
     except ClipError:
         return False
     return True
-
-
-def run_on_ray(jobs: Sequence[Job], address: str) -> Iterator[dict]:
-    """Make shards on a Ray cluster whose nodes all see the clips and the shards'
-    folder under the same paths.
-
-    Args:
-        jobs: The shards.
-        address: 'auto', 'ray://host:port', or 'local' for a cluster of its own.
-
-    Raises:
-        ConfigError: Ray isn't installed, or the cluster can't be reached.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            'making shards on a cluster needs Ray: pip install "coavt-mm[scale]"'
-        ) from error
-    try:
-        ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
-        raise ConfigError(f'no Ray cluster at {address}: {error}') from error
-    try:
-        waiting = [ray.remote(make_shard).remote(job) for job in jobs]
-        while waiting:
-            ready, waiting = ray.wait(waiting)
-            yield from ray.get(ready)
-    finally:
-        ray.shutdown()
 
 
 def make_shards(
@@ -309,12 +317,8 @@ def make_shards(
     backend_order(settings.backend)
     jobs = plan_jobs(manifest, data_root, str(out_dir), settings, per_shard)
     Path(out_dir).mkdir(parents=True, exist_ok=True)
-    if ray_address is None:
-        made = run_local(jobs, workers)
-    else:
-        made = run_on_ray(jobs, ray_address)
     reports = []
-    for report in made:
+    for report in run(jobs, workers, ray_address):
         reports.append(report)
         if on_report:
             on_report(report, len(jobs))

@@ -33,6 +33,7 @@ from coavt_mm.streams import STREAMS
 
 if TYPE_CHECKING:
     from coavt_mm.apis import CoAVTInferencer
+    from coavt_mm.search.cluster import OnRay
     from coavt_mm.search.filters import Filters
     from coavt_mm.search.scanning import Plan
     from coavt_mm.search.writing import Report
@@ -117,7 +118,7 @@ class Index:
             raise SearchError(f'{folder}: is there already; an index gets a new folder')
         settings = dict(
             model=model_hash(model),
-            checkpoint=_place(checkpoint, model),
+            checkpoint=place(checkpoint, model),
             width=model.texts.embed(['a']).shape[-1],
             seconds=model.seconds,
             hop=model.seconds * (1 - overlap),
@@ -293,6 +294,7 @@ class Index:
         workers: int = 2,
         on_plan: Callable[['Plan'], None] = lambda plan: None,
         on_clip: Callable[[dict], None] = lambda answer: None,
+        embed: 'OnRay | None' = None,
     ) -> 'Report':
         """Bring the index up to date with folders, files and manifests.
 
@@ -305,19 +307,21 @@ class Index:
             workers: Threads that read clips.
             on_plan: Is told what has to be done.
             on_clip: Is told of each clip that is embedded.
+            embed: A cluster whose machines embed them; default: ``model`` does, here.
 
         Returns:
             What was done.
 
         Raises:
             SearchError: Another process writes, or the model is another one.
+            ConfigError: There is no such cluster.
             InputError, DatasetMissingError, ManifestError: A place is wrong.
         """
         from coavt_mm.search.writing import add
 
         self.check_model(model)
         with self.writing():
-            options = (labels or {}, batch_size, workers, on_plan, on_clip)
+            options = (labels or {}, batch_size, workers, on_plan, on_clip, embed)
             return add(self, model, places, *options)
 
     def remove(self, paths: Iterable[str | Path]) -> int:
@@ -354,9 +358,14 @@ class Index:
         return sum(p.stat().st_size for p in self.folder.iterdir() if p.is_file())
 
 
-def _place(checkpoint: str | Path, model: 'CoAVTInferencer') -> str:
+def place(checkpoint: str | Path, model: 'CoAVTInferencer') -> str:
     """Where a checkpoint is, from wherever it is asked later; of a hub id its folder in
-    the cache, so that an index names no server."""
+    the cache, so that an index names no server.
+
+    Args:
+        checkpoint: As it was named; empty where it has no file.
+        model: That was loaded from it.
+    """
     found = checkpoint and getattr(model.model, 'folder', checkpoint)
     return os.path.abspath(os.path.expanduser(found)) if found else ''
 

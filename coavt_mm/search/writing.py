@@ -67,6 +67,7 @@ def add(
     workers: int,
     on_plan: Callable[[Plan], None],
     on_clip: Callable[[dict], None],
+    embed: Callable[..., Iterator[Embedded]] | None = None,
 ) -> Report:
     """Do what :meth:`Index.add` says, while no other process writes."""
     check_number('batch_size', batch_size, 1)
@@ -81,7 +82,7 @@ def add(
     _write_what_is_known(index, plan)
     hop = index.settings['hop']
     hop = hop if hop < index.settings['seconds'] else None
-    found = embedded(model, plan.embed, batch_size, workers, hop)
+    found = (embed or embedded)(model, plan.embed, batch_size, workers, hop)
     for batch in _batches(found, batch_size):
         _commit(index, batch, note)
         for clip in batch:

@@ -1,8 +1,6 @@
 import json
 import os
 import signal
-import sys
-from types import ModuleType
 
 import pytest
 from media_files import write_rows
@@ -16,8 +14,6 @@ from coavt_mm.preparation.shards import (
     make_shards,
     manifest_row,
     pack_clip,
-    plan_jobs,
-    run_on_ray,
     verify,
 )
 
@@ -155,42 +151,6 @@ def test_only_whole_indices_are_read(copied):
 def test_settings_are_checked(options):
     with pytest.raises(ConfigError, match=f'{next(iter(options))}='):
         Settings(**options)
-
-
-def test_ray_that_is_not_installed(corpus, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'ray', None)
-    with pytest.raises(ConfigError, match=r'coavt-mm\[scale\]'):
-        make_shards(corpus, tmp_path, ray_address='auto')
-
-
-def test_the_same_work_goes_to_ray(corpus, tmp_path, monkeypatch):
-    """With a stand-in for Ray that runs tasks when they are waited for."""
-    ray = ModuleType('ray')
-    ray.inits, ray.down = [], []
-    ray.init = lambda **options: ray.inits.append(options['address'])
-    ray.shutdown = lambda: ray.down.append(True)
-    ray.remote = lambda f: type('Task', (), dict(
-        remote=staticmethod(lambda job: (f, job))))  # fmt: skip
-    ray.wait = lambda tasks: (tasks[-1:], tasks[:-1])
-    ray.get = lambda tasks: [function(job) for function, job in tasks]
-    monkeypatch.setitem(sys.modules, 'ray', ray)
-    out = tmp_path / 'ray'
-    make_shards(corpus, out, settings=SMALL, per_shard=6, ray_address='ray://x:1')
-    make_shards(corpus, tmp_path / 'here', settings=SMALL, per_shard=6)
-    assert ray.inits == ['ray://x:1'] and ray.down == [True]
-    for path in out.iterdir():
-        assert path.read_bytes() == (tmp_path / 'here' / path.name).read_bytes()
-
-
-def test_a_cluster_that_is_not_there(corpus, tmp_path, monkeypatch):
-    def init(**options):
-        raise ConnectionError('nobody answers')
-
-    ray = ModuleType('ray')
-    ray.init = init
-    monkeypatch.setitem(sys.modules, 'ray', ray)
-    with pytest.raises(ConfigError, match='no Ray cluster at ray://x:1'):
-        list(run_on_ray(plan_jobs(corpus, '', tmp_path, SMALL, 4), 'ray://x:1'))
 
 
 def test_reports_are_json(made):
