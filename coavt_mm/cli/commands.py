@@ -17,6 +17,7 @@ from dataclasses import Field, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
+from coavt_mm.errors import ConfigError
 from coavt_mm.values import read_settings
 
 CHECKPOINT_HELP = '.pth or .safetensors; or folder or hub id of a CLAP, CLIP, PE-AV'
@@ -74,17 +75,23 @@ def add_ray(parser: ArgumentParser) -> None:
     """
     parser.add_argument(
         '--ray',
-        type=_ray_address,
         metavar='ADDRESS',
         help="a Ray cluster does it: 'auto', 'host:port', 'ray://host:port'; 'local' "
         'starts one here',
     )
 
 
-def _ray_address(text: str) -> str:
-    if not find_spec('ray'):
-        raise ArgumentTypeError('needs Ray: pip install "coavt-mm[scale]"')
-    return text
+def check_ray(args: Namespace) -> None:
+    """Say that Ray is missing before anything is read or loaded.
+
+    Args:
+        args: Of a parser with ``add_ray``.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if args.ray and not find_spec('ray'):
+        raise ConfigError('--ray needs Ray: pip install "coavt-mm[scale]"')
 
 
 class CompletionAction(Action):

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coavt_mm.cli.commands import Command, Group, add_fields, add_ray
+from coavt_mm.cli.commands import Command, Group, add_fields, add_ray, check_ray
 from coavt_mm.demo import Settings
 from coavt_mm.errors import ConfigError
 from coavt_mm.preparation.settings import PROBLEMS, SOUNDS, UNUSABLE
@@ -124,6 +124,7 @@ def run(
             recordings.
         notes: Lines for the report.
     """
+    check_ray(args)
     if set(args.drop) & set(SOUNDS) and not args.check_sound:
         raise ConfigError(
             f'--drop {args.drop[0]}: only a model finds that, give --check-sound'

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from coavt_mm.cli.commands import CHECKPOINT_HELP, Command, Group, add_ray
+from coavt_mm.cli.commands import CHECKPOINT_HELP, Command, Group, add_ray, check_ray
 from coavt_mm.errors import CoAVTError, InputError, SearchError, shown
 
 if TYPE_CHECKING:
     from coavt_mm.apis import CoAVTInferencer
-    from coavt_mm.search import Index, OnRay
+    from coavt_mm.search import Index
 
 PLACES = 'folders with all below them, files, or manifests (.jsonl)'
 
@@ -167,6 +167,7 @@ def opened(args: Namespace, isolate: bool = False) -> 'tuple[Index, CoAVTInferen
 def _index(args: Namespace) -> None:
     from coavt_mm.search import Index
 
+    check_ray(args)
     if os.path.isdir(args.out) and os.listdir(args.out):
         args.index = args.out
         index, model = opened(args)
@@ -180,10 +181,12 @@ def _index(args: Namespace) -> None:
 def _bring_up(index: 'Index', model: 'CoAVTInferencer', args: Namespace) -> None:
     """Index what is new, and tell of it."""
     from coavt_mm.cli.search_screen import Progress
+    from coavt_mm.search import OnRay
 
     labels = _labels(args.labels) if args.labels else {}
     options = (args.places, labels, args.batch_size, args.workers)
-    embed = _on_ray(index, args) if args.ray else None
+    checkpoint = args.checkpoint or index.settings['checkpoint']
+    embed = args.ray and OnRay(args.ray, checkpoint, args.config, args.device)
     try:
         with _short_warnings(), index, Progress() as progress:
             report = index.add(model, *options, progress.begin, progress, embed)
@@ -197,13 +200,6 @@ def _bring_up(index: 'Index', model: 'CoAVTInferencer', args: Namespace) -> None
         print(shown(why), file=sys.stderr)
     if empty:
         raise SearchError(empty)
-
-
-def _on_ray(index: 'Index', args: Namespace) -> 'OnRay':
-    from coavt_mm.search import OnRay
-
-    checkpoint = args.checkpoint or index.settings['checkpoint']
-    return OnRay(args.ray, checkpoint, args.config, args.device)
 
 
 def _why_empty(index: 'Index') -> str | None:
@@ -239,6 +235,7 @@ def _labels(table: str) -> dict[str, list[str]]:
 
 
 def _add(args: Namespace) -> None:
+    check_ray(args)
     index, model = opened(args)
     _bring_up(index, model, args)
 

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from pathlib import Path
 
-from coavt_mm.cli.commands import Command, add_fields, add_ray
+from coavt_mm.cli.commands import Command, add_fields, add_ray, check_ray
 from coavt_mm.errors import shown
 from coavt_mm.preparation.settings import Settings
 
@@ -71,6 +71,7 @@ def _verify(out_dir: str) -> None:
 def _run(args: Namespace) -> None:
     if args.verify:
         _verify(args.out_dir)
+    check_ray(args)
     from coavt_mm.datasets.manifest import find_manifest
 
     find_manifest(args.manifest)

@@ -80,8 +80,8 @@ def test_ray_that_is_not_installed(monkeypatch, capsys):
         results([1])
     monkeypatch.setattr('coavt_mm.cli.commands.find_spec', lambda name: None)
     with pytest.raises(SystemExit):
-        main(['shards', 'a.jsonl', 'shards', '--ray', 'auto'])
-    assert 'pip install "coavt-mm[scale]"' in capsys.readouterr().err
+        main(['search', 'index', '.', '--out', 'new', '--ray', 'auto'])
+    assert '--ray needs Ray: pip install "coavt-mm[scale]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('scheme', ['', 'ray://'])
