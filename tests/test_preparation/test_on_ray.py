@@ -97,7 +97,7 @@ def test_a_cluster_that_ray_does_not_find(ray, monkeypatch):
         raise ConnectionError('Could not find any\nrunning')
 
     monkeypatch.setattr(ray, 'init', init)
-    with pytest.raises(ConfigError, match='at auto: Could not find any$'):
+    with pytest.raises(ConfigError, match='at auto: Could not find any running$'):
         list(run_on_ray(work, dict(a=1), 'auto'))
 
 
