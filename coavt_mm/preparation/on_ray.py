@@ -220,8 +220,17 @@ def result(ray: ModuleType, done: Any) -> Any:
     Args:
         ray: The module.
         done: What the call gave.
+
+    Raises:
+        ConfigError: A machine does not have this package.
     """
     try:
         return ray.get(done)
     except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
+        cause = error.cause
+    if isinstance(cause, RuntimeError) and 'failed to import' in str(cause):
+        raise ConfigError(
+            'a machine of the Ray cluster cannot import coavt_mm; install the same '
+            'everywhere'
+        ) from cause
+    raise cause

@@ -49,6 +49,16 @@ def test_an_error_is_raised_here(ray):
     assert ray.ended == 1
 
 
+def test_a_machine_without_the_package(ray, monkeypatch):
+    def get(call):
+        told = RuntimeError('The remote function failed to import on the worker.')
+        raise ray.exceptions.RayTaskError(told)
+
+    monkeypatch.setattr(ray, 'get', get)
+    with pytest.raises(ConfigError, match='cannot import coavt_mm'):
+        results([1])
+
+
 def test_what_was_lost_is_done_alone(ray, monkeypatch):
     forked = on_ray.run_alone  # which takes no second here
     monkeypatch.setattr(on_ray, 'run_alone', lambda *given: forked(*given[:2]))
