@@ -4,6 +4,7 @@ Ray's workers do bundles of tasks. When one is lost, with its machine or over a 
 the tasks of its bundle are done in a process each, as ``run_each`` does it here.
 """
 
+import logging
 import math
 import os
 import socket
@@ -62,7 +63,7 @@ def joined(address: str) -> Iterator[ModuleType]:
         return
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level='error')
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises that itself where a start takes too long
         why = ' '.join(str(error).split()) or type(error).__name__
         raise ConfigError(f'no Ray cluster at {address}: {why}') from error
