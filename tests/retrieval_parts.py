@@ -1,5 +1,7 @@
 """Predictions, a model and a spawned worker for the retrieval tests."""
 
+from types import SimpleNamespace
+
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
@@ -12,6 +14,8 @@ from coavt_mm.evaluation.retrieval import all_captions, stream_features
 
 class TableModel(torch.nn.Module):
     """Looks the matching logit up; clip and caption numbers are in the inputs."""
+
+    matching_head = SimpleNamespace(similarity_weight=1.0)
 
     def __init__(self, table: torch.Tensor) -> None:
         super().__init__()

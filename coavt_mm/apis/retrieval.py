@@ -31,10 +31,6 @@ class _Pair:
     stream: str
     match_logit: float | None = None
 
-    @property
-    def score(self) -> float:
-        return self.similarity + (self.match_logit or 0.0)
-
     def plain(self) -> dict:
         scores = dict(similarity=self.similarity)
         if self.match_logit is not None:
@@ -75,8 +71,9 @@ def retrieve(
         topk: Hits per query.
         stream: Rank by 'AV', 'A' or 'V'. Default: by the fullest stream that each clip
             has.
-        rerank: So many best hits are ranked anew by matching logit + similarity
-            (BLIP-2); 0 leaves the similarity alone.
+        rerank: So many best hits are ranked anew by matching logit + similarity,
+            which has the head's ``similarity_weight`` (BLIP-2: 1); 0 leaves the
+            similarity alone.
         batch_size, windows, on_error: See :func:`~coavt_mm.apis.tasks.embed`. Of a long
             clip the best window counts.
 
@@ -232,12 +229,14 @@ def _pairs(
 def _ranked(
     inferencer: 'CoAVTInferencer', pairs: list[_Pair], texts: Sequence[str], rerank: int
 ) -> list[_Pair]:
-    """Best first; the ``rerank`` best anew with the matching logit added."""
+    """Best first; the ``rerank`` best anew with the matching logit."""
     order = tied_order(np.array([pair.similarity for pair in pairs]))
     if rerank:
         front = np.sort(order[:rerank])  # ties go in the order given again
         _add_logits(inferencer, [pairs[i] for i in front], texts)
-        scores = np.array([pairs[i].score for i in front])
+        weight = inferencer.model.matching_head.similarity_weight
+        logits = np.array([pairs[i].match_logit for i in front])
+        scores = logits + weight * np.array([pairs[i].similarity for i in front])
         order[:rerank] = front[tied_order(scores, LOGIT_TOLERANCE)]
     return [pairs[i] for i in order]
 

@@ -5,6 +5,7 @@ N_av tokens of the joint stream, D width.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -140,7 +141,7 @@ def rerank(
     scores: Tensor,
     right: Tensor,
     cosine_ranks: Tensor,
-    add_similarity: bool,
+    similarity_weight: float,
 ) -> Tensor:
     """Rank again within each query's top K; what lies outside stays below it.
 
@@ -150,12 +151,13 @@ def rerank(
         right: (queries, K) bool, right answers.
         cosine_ranks: (queries,) ranks by similarity, kept where no right answer is
             among the K.
-        add_similarity: BLIP-2's sum; otherwise the logit replaces the score (VAST).
+        similarity_weight: Of the scores that are added; 0: the logit replaces them
+            (VAST).
 
     Returns:
         (queries,) int64.
     """
-    scores = logits + scores if add_similarity else logits
+    scores = logits + similarity_weight * scores if similarity_weight else logits
     best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
     bar = best.masked_fill(~best.isfinite(), -torch.inf) - LOGIT_TOLERANCE
     ranks = 1 + (~(scores < bar) & ~right).sum(1)  # NaN counts against the query
@@ -167,7 +169,7 @@ def matching_ranks(
     scorer: PairScorer,
     cosine_ranks: tuple[Tensor, Tensor],
     topk: int,
-    add_similarity: tuple[bool, ...],
+    similarity_weights: Sequence[float],
 ) -> list[tuple[Tensor, Tensor]]:
     """Ranks (text to clip, clip to text) for each way of using the logit.
 
@@ -176,7 +178,7 @@ def matching_ranks(
         scorer: Gives the logits; each pair is asked once for both directions.
         cosine_ranks: (N,) and (G,).
         topk: K.
-        add_similarity: One flag for each result.
+        similarity_weights: One for each result, see :func:`rerank`.
     """
     scores, clips = top_clips(features, min(topk, len(features.gallery)))
     captions = torch.arange(len(clips))[:, None].expand_as(clips)
@@ -197,7 +199,7 @@ def matching_ranks(
         back_right,
         cosine_ranks[1],
     )
-    return [(rerank(*forward, add), rerank(*backward, add)) for add in add_similarity]
+    return [(rerank(*forward, w), rerank(*backward, w)) for w in similarity_weights]
 
 
 def hardest_negatives(

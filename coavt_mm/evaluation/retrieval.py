@@ -57,7 +57,8 @@ class RetrievalMetric(ReportingMetric):
     lack a modality are not in that stream's gallery.
 
     Score modes, all from one extraction and each under its own label: 'cosine';
-    'matching' (BLIP-2: the top k re-scored with matching logit + similarity);
+    'matching' (BLIP-2: the top k re-scored with matching logit + similarity, which has
+    the head's ``similarity_weight``);
     'matching_only' (VAST: the logit replaces the score); 'query_softmax' (PE-AV, VALOR:
     similarity times its softmax over the queries); 'softmax_product' (ours: softmax
     over the queries times softmax over the gallery). The last two look at all queries
@@ -247,7 +248,8 @@ class RetrievalMetric(ReportingMetric):
         modes = [mode for mode in MATCHING_MODES if mode in self.modes]
         if modes and stream == 'AV':
             scorer = self._scorer(features, records)
-            add = tuple(mode == 'matching' for mode in modes)
-            found = matching_ranks(features, scorer, cosine, self.topk, add)
+            own = scorer.model.matching_head.similarity_weight
+            weights = [own if mode == 'matching' else 0.0 for mode in modes]
+            found = matching_ranks(features, scorer, cosine, self.topk, weights)
             ranks.update(zip(modes, found, strict=True))
         return ranks

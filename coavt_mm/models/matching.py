@@ -4,6 +4,7 @@ Letters used in shapes: B clips of this rank, G clips of all ranks, P pairs, Q q
 T text tokens, D width.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -62,6 +63,9 @@ class MatchingHead(LossHead):
             alike and some look alike, so that neither modality suffices to tell them
             apart. Streams that the contrastive head does not train are left out.
             None is the stream itself (BLIP-2).
+        similarity_weight: Of the similarity when the best by it are ranked again, by
+            matching logit + weight * similarity. 1 is BLIP-2; one over the contrastive
+            temperature gives both the scale of logits.
         init_cfg: mmengine's initialisation config.
     """
 
@@ -74,9 +78,14 @@ class MatchingHead(LossHead):
         streams: dict[str, float] | None = None,
         hardness: float = 1.0,
         negative_streams: Sequence[str] | None = None,
+        similarity_weight: float = 1.0,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
+        if not 0 <= similarity_weight < math.inf:
+            raise ConfigError(
+                f'MatchingHead: similarity_weight={similarity_weight} is no weight'
+            )
         if hardness < 0:
             raise ConfigError(f'MatchingHead: hardness is negative: {hardness}')
         streams = {'AV': 1.0} if streams is None else streams
@@ -88,6 +97,7 @@ class MatchingHead(LossHead):
                 f'streams are {", ".join(STREAMS)}'
             )
         self.hardness, self.negative_streams = hardness, negative_streams
+        self.similarity_weight = similarity_weight
         self.embed_dims = embed_dims
         self.fc = nn.Linear(embed_dims, 2)
 

@@ -16,6 +16,8 @@ def reranked(
 ) -> list[dict]:
     """Rank the first hits anew by matching logit + similarity, each of the best window.
 
+    The similarity has the head's ``similarity_weight``.
+
     Args:
         model: With a matching head.
         text: What was asked.
@@ -42,7 +44,8 @@ def reranked(
             float(model.texts.match(each, ids)[0, 1]) for each in tokens
         )
     good = [hit for hit in front if 'match_logit' in hit]
-    scores = np.array([hit['similarity'] + hit['match_logit'] for hit in good])
+    weight = model.model.matching_head.similarity_weight
+    scores = np.array([hit['match_logit'] + weight * hit['similarity'] for hit in good])
     order = tied_order(scores, LOGIT_TOLERANCE)
     return [good[i] for i in order] + [h for h in front if 'error' in h] + rest
 

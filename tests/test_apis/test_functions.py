@@ -184,13 +184,16 @@ def test_a_given_stream_is_used_or_missed_by_name(coavt, mixture):
     assert error['error'].startswith(lack)
 
 
-def test_re_ranking_adds_the_matching_logit(coavt, mixture):
+@pytest.mark.parametrize('weight', [1.0, 0.0, 40.0])
+def test_re_ranking_adds_the_matching_logit(coavt, mixture, weight, monkeypatch):
+    head = coavt.model.matching_head
+    monkeypatch.setattr(head, 'similarity_weight', weight)
     texts = ['dog', 'barks', 'the dog barks', 'a b c']
     plain = retrieve(mixture[0], texts, model=coavt)[0]['hits']
     again = retrieve(mixture[0], texts, model=coavt, rerank=3)[0]['hits']
     with_logit = [hit for hit in again if 'match_logit' in hit]
     assert {h['candidate'] for h in with_logit} == {h['candidate'] for h in plain[:3]}
-    scores = [hit['similarity'] + hit['match_logit'] for hit in with_logit]
+    scores = [weight * h['similarity'] + h['match_logit'] for h in with_logit]
     assert scores == sorted(scores, reverse=True)
     assert again[3]['candidate'] == plain[3]['candidate']
     by_match = {

@@ -46,7 +46,7 @@ def slow_rerank(scores, logits, own, k, add):
     ranks = []
     for row, logit, mine in zip(scores, logits, own, strict=True):
         order = row.argsort(descending=True).tolist()
-        new = logit + row if add else logit
+        new = logit + add * row
         order = sorted(order[:k], key=lambda i: -new[i].item()) + order[k:]
         order = [i for i in order if mine[i]][:1] + order  # the best right one
         best = order[0]
@@ -60,9 +60,9 @@ def test_rerank_equals_the_slow_version(counts, k):
     _, features, scorer, scores, logits = case(counts)
     own = features.target[:, None] == torch.arange(len(features.gallery))
     cosine = count_ranks(features)
-    found = matching_ranks(features, scorer, cosine, k, (True, False))
+    found = matching_ranks(features, scorer, cosine, k, (1.0, 0.0, 12.5))
     answered = features.answered
-    for (forward, backward), add in zip(found, (True, False), strict=True):
+    for (forward, backward), add in zip(found, (1.0, 0.0, 12.5), strict=True):
         assert forward.tolist() == slow_rerank(scores, logits, own, k, add)
         expected = slow_rerank(
             scores.T[answered], logits.T[answered], own.T[answered], k, add
@@ -73,7 +73,7 @@ def test_rerank_equals_the_slow_version(counts, k):
 @pytest.mark.parametrize('batch_size', [1, 2, 64])
 def test_each_pair_is_asked_once_and_each_clip_projected_once(batch_size):
     _, features, scorer, _, _ = case([5, 5, 5], batch_size)
-    matching_ranks(features, scorer, count_ranks(features), 3, (True, False))
+    matching_ranks(features, scorer, count_ranks(features), 3, (1.0, 0.0, 12.5))
     # 15 captions with all 3 clips hold the pairs of the other direction; two frames
     assert scorer.model.pairs == 15 * 3 * 2
     assert scorer.model.projected == 3 * 2
@@ -114,10 +114,14 @@ def test_rerank_by_hand():
     own = torch.tensor([[False, False, True], [False, True, False], [False] * 3])
     cosine = torch.tensor([3, 3, 9])
     # logits + scores of query 0: 0.9, 2.5, 1.1; query 1 ties thrice; 2 is outside
-    assert rerank(logits, scores, own, cosine, True).tolist() == [2, 3, 9]
+    assert rerank(logits, scores, own, cosine, 1.0).tolist() == [2, 3, 9]
     logits[0, 0] = 1.1
-    assert rerank(logits, scores, own, cosine, True).tolist() == [3, 3, 9]
-    assert rerank(logits, scores, own, cosine, False).tolist() == [3, 3, 9]
+    assert rerank(logits, scores, own, cosine, 1.0).tolist() == [3, 3, 9]
+    assert rerank(logits, scores, own, cosine, 0.0).tolist() == [3, 3, 9]
+    # 0 + 10 * 0.9 is best now
+    assert rerank(logits, scores, own, cosine, 10.0).tolist() == [3, 3, 9]
+    own[0] = torch.tensor([True, False, False])
+    assert rerank(logits, scores, own, cosine, 10.0).tolist() == [1, 3, 9]
 
 
 def test_hardest_negatives_by_the_slow_version(monkeypatch):

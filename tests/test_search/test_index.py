@@ -379,12 +379,15 @@ def test_bad_questions(index, coavt, folder):
             index.query(coavt, **options)
 
 
-def test_rerank_by_matching(index, coavt, folder):
+def test_rerank_by_matching(index, coavt, folder, monkeypatch):
     plain = index.query(coavt, 'the dog')['hits']
-    hits = index.query(coavt, 'the dog', rerank=3)['hits']
+    for weight in (30.0, 1.0):
+        head = coavt.model.matching_head
+        monkeypatch.setattr(head, 'similarity_weight', weight)
+        hits = index.query(coavt, 'the dog', rerank=3)['hits']
+        sums = [weight * h['similarity'] + h['match_logit'] for h in hits[:3]]
+        assert sums == sorted(sums, reverse=True)
     assert [h['clip'] for h in hits[3:]] == [h['clip'] for h in plain[3:]]
-    sums = [hit['similarity'] + hit['match_logit'] for hit in hits[:3]]
-    assert sums == sorted(sums, reverse=True)
     clips = [h['clip'] for h in plain if not h['clip'].endswith('long.mp4')]
     (expected,) = coavt.retrieve('the dog', clips, rerank=4)
     logits = {h['candidate']: h['match_logit'] for h in expected['hits']}
