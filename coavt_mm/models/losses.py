@@ -287,7 +287,8 @@ def _query(model: 'CoAVT', tokens: list[Tensor]) -> list[QueryState]:
         return encoder.encode_each(tokens) if tokens else []
 
     def some(x: Tensor) -> tuple:
-        return encoder.encode_queries(x)[:2]
+        hidden, kv, _ = encoder.encode_queries(x)
+        return hidden, kv
 
     read = [in_chunks(some, size, x) for x in tokens]
     return [QueryState(h, kv, x) for (h, kv), x in zip(read, tokens, strict=True)]
@@ -340,7 +341,8 @@ def _encode(
     def some(
         names: list[str], spectrogram: Tensor, frames: Tensor
     ) -> dict[str, Tensor]:
-        return encode(dict(inputs, spectrogram=spectrogram, frames=frames), names)
+        given = {**inputs, 'spectrogram': spectrogram, 'frames': frames}
+        return encode(given, names)
 
     streams = [s for s in STREAMS if s in wanted]
     if not by_text:

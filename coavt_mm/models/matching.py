@@ -109,9 +109,8 @@ class MatchingHead(LossHead):
         """``loss_matching_*`` of each stream; ``matching_acc_*`` to watch."""
         losses = {}
         for stream, weight in self.streams.items():
-            pairs = self.pairs(batch, stream)
-            labels, counted = pairs.labels, pairs.counted
-            logits = self._logits(batch.model, *pairs[:3])
+            contexts, ids, mask, labels, counted = self.pairs(batch, stream)
+            logits = self._logits(batch.model, contexts, ids, mask)
             loss, accuracy = self.loss(logits, labels, counted)
             losses[f'loss_matching_{stream}'] = weight * loss
             losses[f'matching_acc_{stream}'] = accuracy

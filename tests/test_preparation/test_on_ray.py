@@ -2,6 +2,7 @@ import os
 import signal
 import sys
 
+import av
 import pytest
 from ray_tasks import StandIn, fill, lose_once, nobody_listens, start, work
 
@@ -17,7 +18,8 @@ SMALL = Settings(num_frames=2, short_side=24, seconds=0.5)
 
 @pytest.fixture
 def ray(monkeypatch):
-    """A stand-in."""
+    """A stand-in, that works in this process."""
+    av.logging.set_level(None)  # old torchvision turns it on; errors get longer by it
     stand_in = StandIn()
     monkeypatch.setitem(sys.modules, 'ray', stand_in)
     return stand_in
