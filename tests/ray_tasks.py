@@ -10,15 +10,6 @@ from types import ModuleType, SimpleNamespace
 PATHS = os.pathsep.join(map(str, [Path(__file__).parent, Path(__file__).parents[1]]))
 
 
-def work(task):
-    """Double a number; one below 0 is the signal that kills the process."""
-    if task < 0:
-        os.kill(os.getpid(), -task)
-    if task == 100:
-        raise ValueError('hundred')
-    return 2 * task
-
-
 def lose_once(mark):
     """Kill the process, the first time."""
     if not mark.exists():

@@ -6,6 +6,7 @@ HELD = None  # a lock of the process that a test runs in
 
 
 def work(task):
+    """Double a number; one below 0 is the signal that kills the process."""
     if task < 0:
         os.kill(os.getpid(), -task)
     if task == 100:

@@ -4,7 +4,8 @@ import sys
 
 import av
 import pytest
-from ray_tasks import StandIn, fill, lose_once, nobody_listens, start, work
+from ray_tasks import StandIn, fill, lose_once, nobody_listens, start
+from tasks import work
 
 from coavt_mm.cli.main import main
 from coavt_mm.errors import ConfigError
