@@ -84,7 +84,7 @@ from operator import neg
 from coavt_mm.preparation.processes import run_each
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 {guard}
-    print(dict(run_each(neg, dict(a=1, b=2), 1)))
+    print(sorted(run_each(neg, dict(a=1, b=2), 1)))
 """
 
 
@@ -96,7 +96,7 @@ def test_a_script_with_threads(guard, tmp_path):
     script.write_text(UNGUARDED.format(guard=guard))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     if 'main' in guard:
-        assert (done.stdout, done.returncode) == ("{'a': -1, 'b': -2}\n", 0)
+        assert (done.stdout, done.returncode) == ("[('a', -1), ('b', -2)]\n", 0)
     else:
         assert (
             'ConfigError' in done.stderr
