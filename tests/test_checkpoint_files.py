@@ -150,6 +150,25 @@ def test_one_name_at_two_addresses_is_two_files(tmp_path, monkeypatch):
     assert all(len(os.fsencode(name)) < 255 for name in os.listdir(tmp_path))
 
 
+def test_one_process_of_each_machine_downloads(tmp_path, monkeypatch):
+    """Machines need not share a folder; those of one machine do."""
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    asked = []
+
+    def download(url, path, progress):
+        asked.append(os.environ['LOCAL_RANK'])
+        torch.save(dict(state_dict={'x': torch.tensor(5)}), path)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    monkeypatch.setenv('RANK', '8')  # the first of the second machine
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    with pytest.raises(CheckpointError, match='no such checkpoint'):
+        load_from_http('http://a.example/x.pth')  # nobody has downloaded it
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    assert load_from_http('http://a.example/x.pth')['state_dict']['x'] == 5
+    assert asked == ['0']
+
+
 @pytest.mark.parametrize('url', ['http://[::1/x.pth', 'https://a b/x.pth'])
 def test_an_address_that_is_none(tmp_path, monkeypatch, url):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))

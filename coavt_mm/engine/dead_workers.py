@@ -1,6 +1,7 @@
 """What a loader's worker was reading when it died, which the next start leaves out."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from coavt_mm.errors import ClipError, ManifestError, shown
 _DIED = re.compile(r'DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)')
 # in the work dir: ids as `exclude` takes them
 NOTE = 'killed_workers.txt'
+# where workers put batches on Linux
+SHARED_MEMORY = '/dev/shm'
 
 
 @contextmanager
@@ -24,7 +27,8 @@ def naming_what_was_read(runner: Any) -> Iterator[None]:
         runner: With ``work_dir`` and loaders.
 
     Raises:
-        ClipError: A worker died within the block.
+        ClipError: A worker died within the block. By a bus error, which full shared
+            memory ends in: no clip is noted.
     """
     try:
         yield
@@ -33,13 +37,25 @@ def naming_what_was_read(runner: Any) -> Iterator[None]:
         if found is None:
             raise
         pids = {int(number) for number in re.findall(r'\d+', found[1])}
-        raise _died(runner, pids, str(error).strip().splitlines()[0]) from error
+        raise _died(runner, pids, _reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What is said of the signal, where it came while torch looked for data, too."""
+    by_signal = error.__cause__ if 'by signal' in str(error.__cause__) else error
+    return str(by_signal).strip().splitlines()[0]
 
 
 def _died(runner: Any, pids: set[int], reason: str) -> ClipError:
     names = sorted({name for part in _parts(runner) for name in part.read_by(pids)})
     if not names:
         return ClipError(f'{reason} What it was reading is not known')
+    if 'Bus error' in reason:
+        return ClipError(
+            f'{reason} {_shared_memory()}. If that is little, use fewer num_workers, '
+            'or give a container more with --ipc=host or --shm-size=16g. If it is not, '
+            f'one of {", ".join(names)} is to blame, which the worker was reading'
+        )
     note = Path(runner.work_dir) / NOTE
     try:
         lines = [f'{list_entry(name)}\n' for name in names]
@@ -52,6 +68,14 @@ def _died(runner: Any, pids: set[int], reason: str) -> ClipError:
         'leaves out what is noted, where on_error is skip. With isolate=True of '
         'LoadFrames and LoadAudio it would cost the clip alone'
     )
+
+
+def _shared_memory() -> str:
+    try:
+        found = shutil.disk_usage(SHARED_MEMORY)
+    except OSError as error:
+        return f'Shared memory can not be looked at ({error})'
+    return f'{SHARED_MEMORY} has {found.total / 1e9:.2f} GB for batches of all workers'
 
 
 def leave_out_noted(runner: Any) -> None:

@@ -385,12 +385,3 @@ def test_two_processes_train_and_test(toy_config, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     logs = ''.join(p.read_text() for p in tmp_path.rglob('*.json'))
     assert '"count": 7' in logs
-
-
-@pytest.mark.parametrize(
-    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
-)
-def test_scripts_say_how_they_are_called(script):
-    done = run_script('bash', ROOT / 'tools' / script)
-    assert done.returncode == 2
-    assert done.stderr.startswith('Usage: bash')

@@ -24,10 +24,16 @@ def dies_over_b(row):
     return row
 
 
-def corpus(folder):
+def finds_no_room_for_b(row):
+    if row['sample_id'] == '#b':
+        os.kill(os.getpid(), signal.SIGBUS)
+    return row
+
+
+def corpus(folder, step=dies_over_b):
     rows = [dict(id=name, clip='x.mp4') for name in ('a', '#b', 'c')]
     write_rows(folder / 'm.jsonl', rows)
-    return dict(ann_file='m.jsonl', data_root=str(folder), pipeline=[dies_over_b])
+    return dict(ann_file='m.jsonl', data_root=str(folder), pipeline=[step])
 
 
 class Runner(SimpleNamespace):
@@ -62,6 +68,23 @@ def test_the_clip_is_named_and_left_out_next_time(tmp_path, several):
     drawn = [x['sample_id'] for x in loader]  # the others stay in their places
     assert drawn[0::3] == ['a'] * (1 + several) and drawn[2::3] == ['c'] * (1 + several)
     assert '#b' not in drawn
+
+
+def test_no_clip_is_blamed_for_full_shared_memory(tmp_path, monkeypatch):
+    """What a container of 64 MB ends in, see torch's own message."""
+    data = AVTDataset(**corpus(tmp_path, finds_no_room_for_b))
+    loader = DataLoader(data, None, num_workers=1, timeout=60)
+    runner = Runner(tmp_path, _train_dataloader=loader)
+    with pytest.raises(ClipError) as caught, naming_what_was_read(runner):
+        list(loader)
+    said = str(caught.value)
+    assert 'GB for batches of all workers' in said and '--ipc=host' in said
+    assert 'one of #b is to blame' in said and '\n' not in said
+    assert not (tmp_path / NOTE).exists()
+    monkeypatch.setattr('coavt_mm.engine.dead_workers.SHARED_MEMORY', '/no/such')
+    unknown = pytest.raises(ClipError, match='can not be looked at')
+    with unknown, naming_what_was_read(runner):
+        list(loader)
 
 
 def test_a_validation_leaves_out_what_it_may_skip(tmp_path):
