@@ -12,8 +12,8 @@ from coavt_mm.registry import FUNCTIONS
 def stack_clips(samples: Sequence[dict], _scope_: str | None = None) -> dict:
     """Stack packed clips in the loader's worker: a few large tensors cross to training.
 
-    mmengine's ``pseudo_collate`` hands over four tensors per clip, each of which is
-    sent by itself; the preprocessor takes both.
+    mmengine's ``pseudo_collate`` hands over four tensors per clip and its labels, each
+    of which is sent by itself, with a file descriptor; the preprocessor takes both.
 
     Args:
         samples: As ``PackAVTInputs`` makes them.
@@ -22,8 +22,9 @@ def stack_clips(samples: Sequence[dict], _scope_: str | None = None) -> dict:
 
     Returns:
         ``inputs``, see :func:`coavt_mm.batches.stack_inputs`, and ``data_samples``, a
-        list.
+        list, in which tensors are arrays until the preprocessor has them.
     """
     batch = pseudo_collate(samples)
     samples = batch['data_samples']
-    return dict(inputs=stack_inputs(batch['inputs'], samples), data_samples=samples)
+    inputs = stack_inputs(batch['inputs'], samples)
+    return dict(inputs=inputs, data_samples=[sample.numpy() for sample in samples])

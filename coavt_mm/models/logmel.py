@@ -113,7 +113,8 @@ class LogMel(ExactBuffers):
         frames = frames - frames.mean(dim=2, keepdim=True)
         before = torch.cat([frames[:, :, :1], frames[:, :, :-1]], dim=2)
         frames = (frames - self.preemphasis * before) * self.window
-        power = torch.fft.rfft(frames, n=self.fft_size).abs().square()
+        spectrum = torch.fft.rfft(frames, n=self.fft_size)
+        power = spectrum.real.square() + spectrum.imag.square()  # no square root
         mel = power @ self.banks
         return mel.clamp(min=torch.finfo(torch.float32).eps).log()
 

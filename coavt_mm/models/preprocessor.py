@@ -109,7 +109,7 @@ class AVTDataPreprocessor(ExactBuffers, BaseDataPreprocessor):
             training: Whether to augment.
 
         Returns:
-            ``data_samples`` (list of B, as they came) and ``inputs``: frames (B, F, 3,
+            ``data_samples`` (list of B, their arrays as tensors) and ``inputs``: frames (B, F, 3,
             H, W) when a clip has a picture, spectrogram (B, L, M) when one has sound,
             has_audio and has_visual (B,) bool, clip_key (B,) int64; where there is text
             also input_ids and attention_mask (P, T) int64, caption_clip and caption_key
@@ -136,6 +136,7 @@ class AVTDataPreprocessor(ExactBuffers, BaseDataPreprocessor):
             inputs[key] = inputs[key].masked_fill(padding, self.pad_token_id)
         kept = set(inputs) - {'waveform', 'audio_samples'}
         inputs = {name: x for name, x in inputs.items() if name in kept}
+        samples = [sample.to_tensor() for sample in samples]
         return dict(inputs=inputs, data_samples=samples)
 
     def _check_rate(self, samples: list[BaseDataElement]) -> None:

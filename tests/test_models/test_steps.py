@@ -1,5 +1,7 @@
 """A training step never waits for the device, and is one graph."""
 
+from multiprocessing.reduction import ForkingPickler
+
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
@@ -107,6 +109,20 @@ def test_few_tensors_cross_from_the_worker():
     batch = stack_clips(CLIPS[0] * 8)
     assert len(batch['inputs']) <= 10  # not four a clip
     assert batch['inputs']['frames'].shape == (32, 1, 3, 6, 5)
+
+
+@pytest.mark.parametrize('kind', [torch.int64, torch.float32])
+def test_labels_cross_as_arrays_and_are_tensors_again(kind):
+    clips, labels = CLIPS[1], torch.tensor([1, 0], dtype=kind)
+    for sample in clips:
+        sample['data_samples'].gt_label = labels
+    batch = stack_clips(clips)
+    crossing = list(map(ForkingPickler.dumps, batch['data_samples']))
+    assert not any(b'rebuild_tensor' in bytes(x) for x in crossing)
+    for data in (batch, pseudo_collate(clips)):
+        for sample in AVTDataPreprocessor()(data)['data_samples']:
+            torch.testing.assert_close(sample.gt_label, labels, rtol=0, atol=0)
+    assert all(isinstance(x['data_samples'].gt_label, torch.Tensor) for x in clips)
 
 
 @pytest.mark.parametrize('about', [['V'] * 5, ['A', 'V', 'A', 'V', 'A'], ['A'] * 2,
