@@ -94,6 +94,7 @@ def small_options(data_root: str) -> list[str]:
         f'model.tokenizer={data_root}/vocab.txt',
         f'train_cfg.max_iters={SMALL_STEPS}',
         f'train_cfg.val_interval={SMALL_STEPS}',
+        f'param_scheduler.CosineAnnealingLR.begin={SMALL_STEPS // 2}',
         f'param_scheduler.CosineAnnealingLR.end={SMALL_STEPS}',
         f'default_hooks.checkpoint.interval={SMALL_STEPS}',
     ]

@@ -16,6 +16,16 @@ the demo itself begins with A-T and V-T alone, which is nothing where both are o
 _base_ = './pretrain_demo.py'
 
 max_iters = 200
+batch_size = 32
+
+model = dict(  # as coavt_demo has it, with a temperature that is learned
+    contrastive_head=dict(temperature=0.07),
+    matching_head=dict(streams=dict(AV=2.0), similarity_weight=1.0),
+    lm_head=dict(streams=dict(AV=3.0)),
+)
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(temperature=dict(lr_mult=1.0)))
+)
 
 param_scheduler = [
     dict(
@@ -33,8 +43,14 @@ param_scheduler = [
         end=max_iters,
     ),
 ]
-hardness = [(80 * 32 / 3000, 0.1), (160 * 32 / 3000, 1.0)]  # epochs, value
-train_dataloader = dict(sampler=dict(curriculum=[dict(hardness=hardness)]))
+hardness = [
+    (80 * batch_size / 3000, 0.1),  # epochs, value
+    (160 * batch_size / 3000, 1.0),
+]
+train_dataloader = dict(
+    batch_size=batch_size, sampler=dict(curriculum=[dict(hardness=hardness)])
+)
+auto_scale_lr = dict(base_batch_size=batch_size)
 # measured by the test that follows
 train_cfg = dict(max_iters=max_iters)
 val_cfg = None

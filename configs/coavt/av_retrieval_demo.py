@@ -34,9 +34,7 @@ bound = dict(
     data_root=data_root,
     how_to_get='coavt prepare sounding-shapes data/sounding_shapes_bound --bound',
 )
-auto_scale_lr = dict(base_batch_size=64)
 train_dataloader = dict(
-    batch_size=64,  # each clip has 63 negatives
     sampler=dict(curriculum=[]),
     dataset=bound,
 )

@@ -60,6 +60,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=32, sampler=dict(curriculum=[]), dataset=dict(pipeline=train_pipeline)
 )
+auto_scale_lr = dict(base_batch_size=32)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_evaluator = dict(_delete_=True, type='AttributeAccuracy')

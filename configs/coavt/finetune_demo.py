@@ -30,8 +30,9 @@ train_pipeline = [
 ]
 # all losses, and negatives as hard as BLIP-2's, from the start
 train_dataloader = dict(
-    sampler=dict(curriculum=[]), dataset=dict(pipeline=train_pipeline)
+    batch_size=32, sampler=dict(curriculum=[]), dataset=dict(pipeline=train_pipeline)
 )
+auto_scale_lr = dict(base_batch_size=32)
 
 optim_wrapper = dict(optimizer=dict(lr=_base_.optim_wrapper.optimizer.lr / 5))
 param_scheduler = [
