@@ -122,7 +122,7 @@ def check_kills(
         seed: Of the times.
 
     Returns:
-        ``kills``, ``clips``, ``lost`` (of clips that were committed before a kill, or
+        ``kills`` (fewer where the clips do not last), ``clips``, ``lost`` (of clips that were committed before a kill, or
         that a whole index has), ``different`` (vectors), ``most repeated`` (windows
         that were embedded anew after a kill, beyond those that were committed) and
         ``leftover`` (records behind the last one).
@@ -132,13 +132,17 @@ def check_kills(
         whole, killed = Path(folder) / 'whole', Path(folder) / 'killed'
         begun = time.monotonic()
         _indexing(places, whole, checkpoint).wait()
-        seconds = time.monotonic() - begun
+        seconds, total = time.monotonic() - begun, len(_paths(whole))
         done: set[bytes] = set()
         count = 0
         while count < kills:
             process = _indexing(places, killed, checkpoint)
-            start = _wait_for_work(killed, len(done))
-            time.sleep(rng.uniform(0, 2 * (seconds - start) / kills + 0.05))
+            start = _wait_for_work(killed, len(done), process)
+            # so that each of the kills that are left finds work
+            share = (1 - len(_paths(killed)) / total) / (kills - count)
+            time.sleep(rng.uniform(0, max(0.0, seconds - start) * share))
+            if process.poll() is not None:
+                break  # all is done
             process.send_signal(signal.SIGKILL)
             process.wait()
             count += 1
@@ -168,10 +172,10 @@ def _indexing(places: list[str], out: Path, checkpoint: str) -> subprocess.Popen
     return subprocess.Popen([*command, *places, *options], **quiet)
 
 
-def _wait_for_work(folder: Path, done: int) -> float:
-    """Until something is committed; returns how long that was, in s."""
+def _wait_for_work(folder: Path, done: int, process: subprocess.Popen) -> float:
+    """Until something is committed, or all is; returns how long that was, in s."""
     begun = time.monotonic()
-    while time.monotonic() - begun < 60 and len(_paths(folder)) <= done:
+    while process.poll() is None and len(_paths(folder)) <= done:
         time.sleep(0.02)
     return time.monotonic() - begun
 

@@ -62,7 +62,8 @@ def test_the_small_demo_changes_all_paths_and_reaches_every_stage(config):
     for name in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader'):
         assert "'data/sounding_shapes" not in repr(cfg[name])
     stages = cfg.train_dataloader.sampler.curriculum
-    steps = sum(stage.get('epochs', 0) for stage in stages) * SMALL.train_clips / 32
+    epochs = sum(stage.get('epochs', 0) for stage in stages)
+    steps = epochs * SMALL.train_clips / cfg.train_dataloader.batch_size
     assert steps < cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end
 
 

@@ -76,7 +76,8 @@ def decay_of(name, extra=None):
         if extra is not None:
             model.extra = extra
         groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
-    assert len(groups) == 2  # each stepped through as one
+    rates = {group['lr'] for group in groups}  # 0 of a temperature that stays
+    assert len(groups) == 1 + len(rates)  # each stepped through as one
     decays = {p: group['weight_decay'] for group in groups for p in group['params']}
     return {name: (p, decays[p]) for name, p in model.named_parameters()}, cfg
 
