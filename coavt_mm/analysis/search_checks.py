@@ -122,10 +122,11 @@ def check_kills(
         seed: Of the times.
 
     Returns:
-        ``kills`` (fewer where the clips do not last), ``clips``, ``lost`` (of clips that were committed before a kill, or
-        that a whole index has), ``different`` (vectors), ``most repeated`` (windows
-        that were embedded anew after a kill, beyond those that were committed) and
-        ``leftover`` (records behind the last one).
+        ``kills`` (fewer where the clips do not last), ``clips``, ``lost`` (of clips
+        that were committed before a kill, or that a whole index has), ``different``
+        (vectors), ``most repeated`` (windows that were embedded anew after a kill,
+        beyond those that were committed) and ``leftover`` (records behind the last
+        one).
     """
     rng, most, lost = random.Random(seed), 0, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -138,8 +139,9 @@ def check_kills(
         while count < kills:
             process = _indexing(places, killed, checkpoint)
             start = _wait_for_work(killed, len(done), process)
-            # so that each of the kills that are left finds work
-            share = (1 - len(_paths(killed)) / total) / (kills - count)
+            # so that each of the kills that are left finds work; the first batch of
+            # each start is done by now
+            share = (1 - len(_paths(killed)) / total) / (kills - count) / 3
             time.sleep(rng.uniform(0, max(0.0, seconds - start) * share))
             if process.poll() is not None:
                 break  # all is done

@@ -104,9 +104,15 @@ def _time(check: Check) -> str:
     loader, steps = check.cfg.train_dataloader, _steps(check)
     step = check.seconds['step']
     workers = loader.get('num_workers', 0)
-    data = check.seconds.get('train', 0) * loader.get('batch_size', 1)
-    data = data / workers if workers else data + step
+    batch, share = loader.get('batch_size', 1), max(workers, 1)
+    waits = 0 if workers else step  # for what is read here
+    data = check.seconds.get('train', 0) * batch / share + waits
     whole = steps * max(step, data)
+    if (again := check.seconds.get('train_kept')) is not None:
+        # each worker decodes each clip once
+        first = min(steps, share * -(-len(check.built['train']) // batch))
+        data = again * batch / share + waits
+        whole = first * whole / steps + (steps - first) * max(step, data)
     text = f'{step:.2g} s a step, {steps:,} steps'
     if workers and data > step:
         text += f', but {data:.2g} s for {workers} workers to read a batch'

@@ -239,11 +239,22 @@ def _read(check: Check, split: str) -> None:
                     check.add(f'{text}; in training another is drawn', 'note')
             _look_at_picture(check, split, sample)
         check.seconds[split] = (time.perf_counter() - since) / number
+        if not failed and _keeps(part):
+            since = time.perf_counter()
+            for place in places:
+                part.prepare_data(place)
+            check.seconds[f'{split}_kept'] = (time.perf_counter() - since) / number
         if skips and 2 * failed > number:
             check.add(
                 f'{split}: {failed} of {number} clips can not be read; training ends '
                 f'at more than max_bad_share={part.max_bad_share:g}'
             )
+
+
+def _keeps(dataset: Any) -> bool:
+    """Whether what it decodes stays in memory."""
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    return any(getattr(step, 'kept', None) for step in steps)
 
 
 def _look_at_picture(check: Check, split: str, sample: Any) -> None:

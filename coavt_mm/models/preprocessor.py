@@ -109,13 +109,13 @@ class AVTDataPreprocessor(ExactBuffers, BaseDataPreprocessor):
             training: Whether to augment.
 
         Returns:
-            ``data_samples`` (list of B, their arrays as tensors) and ``inputs``: frames (B, F, 3,
-            H, W) when a clip has a picture, spectrogram (B, L, M) when one has sound,
-            has_audio and has_visual (B,) bool, clip_key (B,) int64; where there is text
-            also input_ids and attention_mask (P, T) int64, caption_clip and caption_key
-            (P,) int64, caption_streams (P, 3) bool for AV, A, V; after mixup
-            mix_partner (B,) int64 and mix_share (B,), for the targets. Rows without a
-            modality are filled with zeros and flagged.
+            ``data_samples`` (list of B, their arrays as tensors) and ``inputs``: frames
+            (B, F, 3, H, W) when a clip has a picture, spectrogram (B, L, M) when one
+            has sound, has_audio and has_visual (B,) bool, clip_key (B,) int64; where
+            there is text also input_ids and attention_mask (P, T) int64, caption_clip
+            and caption_key (P,) int64, caption_streams (P, 3) bool for AV, A, V; after
+            mixup mix_partner (B,) int64 and mix_share (B,), for the targets. Rows
+            without a modality are filled with zeros and flagged.
         """
         packed, samples = data['inputs'], data['data_samples']
         if 'clip_key' not in packed:

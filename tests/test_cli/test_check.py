@@ -3,12 +3,14 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 
 from coavt_mm.cli import launch
 from coavt_mm.cli.check import check
+from coavt_mm.cli.check_report import report
 from coavt_mm.cli.checking import Check, _build, check_config
 from coavt_mm.cli.count_checks import wrong_counts
 from coavt_mm.cli.fit_checks import refuse
@@ -337,3 +339,20 @@ def test_clips_that_can_not_be_read(small, data):
             assert len(notes) == 3 and 'train: 3 of 3 clips can not be' in errors[0]
         else:
             assert len(errors) == 3 and not notes and 'broken.mp4' in errors[0]
+
+
+@pytest.mark.parametrize(
+    'kept, expected', [({}, '0:03:20'), (dict(train_kept=0.02), '0:02:00')]
+)
+def test_clips_that_are_kept_cost_their_decoding_once(kept, expected):
+    """2 s to read a batch, 1 s to train on it: 100 times, or 10 for either worker."""
+    loader = dict(batch_size=10, num_workers=2)
+    check = SimpleNamespace(
+        cfg=Config(dict(train_dataloader=loader, train_cfg=dict(max_iters=100))),
+        built=dict(train=range(100)),
+        seconds=dict(step=1.0, train=0.4, **kept),
+        bytes={},
+    )
+    (line,) = (line for line in report(check) if 'time' in line)
+    assert f'about {expected} ' in line
+    assert ('read a batch' in line) == (not kept)
