@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mmengine.dataset import pseudo_collate
+from mmengine.structures import BaseDataElement
 
 from coavt_mm.batches import stack_inputs
 from coavt_mm.registry import FUNCTIONS
@@ -25,6 +26,6 @@ def stack_clips(samples: Sequence[dict], _scope_: str | None = None) -> dict:
         list, in which tensors are arrays until the preprocessor has them.
     """
     batch = pseudo_collate(samples)
-    samples = batch['data_samples']
-    inputs = stack_inputs(batch['inputs'], samples)
-    return dict(inputs=inputs, data_samples=[sample.numpy() for sample in samples])
+    described: list[BaseDataElement] = batch['data_samples']
+    inputs = stack_inputs(batch['inputs'], described)
+    return dict(inputs=inputs, data_samples=[sample.numpy() for sample in described])
