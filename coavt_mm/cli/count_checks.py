@@ -27,6 +27,7 @@ DEPTHS = dict(custom_hooks=1, default_hooks=1, param_scheduler=2)
 _NEVER = {'interval': 'never', 'max_keep_ckpts': 'all'}
 _LISTS = ('milestones', 'periods')
 #: Schedule -> what tells its length; without it it is a billion steps long.
+_BEGINNINGS = ('warmup_iters', 'decay_from')  # a config's variables
 _LENGTHS = {
     'CosineAnnealing': ('T_max', 'end'),
     'Linear': ('end',),
@@ -53,7 +54,7 @@ def wrong_counts(cfg: Any) -> dict[str, str]:
             if path.count('.') <= depth:
                 found.update(_of_counts(path, node, least, scope))
             if place == 'param_scheduler' and isinstance(node.get('type'), str):
-                found.update(_of_schedule(path, node, 'warmup_iters' in cfg))
+                found.update(_of_schedule(path, node, cfg))
     loop = cfg.get('train_cfg') or {}
     for pair in loop.get('dynamic_intervals') or ():
         found.update(_of_pair('train_cfg.dynamic_intervals', pair))
@@ -101,13 +102,12 @@ def _is_count(value: Any, least: int) -> bool:
     return is_number and value % 1 == 0 and value >= least
 
 
-def _of_schedule(
-    path: str, node: Mapping, has_warmup: bool
-) -> Iterator[tuple[str, str]]:
+def _of_schedule(path: str, node: Mapping, cfg: Mapping) -> Iterator[tuple[str, str]]:
     begin: Any = node.get('begin') or 0
     end: Any = node.get('end')
     if _is_count(begin, 0) and _is_count(end, 1) and begin >= end:
-        what = 'warmup_iters' if has_warmup else 'begin'
+        named = (x for x in _BEGINNINGS if cfg.get(x) == begin)
+        what = next(named, 'begin')
         yield (
             f'{path}.begin',
             f'{path}: {node["type"]} would begin at {begin:,} and end at {end:,}; '
