@@ -69,7 +69,7 @@ def test_vis_scheduler_has_the_rate_and_the_curriculum(tmp_path, capsys):
     assert {panel.name for panel in stages} >= {'stage', 'hardness', 'group size'}
     ((places, numbers),) = next(p for p in stages if p.name == 'stage').lines.values()
     begin = next(x for x, number in zip(places, numbers, strict=True) if number == 1)
-    assert begin == 4 * -(-3000 // 32)  # the first stage has 4 epochs
+    assert begin == 2 * -(-3000 // 64)  # the first stage has 2 epochs of batches of 64
     file = tmp_path / 'plan.png'
     inspecting.vis_scheduler([DEMO, '-d', '3000', '-s', str(file)])
     assert capsys.readouterr().out.strip() == str(file) and file.is_file()
