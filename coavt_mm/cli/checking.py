@@ -241,8 +241,9 @@ def _read(check: Check, split: str) -> None:
         check.seconds[split] = (time.perf_counter() - since) / number
         if not failed and _keeps(part):
             since = time.perf_counter()
-            for place in places:
-                part.prepare_data(place)
+            with random_state(0):
+                for place in places:
+                    part.prepare_data(place)
             check.seconds[f'{split}_kept'] = (time.perf_counter() - since) / number
         if skips and 2 * failed > number:
             check.add(

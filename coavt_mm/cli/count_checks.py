@@ -26,8 +26,8 @@ DEPTHS = dict(custom_hooks=1, default_hooks=1, param_scheduler=2)
 #: Counts of checkpoints -> what -1 means.
 _NEVER = {'interval': 'never', 'max_keep_ckpts': 'all'}
 _LISTS = ('milestones', 'periods')
-#: Schedule -> what tells its length; without it it is a billion steps long.
 _BEGINNINGS = ('warmup_iters', 'decay_from')  # a config's variables
+#: Schedule -> what tells its length; without it it is a billion steps long.
 _LENGTHS = {
     'CosineAnnealing': ('T_max', 'end'),
     'Linear': ('end',),

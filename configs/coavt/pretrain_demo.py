@@ -35,7 +35,7 @@ curriculum = [
         **one_modality,
     ),
     # the weight takes the matching head past 'no' to everything, where it can rest for
-    # hundreds of steps; without language modelling beside it captions are not learned
+    # hundreds of steps; without language modelling beside it captions came out worse
     dict(
         epochs=4,
         captions=dict(audio_captions=0.4, visual_captions=0.6),

@@ -83,11 +83,7 @@ def test_the_row_to_compare_with_is_the_demo_without_its_stages():
     full, demo = (
         Config.fromfile(FOLDER / f'{n}.py') for n in ('ablations', 'pretrain_demo')
     )
-    heads = {
-        'contrastive_head',
-        'matching_head',
-        'lm_head',
-    }  # have weights of their own
+    heads = {'contrastive_head', 'matching_head', 'lm_head'}  # weights of their own
     assert heads < set(full.model) == set(demo.model)
     for part in {*demo.model} - heads:
         assert full.model[part] == demo.model[part]

@@ -203,9 +203,8 @@ def test_the_documentation_shows_these_screens(screens):
     assert [*last] == [*both]
     for text in (training, said['train']):
         assert re.search('health: temperature .*; rank text .*; data wait', text)
-        assert re.search(
-            r'iteration 0: .*picture begins? \(stage 1 of \d\): loss', text
-        )
+        began = r'iteration 0: (sound and )?picture begins? \(stage 1 of \d\): losses'
+        assert re.search(began, text)
         assert 's a step: the end is expected at ' in text
     told = block((docs / 'retrieval.md').read_text('utf-8'), '- tested')
     kept = [name for name in told if name not in ('numbers', 'plots')]
