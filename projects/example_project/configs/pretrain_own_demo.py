@@ -22,6 +22,9 @@ model = dict(
     contrastive_head=dict(type='DecoupledHead', temperature=0.1),
     text_encoder=dict(_delete_=True, type='BagOfWords', vocab_size=_base_.vocab_size),
 )
+optim_wrapper = dict(  # the demo's temperature stays, that of the own head is learned
+    paramwise_cfg=dict(custom_keys=dict(temperature=dict(lr_mult=1.0)))
+)
 val_evaluator = dict(type='ReciprocalRankMetric')
 test_evaluator = dict(type='ReciprocalRankMetric', out_dir='work_dirs/pretrain_own')
 custom_hooks = [dict(type='ThawHook', part='query_encoder', iteration=100)]
