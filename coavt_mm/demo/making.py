@@ -2,7 +2,6 @@
 
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from coavt_mm.demo.splits import (
     choose_pairs,
 )
 from coavt_mm.errors import ConfigError, ManifestError
-from coavt_mm.preparation.processes import safe_context
+from coavt_mm.preparation.processes import Died, run_each
 
 #: raise when the same settings render something else
 RENDERER_VERSION = 4
@@ -179,10 +178,16 @@ def _render_all(
     bar = partial(
         tqdm, total=len(tasks), desc='Rendering clips', unit='clip', mininterval=1.0
     )
-    if workers <= 1:
-        return sum(bar(map(render, tasks)))
-    with ProcessPoolExecutor(workers, safe_context()) as pool:
-        return sum(bar(pool.map(render, tasks, chunksize=8)))
+    made = 0
+    each = run_each(render, dict(enumerate(tasks)), workers if workers > 1 else 0)
+    for _, fresh in bar(each):
+        if isinstance(fresh, Died):
+            raise ConfigError(
+                f'{out_dir}: rendering a clip ended its process ({fresh}). What is '
+                'there is kept; the same command goes on, with fewer workers perhaps.'
+            )
+        made += fresh
+    return made
 
 
 def make_sounding_shapes(

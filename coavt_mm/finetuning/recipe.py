@@ -20,7 +20,8 @@ from coavt_mm.streams import CAPTION_FIELDS, STREAMS
 
 #: What of a pre-trained model goes on learning -> the parts that don't.
 TUNING: dict[str, tuple[str, ...]] = {'frozen': ('av_encoder',), 'all': ()}
-SMALL = 'coavt_mm::coavt/pretrain_demo.py'
+SMALL = 'coavt_mm::_base_/models/coavt_demo.py'
+PIPELINE = 'coavt_mm::_base_/datasets/sounding_shapes.py'
 
 
 def begin(
@@ -49,10 +50,10 @@ def begin(
         return dict(model=stored['model'], pipeline=stored['pipeline'])
     # whole patches of 16 frames of 10 ms
     frames = 16 * math.ceil(round(seconds * 100) / 16)
-    cfg = load_config(SMALL, dict(spec_frames=frames, seconds=frames / 100))
-    cfg.model.data_preprocessor.update(spec_mean=spec_mean, spec_std=spec_std)
-    whole = Config(dict(model=cfg.model, pipeline=cfg.test_pipeline)).to_dict()
-    return dict(model=whole['model'], pipeline=whole['pipeline'])
+    model = load_config(SMALL, dict(spec_frames=frames)).model
+    model.data_preprocessor.update(spec_mean=spec_mean, spec_std=spec_std)
+    pipeline = load_config(PIPELINE, dict(seconds=frames / 100)).test_pipeline
+    return Config(dict(model=model, pipeline=pipeline)).to_dict()
 
 
 def tokenizer_of(pipeline: Sequence[dict]) -> str:

@@ -30,8 +30,9 @@ import psutil
 from coavt_mm import __version__
 from coavt_mm.datasets.isolation import MEMORY
 from coavt_mm.errors import ConfigError
-from coavt_mm.preparation.processes import AHEAD, BUNDLE, Key, run_alone
+from coavt_mm.preparation.processes import BUNDLE, Key, run_alone
 
+AHEAD = 2  # bundles at a time for each processor
 # So many of the files are looked for by each worker before it begins.
 SAMPLES = 16
 RETRIES = 3  # of a task alone, when Ray loses its worker or machine

@@ -1,4 +1,5 @@
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -93,6 +94,12 @@ def test_workers_do_not_change_a_byte(made, tmp_path):
     assert make_sounding_shapes(tmp_path, TINY, workers=2) == 17
     for path in made.rglob('*.*'):
         assert (tmp_path / path.relative_to(made)).read_bytes() == path.read_bytes()
+
+
+def test_a_rendering_that_dies_is_told(tmp_path, monkeypatch, forked):
+    monkeypatch.setattr(making, 'write_clip', lambda *_: os.kill(os.getpid(), 9))
+    with pytest.raises(ConfigError, match='SIGKILL.*the same command goes on'):
+        make_sounding_shapes(tmp_path, TINY, workers=2)
 
 
 def test_interrupted_rendering_is_resumed(made, tmp_path, monkeypatch):

@@ -1,11 +1,16 @@
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
+import psutil
 import pytest
 import tasks
 
+from coavt_mm.preparation import processes
 from coavt_mm.preparation.processes import Died, run_each, safe_context
 
 
@@ -40,6 +45,44 @@ def test_several_that_kill_and_how_they_are_named():
     assert [str(Died(x)) for x in (3, -50)] == ['exit status 3', 'signal 50']
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize('start', ['fork', 'forkserver'])
+def test_all_may_kill_and_at_once(start, monkeypatch):
+    """One dies while another one starts: Python's own pool waits for ever then."""
+    context = multiprocessing.get_context(start)
+    monkeypatch.setattr(processes, 'safe_context', lambda: context)
+    signals = [-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGTERM]
+    found = results(signals, 3)
+    assert found == {f'key {number}': Died(number) for number in signals}
+
+
+def test_what_dies_between_its_tasks_costs_none():
+    steps = run_each(tasks.die_idle, dict(a=1, b=2, c=3), 1)
+    found = dict([next(steps)])
+    time.sleep(0.5)  # s; it is dead, and the next task on its way
+    assert dict([*found.items(), *steps]) == dict(a=1, b=2, c=3)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('workers', [1, 2])
+def test_large_tasks_and_answers_do_not_wait_for_each_other(workers):
+    """Larger than what fits between two processes."""
+    given = {i: bytes([i]) * 3_000_000 for i in range(12)}
+    assert dict(run_each(tasks.echo, given, workers)) == given
+
+
+def test_an_answer_that_can_not_be_sent_is_no_death():
+    with pytest.raises(TypeError, match='pickle'):
+        dict(run_each(tasks.unpicklable, dict(a=1), 1))
+
+
+def test_an_error_tells_where_it_came_from():
+    with pytest.raises(ValueError, match='hundred') as caught:
+        results([100], 1)
+    assert "raise ValueError('hundred')" in str(caught.value.__cause__)
+
+
 @pytest.mark.parametrize('tasks', [[1, 100], [-signal.SIGSEGV, 100]])
 def test_an_error_is_raised_here(tasks):
     with pytest.raises(ValueError, match='hundred'):
@@ -51,6 +94,47 @@ def test_it_can_be_left_before_its_end(tmp_path):
     next(steps)
     steps.close()
     assert len(list(tmp_path.iterdir())) < 100
+
+
+LEFT = """
+from pathlib import Path
+import tasks
+from coavt_mm.preparation.processes import run_each
+if __name__ == '__main__':
+    paths = {{number: Path(r'{folder}') / str(number) for number in range(2)}}
+    dict(run_each(tasks.wait, paths, 2))
+"""
+
+
+def wait_until(what, seconds):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number, seconds', [(signal.SIGINT, 5), (signal.SIGKILL, 20)])
+def test_leaving_ends_what_is_under_way(number, seconds, tmp_path):
+    """Ctrl-C does not wait for tasks of 10 s; a parent that is killed leaves none."""
+    script = tmp_path / 'script.py'
+    script.write_text(LEFT.format(folder=tmp_path))
+    paths = os.pathsep.join(path for path in sys.path if path)
+    parent = subprocess.Popen(
+        [sys.executable, script],
+        env={**os.environ, 'PYTHONPATH': paths},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    told = [tmp_path / str(worker) for worker in range(2)]
+    wait_until(lambda: all(path.exists() and path.read_text() for path in told), 60)
+    parent.send_signal(number)
+    workers = [int(path.read_text()) for path in told]
+    wait_until(
+        lambda: not any(psutil.pid_exists(worker) for worker in workers), seconds
+    )
+    _, said = parent.communicate()
+    assert said.count('Traceback') == (number == signal.SIGINT)
 
 
 @pytest.mark.parametrize('count', [1, 2])
