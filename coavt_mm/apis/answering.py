@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from coavt_mm.datasets.tokenizer import lost_words
 from coavt_mm.datasets.transforms import TokenizeText
 from coavt_mm.errors import ConfigError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
-from coavt_mm.models.similarity import BATCH, embed_rows, padded
+from coavt_mm.models.similarity import BATCH, embed_rows, padded, similarity
 from coavt_mm.streams import STREAMS, available, has_modality_of
 
 
@@ -158,6 +159,18 @@ def _loss(text: str, lost: dict) -> str:
     return f'"{text}": {"; ".join(parts)}'
 
 
+class PairTexts(NamedTuple):
+    """P texts to judge clips with.
+
+    Attributes:
+        ids: Their tokens.
+        features: (P, E), where the similarity counts; None: the head alone judges.
+    """
+
+    ids: Sequence[Tensor]
+    features: Tensor | None = None
+
+
 class TextReader:
     """Embed texts, and ask whether they belong to a clip.
 
@@ -250,6 +263,30 @@ class TextReader:
         """Return :meth:`features` as float32."""
         return self.features(texts, batch_size).cpu().numpy()
 
+    def pairs(self, texts: Sequence[str]) -> PairTexts:
+        """P texts as clips are judged with them, see ``MatchingHead.log_odds``."""
+        ids, head = self.tokens(texts), self.model.matching_head
+        if head.similarity_offset is None:
+            return PairTexts(ids)
+        return PairTexts(ids, self.features(texts))
+
+    def judge(self, tokens: Tensor, clip: Tensor | None, texts: PairTexts) -> Tensor:
+        """How probably texts belong to a window.
+
+        Args:
+            tokens: (F, N, D) of one stream.
+            clip: (F, Q, E), its embeddings, for ``texts`` with features.
+            texts: P of them.
+
+        Returns:
+            (P,) float32 on the CPU, 0 ... 1.
+        """
+        logits = self.match(tokens, texts.ids)
+        if texts.features is None or clip is None:
+            return logits.softmax(-1)[:, 1]
+        cosines = similarity(texts.features, clip.float()).cpu()
+        return self.model.matching_head.log_odds(logits, cosines).sigmoid()
+
     @torch.no_grad()
     def match(
         self, tokens: Tensor, ids: Sequence[Tensor], batch_size: int = BATCH
@@ -296,7 +333,7 @@ def add_features(
     batch: dict[str, Tensor],
     keep_tokens: bool = False,
     caption: dict | None = None,
-    match: Sequence[Tensor] | None = None,
+    match: PairTexts | None = None,
     view: bool = False,
 ) -> None:
     """Add ``embeddings`` (stream -> (F, Q, E) float32) to the windows of a batch.
@@ -307,7 +344,7 @@ def add_features(
         batch: Their rows.
         keep_tokens: Whether to add ``tokens`` (stream -> (F, N, D)).
         caption: How to write ``caption``; None writes none.
-        match: P texts' tokens, for ``matches`` (P,); None compares with none.
+        match: P texts, for ``matches`` (P,); None compares with none.
         view: Whether to add the queries' ``attention`` (F, Q, N) to the drawing.
     """
     model = reader.model
@@ -321,7 +358,8 @@ def add_features(
         if keep_tokens:
             answer['tokens'] = {s: _array(tokens[s][row]) for s in answer['streams']}
         if match is not None:
-            answer['matches'] = _array(reader.match(fullest, match).softmax(-1)[:, 1])
+            clip = None if match.features is None else feats[window.stream][row]
+            answer['matches'] = _array(reader.judge(fullest, clip, match))
         if view:
             maps = model.query_encoder.attention_maps(fullest)
             window.drawing['attention'] = _array(maps.mean(1))

@@ -290,7 +290,7 @@ def match(
     head = inferencer.require('matching_head', 'match')
     texts = as_texts(text)
     lost = inferencer.texts.lost(texts, 'input_ids')
-    options = dict(windows=windows, match=inferencer.texts.tokens(texts))
+    options = dict(windows=windows, match=inferencer.texts.pairs(texts))
     answers = inferencer.answers(clip, None, batch_size, on_error, **options)
     clips = []
     for found, _ in answers:

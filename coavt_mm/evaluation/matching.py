@@ -5,7 +5,7 @@ N_av tokens of the joint stream, D width.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +17,12 @@ from torch import Tensor
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.features import StreamFeatures, text_groups
 from coavt_mm.evaluation.ranking import score_blocks, slices, top_captions, top_clips
-from coavt_mm.models.similarity import padded
+from coavt_mm.models.similarity import padded, pair_similarity
 
 # Logits of equal pairs differ by more than similarities do: they went through a network
 # in batches of different shapes.
 LOGIT_TOLERANCE = 1e-5
+CHUNK = 1024  # pairs whose similarities are computed at once
 PROGRESS_FROM = 50  # batches; shorter jobs show no bar
 
 
@@ -237,15 +238,26 @@ def _keep_best(score: Tensor, index: Tensor, block: Tensor, offset: int) -> None
 
 
 def matching_accuracy(
-    features: StreamFeatures, scorer: PairScorer, texts: list[str]
+    features: StreamFeatures,
+    scorer: PairScorer,
+    texts: list[str],
+    log_odds: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Share of held-out pairs that the matching head judges rightly.
+    """Share of held-out pairs that are judged rightly.
 
     The pairs: each caption with its own clip, with the hardest wrong clip, and each
     clip with its hardest wrong caption.
 
+    Args:
+        features: The joint stream.
+        scorer: Gives the logits.
+        texts: N captions.
+        log_odds: Judges by logits (P, 2) and similarities (P,), above 0 for a match,
+            see ``MatchingHead.log_odds``; None: by the logits alone.
+
     Returns:
-        ``all`` and its parts ``positive``, ``hard_clip``, ``hard_caption`` as shares.
+        ``all`` and its parts ``positive``, ``hard_clip``, ``hard_caption`` as shares;
+        with ``log_odds`` also ``head_alone``, what ``all`` is without it.
     """
     clip_of, caption_of = hardest_negatives(features, texts)
     captions, clips = torch.arange(len(clip_of)), torch.arange(len(caption_of))
@@ -256,12 +268,28 @@ def matching_accuracy(
     }
     sizes = [len(clips) for clips, _ in pairs.values()]
     asked = [torch.cat(part) for part in zip(*pairs.values(), strict=True)]
-    says_yes = scorer(*asked).argmax(1).bool().split(sizes)
+    logits = scorer(*asked)
+    alone = says_yes = logits.argmax(1).bool()
+    if log_odds is not None:
+        says_yes = log_odds(logits, _pair_similarities(features, *asked)) > 0
     right = {
         name: said == (name == 'positive')
-        for name, said in zip(pairs, says_yes, strict=True)
+        for name, said in zip(pairs, says_yes.split(sizes), strict=True)
     }
     right['all'] = torch.cat(list(right.values()))
+    if log_odds is not None:  # right where both say the same, and wrong where not
+        right['head_alone'] = right['all'] == (alone == says_yes)
     return {
         name: hits.float().mean().item() for name, hits in right.items() if len(hits)
     }
+
+
+def _pair_similarities(
+    features: StreamFeatures, clips: Tensor, captions: Tensor
+) -> Tensor:
+    """(P,) on the CPU, of pairs given by two (P,) index tensors."""
+    chunks = zip(clips.split(CHUNK), captions.split(CHUNK), strict=True)
+    return torch.cat([
+        pair_similarity(features.query_chunk(text), features.gallery_chunk(clip)).cpu()
+        for clip, text in chunks
+    ])  # fmt: skip

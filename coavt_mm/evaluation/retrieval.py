@@ -186,7 +186,11 @@ class RetrievalMetric(ReportingMetric):
         if self.matching_accuracy and 'AV' in scored.features:
             features = scored.features['AV']
             texts = stream_texts(records, features)
-            shares = matching_accuracy(features, self._scorer(features, records), texts)
+            scorer = self._scorer(features, records)
+            head = scorer.model.matching_head
+            fused = getattr(head, 'similarity_offset', None) is not None
+            log_odds = head.log_odds if fused else None
+            shares = matching_accuracy(features, scorer, texts, log_odds)
             report['matching_accuracy'] = shares.pop('all')
             report['matching_accuracy_parts'] = shares
         whole = sum(not record['error'] for record in records)

@@ -66,6 +66,11 @@ class MatchingHead(LossHead):
         similarity_weight: Of the similarity when the best by it are ranked again, by
             matching logit + weight * similarity. 1 is BLIP-2; one over the contrastive
             temperature gives both the scale of logits.
+        similarity_offset: The similarity that speaks neither for nor against a match.
+            With it, a pair is judged as it is ranked: ``similarity_weight *
+            (similarity - similarity_offset)`` is added to the log odds. Choose it on
+            validation clips. None judges by the head alone, as BLIP-2 does. The loss is
+            the head's alone with either.
         init_cfg: mmengine's initialisation config.
     """
 
@@ -79,12 +84,18 @@ class MatchingHead(LossHead):
         hardness: float = 1.0,
         negative_streams: Sequence[str] | None = None,
         similarity_weight: float = 1.0,
+        similarity_offset: float | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
         if not 0 <= similarity_weight < math.inf:
             raise ConfigError(
                 f'MatchingHead: similarity_weight={similarity_weight} is no weight'
+            )
+        if similarity_offset is not None and not -1 <= similarity_offset <= 1:
+            raise ConfigError(
+                f'MatchingHead: similarity_offset={similarity_offset} is no cosine, '
+                'from -1 to 1'
             )
         if hardness < 0:
             raise ConfigError(f'MatchingHead: hardness is negative: {hardness}')
@@ -98,12 +109,28 @@ class MatchingHead(LossHead):
             )
         self.hardness, self.negative_streams = hardness, negative_streams
         self.similarity_weight = similarity_weight
+        self.similarity_offset = similarity_offset
         self.embed_dims = embed_dims
         self.fc = nn.Linear(embed_dims, 2)
 
     def forward(self, hidden: Float[Tensor, 'P Q D']) -> Float[Tensor, 'P 2']:
         """Query outputs of pairs (P, Q, D) -> logits (P, 2); column 1 is 'match'."""
         return self.fc(hidden).float().mean(1)
+
+    def log_odds(
+        self, logits: Float[Tensor, 'P 2'], similarity: Float[Tensor, ' P']
+    ) -> Float[Tensor, ' P']:
+        """What speaks for a match, more than for none where it is above 0.
+
+        Args:
+            logits: (P, 2), mean over the frames.
+            similarity: (P,) cosine of the best query, mean over the frames; it counts
+                with a ``similarity_offset``.
+        """
+        odds = logits[:, 1] - logits[:, 0]
+        if self.similarity_offset is None:
+            return odds
+        return odds + self.similarity_weight * (similarity - self.similarity_offset)
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """``loss_matching_*`` of each stream; ``matching_acc_*`` to watch."""

@@ -65,6 +65,20 @@ def _best_queries(texts: Tensor, clips: Tensor) -> Tensor:
     return products.unflatten(1, clips.shape[:-1]).amax(-1).mean(-1)
 
 
+def pair_similarity(texts: Tensor, clips: Tensor) -> Tensor:
+    """What :func:`similarity` is of each text with its own clip alone.
+
+    Args:
+        texts: (P, E), L2-normalised.
+        clips: (P, F, Q, E), L2-normalised.
+
+    Returns:
+        (P,), from -1 to 1.
+    """
+    with exact_matmul(clips.device):
+        return torch.einsum('pe,pfqe->pfq', texts, clips).amax(-1).mean(-1)
+
+
 def texts_for(texts: Any, stream: str, dims: int = 2) -> Any:
     """Texts as clips of one stream are compared with them.
 

@@ -20,7 +20,9 @@ batch_size = 32
 
 model = dict(  # as coavt_demo has it, with a temperature that is learned
     contrastive_head=dict(temperature=0.07),
-    matching_head=dict(streams=dict(AV=2.0), similarity_weight=1.0),
+    matching_head=dict(
+        streams=dict(AV=2.0), similarity_weight=1.0, similarity_offset=None
+    ),
     lm_head=dict(streams=dict(AV=3.0)),
 )
 optim_wrapper = dict(

@@ -19,6 +19,7 @@ warmup_iters = 10
 load_from = 'work_dirs/demo/checkpoint.pth'
 model = dict(
     lm_head=dict(streams=dict(AV=0.0)),
+    matching_head=dict(similarity_offset=None),  # similarities move
     test_cfg=dict(_delete_=True, keep_tokens=True),
 )
 train_pipeline = [

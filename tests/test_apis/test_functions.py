@@ -1,5 +1,7 @@
 """Every public function: right answers, or one clear error."""
 
+import math
+
 import numpy as np
 import pytest
 import tiny_apis
@@ -201,6 +203,24 @@ def test_re_ranking_adds_the_matching_logit(coavt, mixture, weight, monkeypatch)
         for text in match(mixture[0], texts, model=coavt)[0]['texts']
     }
     assert all(0 < p < 1 for p in by_match.values())
+
+
+@pytest.mark.parametrize('offset', [0.0, 0.3])
+def test_the_similarity_has_a_say_in_a_match(coavt, mixture, offset, monkeypatch):
+    """As in re-ranking; the head alone where it has no offset."""
+    head, texts = coavt.model.matching_head, ['dog', 'barks', 'the dog barks']
+    monkeypatch.setattr(head, 'similarity_weight', 2.5)
+    alone = match(mixture, texts, model=coavt)
+    monkeypatch.setattr(head, 'similarity_offset', offset)
+    fused = match(mixture, texts, model=coavt)
+    cosines = retrieve(mixture, texts, topk=3, model=coavt)
+    for without, found, hits in zip(alone, fused, cosines, strict=True):
+        cosine = {hit['candidate']: hit['similarity'] for hit in hits['hits']}
+        for before, after in zip(without['texts'], found['texts'], strict=True):
+            odds = math.log(before['probability'] / (1 - before['probability']))
+            odds += 2.5 * (cosine[after['text']] - offset)
+            assert after['probability'] == pytest.approx(1 / (1 + math.exp(-odds)))
+            assert after['probability'] != pytest.approx(before['probability'])
 
 
 def test_prompts_average_over_templates(coavt, short):

@@ -263,7 +263,7 @@ def test_what_does_not_happen_within_the_run(small, options, said):
 
 def test_a_schedule_that_ends_before_it_begins(small):
     (line,) = wrong_settings(small(param_scheduler__1__end=20)).values()
-    assert 'param_scheduler.1: CosineAnnealingLR would begin at 620' in line
+    assert 'param_scheduler.1: CosineAnnealingLR would begin at 560' in line
     assert 'set decay_from to less' in line
     of_two = dict(one=[dict(type='LinearLR', begin=7, end=5)], two=[])
     (line,) = wrong_counts(dict(param_scheduler=of_two)).values()

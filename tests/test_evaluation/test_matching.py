@@ -14,6 +14,7 @@ from coavt_mm.evaluation.matching import (
 )
 from coavt_mm.evaluation.ranking import count_ranks, similarity
 from coavt_mm.evaluation.retrieval import stream_texts
+from coavt_mm.models import MatchingHead
 
 
 def case(counts, batch_size=3, seed=0, lacking=None, table=None):
@@ -170,6 +171,32 @@ def test_accuracy_counts_each_kind_of_pair():
     assert shares['hard_clip'] == pytest.approx(1 - fooled / 3)
     assert shares['hard_caption'] == pytest.approx(2 / 3)
     assert shares['all'] == pytest.approx((3 + 3 - fooled + 2) / 9)
+
+
+@pytest.mark.parametrize('offset', [-0.5, 0.2])
+def test_accuracy_of_head_and_similarity_together(offset):
+    """What each says alone is wrong of other pairs."""
+    table = torch.randn(4, 7, generator=torch.Generator().manual_seed(3))
+    records, features, scorer, scores, logits = case([2, 1, 3, 1], table=table)
+    head = MatchingHead(8, similarity_weight=3.0, similarity_offset=offset)
+    texts = stream_texts(records, features)
+    shares = matching_accuracy(features, scorer, texts, head.log_odds)
+    clips, captions = hardest_negatives(features, texts)
+    pairs = [(n, int(g), True) for n, g in enumerate(features.target)]
+    pairs += [(n, int(g), False) for n, g in enumerate(clips)]
+    pairs += [(int(n), g, False) for g, n in enumerate(captions)]
+    right = [
+        (2 * logits[n, g] + 3 * (scores[n, g] - offset) > 0).item() == own
+        for n, g, own in pairs
+    ]
+    alone = [(logits[n, g] > 0).item() == own for n, g, own in pairs]
+    assert shares['all'] == pytest.approx(sum(right) / len(right))
+    assert shares['positive'] == pytest.approx(
+        sum(right[: len(features.target)]) / len(features.target)
+    )
+    assert shares['head_alone'] == pytest.approx(sum(alone) / len(alone))
+    plain = matching_accuracy(features, scorer, texts)
+    assert plain['all'] == shares['head_alone'] and right != alone
 
 
 def test_nan_logit_names_the_sample():

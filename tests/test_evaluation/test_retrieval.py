@@ -18,6 +18,7 @@ from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation import RetrievalMetric
 from coavt_mm.evaluation.retrieval import stream_texts
 from coavt_mm.evaluation.retrieval_report import markdown_table
+from coavt_mm.models import MatchingHead
 
 META = dict(
     protocol='toy-7',
@@ -237,6 +238,19 @@ def test_matching_accuracy_is_a_share():
     assert parts == {'positive': 0.0, 'hard_clip': 1.0, 'hard_caption': 1.0}
     # text streams AV, A, AV, V: 2 captions speak of both, 3 clips
     assert flat['retrieval/matching_accuracy'] == pytest.approx(5 / 7)
+
+
+def test_where_the_similarity_has_a_say_the_head_alone_is_told_too(monkeypatch):
+    model = TableModel(torch.full((3, 4), -1.0))  # always 'no'
+    # and the similarity always 'yes', louder
+    head = MatchingHead(8, similarity_weight=100.0, similarity_offset=-1.0)
+    monkeypatch.setattr(TableModel, 'matching_head', head)
+    metric, _ = run(make_samples([1, 2, 1]), model=model, matching_accuracy=True)
+    parts = metric.last_results['matching_accuracy_parts']
+    assert parts['positive'] == 1.0 and parts['hard_clip'] == 0.0
+    assert parts['head_alone'] == pytest.approx(5 / 7)
+    table = markdown_table(metric.last_results)
+    assert 'held-out pairs: 28.6 % (the head alone: 71.4 %)' in table
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,15 @@ def test_sound_alone_learns_what_both_did():
     assert model['text_encoder']['config']['vocab_size'] == 500
 
 
+def test_an_offset_of_other_clips_does_not_judge_these():
+    start = begin(None)['model']
+    start['matching_head']['similarity_offset'] = 0.8
+    model = caption_model(start, 'x', 500, 10, 'all')
+    assert model['matching_head']['similarity_offset'] is None
+    assert start['matching_head']['similarity_offset'] == 0.8  # the given one stays
+    assert caption_model({**start, 'matching_head': None}, 'x', 500, 10, 'all')
+
+
 def test_the_statistics_of_sound_are_those_of_the_clips(folder, tmp_path):
     data = prepare_own(
         [folder], str(folder / 'captions.csv'), tmp_path / 'data', False, 0

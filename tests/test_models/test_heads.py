@@ -17,6 +17,12 @@ from coavt_mm.models.layers import draw_negatives
 from coavt_mm.models.losses import Similarity
 
 
+@pytest.mark.parametrize('offset', [1.5, -2, math.nan])
+def test_an_offset_is_a_cosine(offset):
+    with pytest.raises(ConfigError, match=f'similarity_offset={offset} is no cosine'):
+        MatchingHead(8, similarity_offset=offset)
+
+
 def _contrastive(batch=5, **options):
     torch.manual_seed(0)
     head = ContrastiveHead(embed_dims=6, text_dims=4, proj_dims=3, **options)

@@ -8,7 +8,12 @@ from torch.nn.functional import normalize
 from torch.testing import assert_close
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.similarity import embed_rows, padded, similarity
+from coavt_mm.models.similarity import (
+    embed_rows,
+    padded,
+    pair_similarity,
+    similarity,
+)
 
 
 def slow(text, clip):
@@ -48,3 +53,10 @@ def test_batches_of_texts_do_not_show():
     model.contrastive_head = None
     with pytest.raises(ConfigError, match='no contrastive_head'):
         embed_rows(model, rows, 0)
+
+
+@pytest.mark.parametrize('shape', [(1, 1, 1, 4), (5, 3, 2, 7)])
+def test_pairs_are_the_diagonal(shape):
+    texts = normalize(torch.randn(shape[0], shape[-1]), dim=-1)
+    clips = normalize(torch.randn(shape), dim=-1)
+    assert_close(pair_similarity(texts, clips), similarity(texts, clips).diag())
