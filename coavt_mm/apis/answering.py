@@ -333,7 +333,7 @@ def add_features(
     batch: dict[str, Tensor],
     keep_tokens: bool = False,
     caption: dict | None = None,
-    match: PairTexts | None = None,
+    match: PairTexts | Sequence[Tensor] | None = None,
     view: bool = False,
 ) -> None:
     """Add ``embeddings`` (stream -> (F, Q, E) float32) to the windows of a batch.
@@ -344,9 +344,12 @@ def add_features(
         batch: Their rows.
         keep_tokens: Whether to add ``tokens`` (stream -> (F, N, D)).
         caption: How to write ``caption``; None writes none.
-        match: P texts, for ``matches`` (P,); None compares with none.
+        match: P texts, for ``matches`` (P,); their tokens alone are judged by the head
+            alone; None compares with none.
         view: Whether to add the queries' ``attention`` (F, Q, N) to the drawing.
     """
+    if match is not None and not isinstance(match, PairTexts):
+        match = PairTexts(match)
     model = reader.model
     extracted = model.extract(batch)
     tokens, feats = extracted['tokens'], extracted.get('clip_feats', {})

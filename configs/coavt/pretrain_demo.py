@@ -53,7 +53,7 @@ model = dict(
     # It stays (lr_mult below): a learned one ends between 0.045 and 0.11, by the seed,
     # and the hardness of negatives with it.
     contrastive_head=dict(temperature=0.1),
-    # of validation clips, at which most pairs are judged rightly
+    # the offset: where most pairs of validation clips are judged rightly
     matching_head=dict(
         streams=dict(AV=8.0), similarity_weight=20.0, similarity_offset=0.8
     ),

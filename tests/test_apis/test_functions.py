@@ -213,6 +213,12 @@ def test_the_similarity_has_a_say_in_a_match(coavt, mixture, offset, monkeypatch
     alone = match(mixture, texts, model=coavt)
     monkeypatch.setattr(head, 'similarity_offset', offset)
     fused = match(mixture, texts, model=coavt)
+    ids = coavt.texts.tokens(texts)  # which the head alone judges
+    for answer, without in zip(
+        coavt(mixture, match=ids)['predictions'], alone, strict=True
+    ):
+        best = np.max([part['matches'] for part in answer['windows']], axis=0)
+        assert best == pytest.approx([x['probability'] for x in without['texts']])
     cosines = retrieve(mixture, texts, topk=3, model=coavt)
     for without, found, hits in zip(alone, fused, cosines, strict=True):
         cosine = {hit['candidate']: hit['similarity'] for hit in hits['hits']}
