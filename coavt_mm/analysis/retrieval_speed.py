@@ -51,13 +51,12 @@ def synthetic(
         noise = scale * torch.randn(centre.shape, generator=rng)
         return normalize(centre * alike + (NOISE if alike else 1) * noise, dim=-1)
 
-    gallery = [
-        clip
-        for part in place[:, None, None].split(512)
-        for clip in around(part.expand(-1, 1, queries, -1))
-    ]
+    # at once, so that the memory measured afterwards is not full of holes
+    gallery = torch.empty(clips, 1, queries, width)
+    for part, centre in zip(gallery.split(512), place.split(512), strict=True):
+        part.copy_(around(centre[:, None, None].expand_as(part)))
     return StreamFeatures(
-        gallery=gallery,
+        gallery=list(gallery),
         queries=around(place[target]),
         index=torch.arange(captions),
         target=target,

@@ -27,10 +27,11 @@ CAPTIONS = 2**17  # whose scores are held at once, and
 PAIRS = 2**21  # how many of them
 LEAST_CLIPS = 16  # at once, so that products are worth a call
 WORTH_BOUNDING = 1e10  # multiplications of the whole table: seconds
-BOUND_WIDTHS = (32, 16, 8, 4, 2)  # parts of E
-SAMPLED_CLIPS, SAMPLED_CAPTIONS = 64, 2048
+BOUND_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)  # in 32nds of E
+SAMPLED_CLIPS, SAMPLED_CAPTIONS = 64, 2048  # whose pairs are tried
+AXES_CLIPS, AXES_CAPTIONS = 1024, 8192  # more, lest axes fit those that are tried
 # The time of a pair that is scored by itself, in those of one of a full block.
-SINGLE_PAIR = 3.0
+SINGLE_PAIR = 2.0
 ROWS = 8192  # converted to double precision at once
 
 
@@ -163,20 +164,29 @@ def choose_axes(features: StreamFeatures, bars: Bars) -> Tensor | None:
     clip_index, caption_index = _spread(g, SAMPLED_CLIPS), _spread(n, SAMPLED_CAPTIONS)
     clips = features.gallery_chunk(clip_index)
     texts = features.query_chunk(caption_index)
-    rows = torch.cat([clips.flatten(0, -2), texts]).double()
-    rows = rows[rows.isfinite().all(1)]
-    axes = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)
+    axes = principal_axes(features)
     low = torch.minimum(bars.captions[caption_index, None], bars.clips[clip_index])
     low = (low - bars.error).float()
     best, least = None, 1.0
     width = len(axes)
-    for k in sorted({width // part - 1 for part in BOUND_WIDTHS} - {-1, 0}):
+    for k in sorted({width * part // 32 - 1 for part in BOUND_WIDTHS} - {-1, 0}):
         some = axes[:, :k].contiguous()
         above = similarity(shortened(texts, some), shortened(clips, some))
         cost = (k + 1) / width + SINGLE_PAIR * (~(above < low)).double().mean().item()
         if cost < least:
             best, least = some, cost
     return best
+
+
+def principal_axes(features: StreamFeatures) -> Tensor:
+    """(E, E) float64 of some clips' queries and some captions, the longest first."""
+    clips = features.gallery_chunk(_spread(len(features.gallery), AXES_CLIPS))
+    texts = features.query_chunk(_spread(len(features.target), AXES_CAPTIONS))
+    product = torch.zeros(texts.shape[1:] * 2, dtype=torch.float64)
+    for rows in [*clips.flatten(0, -2).split(ROWS), texts]:
+        rows = rows[rows.isfinite().all(1)].double()
+        product += rows.T @ rows
+    return torch.linalg.eigh(product).eigenvectors.flip(1)
 
 
 def _spread(length: int, count: int) -> Tensor:

@@ -3,6 +3,7 @@ import torch
 from retrieval_parts import gather_stream, make_samples
 from torch.nn.functional import normalize
 
+from coavt_mm.analysis.retrieval_speed import synthetic
 from coavt_mm.evaluation import cosine_ranks as module
 from coavt_mm.evaluation.cosine_ranks import choose_axes, cosine_ranks, find_bars
 from coavt_mm.evaluation.features import StreamFeatures
@@ -105,6 +106,23 @@ def test_ranks_are_those_of_the_whole_table(kind, shape):
 )
 def test_few_and_odd_numbers(clips, captions):
     assert_equal_to_the_obvious(draw('clustered', clips, captions))
+
+
+def test_the_pairs_that_are_tried_foretell_those_that_are_left(monkeypatch):
+    # axes of no more clips than are tried would fit just these, and too few be chosen
+    monkeypatch.setattr(module, 'WORTH_BOUNDING', 0)
+    scored = []
+    count_some = module.Block._count_some
+
+    def counted(self, clips, captions):
+        scored.append(len(clips))
+        count_some(self, clips, captions)
+
+    monkeypatch.setattr(module.Block, '_count_some', counted)
+    monkeypatch.setattr(module.Block, '_count_all', lambda self: pytest.fail('all'))
+    features = synthetic('flat', 1000, 4000, 8, 256)
+    cosine_ranks(features)
+    assert sum(scored) < 0.03 * 1000 * 4000
 
 
 @pytest.mark.usefixtures('way')
