@@ -72,7 +72,7 @@ def _in_group(rank: int, count: int, store: str, worker: Callable, args: tuple) 
 
 
 #: Cases of :func:`make_model` with matching.
-ALL_LOSSES = ('all', 'in chunks')
+ALL_LOSSES = ('all', 'in chunks', 'fused')
 
 
 def make_batch(case: str) -> dict:
@@ -103,6 +103,8 @@ def make_model(case: str):
     if case == 'in chunks':
         head = dict(type='SigmoidHead', proj_dims=8, nested_dims=[3])
         more = dict(grad_cache=3, contrastive_head=head)
+    if case == 'fused':
+        matching.update(similarity_weight=5.0, similarity_offset=0.2)
     return tiny_coavt(matching_head=matching, av_head=av, **more)
 
 

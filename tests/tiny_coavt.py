@@ -10,6 +10,13 @@ HEADS = dict(
     matching_head=dict(type='MatchingHead', negative_streams=('AV', 'A'), hardness=2.0),
     av_head=dict(type='AVContrastiveHead', weight=0.5),
 )
+#: The same where the similarity has a say in a match.
+FUSED = dict(
+    HEADS,
+    matching_head=dict(
+        HEADS['matching_head'], similarity_weight=5.0, similarity_offset=0.2
+    ),
+)
 #: Of :func:`odd_batch`.
 CASES = ['all', 'mixed', 'silent', 'about the picture', 'one']
 

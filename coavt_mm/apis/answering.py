@@ -264,7 +264,8 @@ class TextReader:
         return self.features(texts, batch_size).cpu().numpy()
 
     def pairs(self, texts: Sequence[str]) -> PairTexts:
-        """P texts as clips are judged with them, see ``MatchingHead.log_odds``."""
+        """P texts as clips are judged with them; see
+        ``MatchingHead.with_similarity``."""
         ids, head = self.tokens(texts), self.model.matching_head
         if head.similarity_offset is None:
             return PairTexts(ids)
@@ -281,11 +282,12 @@ class TextReader:
         Returns:
             (P,) float32 on the CPU, 0 ... 1.
         """
+        cosines = None
+        if texts.features is not None and clip is not None:
+            cosines = similarity(texts.features, clip.float()).cpu()
         logits = self.match(tokens, texts.ids)
-        if texts.features is None or clip is None:
-            return logits.softmax(-1)[:, 1]
-        cosines = similarity(texts.features, clip.float()).cpu()
-        return self.model.matching_head.log_odds(logits, cosines).sigmoid()
+        logits = self.model.matching_head.with_similarity(logits, cosines)
+        return logits.softmax(-1)[:, 1]
 
     @torch.no_grad()
     def match(
@@ -344,8 +346,8 @@ def add_features(
         batch: Their rows.
         keep_tokens: Whether to add ``tokens`` (stream -> (F, N, D)).
         caption: How to write ``caption``; None writes none.
-        match: P texts, for ``matches`` (P,); their tokens alone are judged by the head
-            alone; None compares with none.
+        match: P texts, for ``matches`` (P,); their tokens alone where the similarity
+            has no say; None compares with none.
         view: Whether to add the queries' ``attention`` (F, Q, N) to the drawing.
     """
     if match is not None and not isinstance(match, PairTexts):

@@ -187,7 +187,7 @@ class CoAVTInferencer(BaseInferencer):
                 ``keep_tokens`` (bool): add each stream's tokens (F, N, D);
                 ``caption`` (dict): arguments of ``Decoding``, writes captions;
                 ``match`` (of ``texts.pairs``, or a list of tensors, P texts' tokens,
-                which the head alone judges): adds ``matches``, the probabilities (P,)
+                where the head alone judges): adds ``matches``, the probabilities (P,)
                 that they belong to the window;
                 ``out_dir`` (str): draw each clip there, with the best of ``texts``
                 (list of str).

@@ -241,7 +241,7 @@ def matching_accuracy(
     features: StreamFeatures,
     scorer: PairScorer,
     texts: list[str],
-    log_odds: Callable[[Tensor, Tensor], Tensor] | None = None,
+    with_similarity: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
     """Share of held-out pairs that are judged rightly.
 
@@ -252,12 +252,11 @@ def matching_accuracy(
         features: The joint stream.
         scorer: Gives the logits.
         texts: N captions.
-        log_odds: Judges by logits (P, 2) and similarities (P,), above 0 for a match,
-            see ``MatchingHead.log_odds``; None: by the logits alone.
+        with_similarity: From logits (P, 2) and similarities (P,) to those that judge,
+            see ``MatchingHead.with_similarity``; None judges by the logits alone.
 
     Returns:
-        ``all`` and its parts ``positive``, ``hard_clip``, ``hard_caption`` as shares;
-        with ``log_odds`` also ``head_alone``, what ``all`` is without it.
+        ``all`` and its parts ``positive``, ``hard_clip``, ``hard_caption`` as shares.
     """
     clip_of, caption_of = hardest_negatives(features, texts)
     captions, clips = torch.arange(len(clip_of)), torch.arange(len(caption_of))
@@ -269,16 +268,14 @@ def matching_accuracy(
     sizes = [len(clips) for clips, _ in pairs.values()]
     asked = [torch.cat(part) for part in zip(*pairs.values(), strict=True)]
     logits = scorer(*asked)
-    alone = says_yes = logits.argmax(1).bool()
-    if log_odds is not None:
-        says_yes = log_odds(logits, _pair_similarities(features, *asked)) > 0
+    if with_similarity is not None:
+        logits = with_similarity(logits, _pair_similarities(features, *asked))
+    says_yes = logits.argmax(1).bool()
     right = {
         name: said == (name == 'positive')
         for name, said in zip(pairs, says_yes.split(sizes), strict=True)
     }
     right['all'] = torch.cat(list(right.values()))
-    if log_odds is not None:  # right where both say the same, and wrong where not
-        right['head_alone'] = right['all'] == (alone == says_yes)
     return {
         name: hits.float().mean().item() for name, hits in right.items() if len(hits)
     }

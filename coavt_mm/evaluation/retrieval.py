@@ -189,8 +189,8 @@ class RetrievalMetric(ReportingMetric):
             scorer = self._scorer(features, records)
             head = scorer.model.matching_head
             fused = getattr(head, 'similarity_offset', None) is not None
-            log_odds = head.log_odds if fused else None
-            shares = matching_accuracy(features, scorer, texts, log_odds)
+            more = head.with_similarity if fused else None
+            shares = matching_accuracy(features, scorer, texts, more)
             report['matching_accuracy'] = shares.pop('all')
             report['matching_accuracy_parts'] = shares
         whole = sum(not record['error'] for record in records)

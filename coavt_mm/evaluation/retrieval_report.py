@@ -117,11 +117,7 @@ def markdown_table(report: dict) -> str:
     lines = [draw_table(head, _rows(report, names))]
     if report.get('matching_accuracy') is not None:
         share = report['matching_accuracy']
-        alone = report.get('matching_accuracy_parts', {}).get('head_alone')
-        more = '' if alone is None else f' (the head alone: {100 * alone:.1f} %)'
-        lines.append(
-            f'Matching accuracy on held-out pairs: {100 * share:.1f} %{more}\n'
-        )
+        lines.append(f'Matching accuracy on held-out pairs: {100 * share:.1f} %\n')
     notes = [f'{report["note"]}\n'] if report.get('note') else []
     lines += _about_texts(report)
     return '\n'.join([f'{heading(report)}\n', *notes, *lines])

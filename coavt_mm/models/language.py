@@ -89,17 +89,22 @@ class LanguageModelingHead(LossHead):
         Returns:
             (B, T, vocab_size).
         """
-        hidden = self.norm(F.gelu(self.dense(hidden)))
-        return F.linear(hidden, word_embeddings, self.bias)
+        return F.linear(self.transform(hidden), word_embeddings, self.bias)
+
+    def transform(self, hidden: Float[Tensor, '*B D']) -> Float[Tensor, '*B D']:
+        """What word embeddings are multiplied with."""
+        return self.norm(F.gelu(self.dense(hidden)))
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """``loss_lm_*`` of each stream: its captions, written by what queries saw."""
         encoder, losses = batch.model.query_encoder, {}
+        vocabulary = in_eights(encoder.word_embeddings.weight, self.bias)
 
         def each(ids: Tensor, mask: Tensor, *past: Tensor) -> Tensor:
             pairs = [*zip(past[::2], past[1::2], strict=True)]
             hidden, _ = encoder.decode_text(self.start(ids), mask, pairs)
-            return self.token_losses(self(hidden, encoder.word_embeddings.weight), ids)
+            logits = F.linear(self.transform(hidden), *vocabulary)
+            return self.token_losses(logits[..., : len(self.bias)], ids)
 
         for stream, weight in self.streams.items():
             ids, mask, valid = (
@@ -141,3 +146,19 @@ class LanguageModelingHead(LossHead):
             label_smoothing=self.label_smoothing,
         )
         return losses.view_as(input_ids[:, 1:])
+
+
+def in_eights(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Pad the V rows of a linear layer with zeros to a multiple of 8.
+
+    Devices multiply matrices of half precision slowly whose sides are odd, as the number
+    of BERT's word pieces with [DEC] is.
+
+    Args:
+        weight: (V, D).
+        bias: (V,).
+    """
+    extra = -len(bias) % 8
+    if not extra:
+        return weight, bias
+    return F.pad(weight, (0, 0, 0, extra)), F.pad(bias, (0, extra))

@@ -36,6 +36,8 @@ class MatchingPairs(NamedTuple):
         labels: (P,) 1 for a match, 0 for a mismatch.
         counted: (P,) bool, whether the caption is about the clip, and another clip or
             text was there to draw.
+        similarity: (P,) cosine of the best query, without gradient; None where it has
+            no say.
     """
 
     contexts: list[list[KeyValue | None] | Tensor]
@@ -43,6 +45,7 @@ class MatchingPairs(NamedTuple):
     attention_mask: Tensor
     labels: Tensor
     counted: Tensor
+    similarity: Tensor | None
 
 
 @MODELS.register_module()
@@ -68,9 +71,10 @@ class MatchingHead(LossHead):
             temperature gives both the scale of logits.
         similarity_offset: The similarity that speaks neither for nor against a match.
             With it, a pair is judged as it is ranked: ``similarity_weight *
-            (similarity - similarity_offset)`` is added to the log odds. Choose it on
-            validation clips. None judges by the head alone, as BLIP-2 does. The loss is
-            the head's alone with either.
+            (similarity - similarity_offset)`` is added to the log odds, in the loss as
+            well, so that the head learns what the similarity leaves open; its bias
+            learns how far the offset is off. None judges by the head alone, as BLIP-2
+            does.
         init_cfg: mmengine's initialisation config.
     """
 
@@ -117,27 +121,37 @@ class MatchingHead(LossHead):
         """Query outputs of pairs (P, Q, D) -> logits (P, 2); column 1 is 'match'."""
         return self.fc(hidden).float().mean(1)
 
-    def log_odds(
-        self, logits: Float[Tensor, 'P 2'], similarity: Float[Tensor, ' P']
-    ) -> Float[Tensor, ' P']:
-        """What speaks for a match, more than for none where it is above 0.
+    def with_similarity(
+        self, logits: Float[Tensor, 'P 2'], similarity: Float[Tensor, ' P'] | None
+    ) -> Float[Tensor, 'P 2']:
+        """Logits that judge pairs: the head's, and what the similarity says.
 
         Args:
             logits: (P, 2), mean over the frames.
-            similarity: (P,) cosine of the best query, mean over the frames; it counts
-                with a ``similarity_offset``.
+            similarity: (P,) cosine of the best query, mean over the frames; needed
+                where there is a ``similarity_offset``.
+
+        Raises:
+            ConfigError: It is needed and not given.
         """
-        odds = logits[:, 1] - logits[:, 0]
         if self.similarity_offset is None:
-            return odds
-        return odds + self.similarity_weight * (similarity - self.similarity_offset)
+            return logits
+        if similarity is None:
+            raise ConfigError(
+                f'similarity_offset={self.similarity_offset} of the matching_head: '
+                'pairs are judged by tokens and similarity, and tokens alone were '
+                'given; `texts.pairs` of the inferencer makes both'
+            )
+        more = self.similarity_weight * (similarity - self.similarity_offset)
+        return torch.stack([logits[:, 0], logits[:, 1] + more], 1)
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """``loss_matching_*`` of each stream; ``matching_acc_*`` to watch."""
         losses = {}
         for stream, weight in self.streams.items():
-            contexts, ids, mask, labels, counted = self.pairs(batch, stream)
+            contexts, ids, mask, labels, counted, similarity = self.pairs(batch, stream)
             logits = self._logits(batch.model, contexts, ids, mask)
+            logits = self.with_similarity(logits, similarity)
             loss, accuracy = self.loss(logits, labels, counted)
             losses[f'loss_matching_{stream}'] = weight * loss
             losses[f'matching_acc_{stream}'] = accuracy
@@ -230,7 +244,25 @@ class MatchingHead(LossHead):
         labels = valid.new_zeros(len(ids), dtype=torch.long)
         labels[: len(valid)] = 1
         counted = torch.cat([valid, valid & usable, valid & usable])
-        return MatchingPairs([right, wrong, right], ids, mask, labels, counted)
+        similarity = self._similarity(batch, stream, clip_index, text_index)
+        return MatchingPairs(
+            [right, wrong, right], ids, mask, labels, counted, similarity
+        )
+
+    def _similarity(
+        self, batch: LossInputs, stream: str, clip_index: Tensor, text_index: Tensor
+    ) -> Tensor | None:
+        """That of :class:`MatchingPairs`; the indices (R,) are among all ranks."""
+        if self.similarity_offset is None:
+            return None
+        own = batch.features.clips[stream], batch.features.texts
+        clip, text = (batch.take(stream, x.detach()) for x in own)
+        wrong_clip = batch.all_clips[stream].detach().index_select(0, clip_index)
+        wrong_text = batch.all_texts.detach().index_select(0, text_index)
+        clips = torch.cat([clip, wrong_clip, clip])
+        texts = torch.cat([text, text, wrong_text])
+        with torch.autocast(clips.device.type, enabled=False):
+            return torch.einsum('pqe,pe->pq', clips, texts).amax(-1)
 
     @staticmethod
     def _wrong_context(

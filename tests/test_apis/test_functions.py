@@ -19,7 +19,7 @@ from coavt_mm.apis import (
     visualize,
 )
 from coavt_mm.datasets import AVTDataset
-from coavt_mm.errors import ClipError
+from coavt_mm.errors import ClipError, ConfigError
 
 
 def numbers(answer):
@@ -211,14 +211,16 @@ def test_the_similarity_has_a_say_in_a_match(coavt, mixture, offset, monkeypatch
     head, texts = coavt.model.matching_head, ['dog', 'barks', 'the dog barks']
     monkeypatch.setattr(head, 'similarity_weight', 2.5)
     alone = match(mixture, texts, model=coavt)
-    monkeypatch.setattr(head, 'similarity_offset', offset)
-    fused = match(mixture, texts, model=coavt)
-    ids = coavt.texts.tokens(texts)  # which the head alone judges
+    ids = coavt.texts.tokens(texts)  # enough for the head alone
     for answer, without in zip(
         coavt(mixture, match=ids)['predictions'], alone, strict=True
     ):
         best = np.max([part['matches'] for part in answer['windows']], axis=0)
         assert best == pytest.approx([x['probability'] for x in without['texts']])
+    monkeypatch.setattr(head, 'similarity_offset', offset)
+    fused = match(mixture, texts, model=coavt)
+    with pytest.raises(ConfigError, match='tokens alone were given'):
+        coavt(mixture, match=ids)
     cosines = retrieve(mixture, texts, topk=3, model=coavt)
     for without, found, hits in zip(alone, fused, cosines, strict=True):
         cosine = {hit['candidate']: hit['similarity'] for hit in hits['hits']}

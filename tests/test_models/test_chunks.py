@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_coavt import (
     CASES,
+    FUSED,
     HEADS,
     described,
     odd_batch,
@@ -21,7 +22,7 @@ from coavt_mm.models.chunks import in_chunks
 STREAMS = dict(AV=1.0, A=0.5, V=2.0)
 ALL = dict(
     HEADS,
-    matching_head=dict(HEADS['matching_head'], streams=STREAMS),
+    matching_head=dict(FUSED['matching_head'], streams=STREAMS),
     lm_head=dict(
         type='LanguageModelingHead', dec_token_id=5, end_token_id=3, streams=STREAMS
     ),

@@ -7,7 +7,9 @@ import torch
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize('case', ['all', 'without matching', 'a teacher', 'in chunks'])
+@pytest.mark.parametrize(
+    'case', ['all', 'without matching', 'a teacher', 'in chunks', 'fused']
+)
 def test_two_ranks_equal_one_with_twice_the_batch(case, tmp_path):
     out = str(tmp_path / 'grads')
     ranks.run_two_ranks(ranks.loss_worker, case, out)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_coavt import CASES, odd_batch, samples, tiny_coavt
+from tiny_coavt import CASES, FUSED, VOCAB, odd_batch, samples, tiny_coavt
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models import (
@@ -13,6 +13,7 @@ from coavt_mm.models import (
     MatchingHead,
 )
 from coavt_mm.models.heads import contrastive_loss, pool_tokens
+from coavt_mm.models.language import in_eights
 from coavt_mm.models.layers import draw_negatives
 from coavt_mm.models.losses import Similarity
 
@@ -212,6 +213,39 @@ def test_matching_is_cross_entropy_over_the_pairs():
     assert loss == accuracy == 0
 
 
+@pytest.mark.parametrize('case', CASES)
+def test_the_similarity_has_its_say_in_the_loss(case, monkeypatch):
+    """Pairs by hand, one draw for the loss with the similarity and the one without."""
+    drawn = []
+
+    def draw(logits, allowed):
+        drawn.append(draw_negatives(logits, allowed))
+        return drawn[-1]
+
+    monkeypatch.setattr('coavt_mm.models.matching.draw_negatives', draw)
+    model, batch = tiny_coavt(**FUSED), odd_batch(case)
+    clips = samples(len(batch['clip_key']))
+    head, seen = model.matching_head, []
+    monkeypatch.setattr(
+        head, 'with_similarity', lambda *args: seen.append(args) or args[0]
+    )
+    model(batch, clips, mode='loss')
+    ((logits, found),) = seen
+    features = model.watched.clips['AV'], model.watched.texts
+    pairs = [(i, i) for i in range(len(clips))]
+    pairs += [(int(c), i) for i, c in enumerate(drawn[0][0])]
+    pairs += [(i, int(t)) for i, t in enumerate(drawn[1][0])]
+    slow = [max(float(q @ features[1][t]) for q in features[0][c]) for c, t in pairs]
+    torch.testing.assert_close(found, torch.tensor(slow), rtol=1e-5, atol=1e-6)
+    assert not found.requires_grad and logits.requires_grad
+    monkeypatch.undo()
+    both = head.with_similarity(logits, found)
+    torch.testing.assert_close(both[:, 0], logits[:, 0])
+    torch.testing.assert_close(both[:, 1], logits[:, 1] + 5 * (found - 0.2))
+    with pytest.raises(ConfigError, match='tokens alone were given'):
+        head.with_similarity(logits, None)
+
+
 def test_language_loss_ignores_padding():
     head = LanguageModelingHead(embed_dims=4, vocab_size=9, dec_token_id=8)
     torch.manual_seed(0)
@@ -229,6 +263,35 @@ def test_language_loss_ignores_padding():
     torch.testing.assert_close(loss, expected)
     assert head.start(ids)[:, 0].tolist() == [8, 8]
     assert ids[0, 0] == 2  # the caller's ids stay
+
+
+@pytest.mark.parametrize('vocab', [1, 7, 8, 9, 30523])
+def test_a_vocabulary_in_eights_has_the_same_logits_and_gradients(vocab):
+    torch.manual_seed(0)
+    hidden = torch.randn(3, 5)
+    results = []
+    for pad in (in_eights, lambda *both: both):
+        torch.manual_seed(1)
+        both = [torch.randn(vocab, 5), torch.randn(vocab)]
+        padded = pad(*(x.requires_grad_() for x in both))
+        logits = F.linear(hidden, *padded)
+        if pad is in_eights:
+            assert logits.shape[1] % 8 == 0 and logits.shape[1] < vocab + 8
+        loss = logits[:, :vocab].logsumexp(1).sum()
+        results.append([loss, *torch.autograd.grad(loss, both)])
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
+
+
+def test_the_loss_multiplies_with_a_vocabulary_in_eights(monkeypatch):
+    sizes, linear = [], F.linear
+
+    def watched(x, weight, bias=None):
+        sizes.append(len(weight))
+        return linear(x, weight, bias)
+
+    monkeypatch.setattr(F, 'linear', watched)
+    tiny_coavt()(odd_batch('all'), samples(5), mode='loss')
+    assert VOCAB == 30 and 32 in sizes and 30 not in sizes
 
 
 @pytest.mark.parametrize('head', [ContrastiveHead, MatchingHead, LanguageModelingHead])

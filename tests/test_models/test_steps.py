@@ -7,6 +7,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from tiny_coavt import (
     CASES,
+    FUSED,
     HEADS,
     SEP,
     VOCAB,
@@ -22,9 +23,10 @@ from coavt_mm.datasets import stack_clips
 from coavt_mm.models import AVTDataPreprocessor
 
 
+@pytest.mark.parametrize('heads', [HEADS, FUSED], ids=['heads', 'fused'])
 @pytest.mark.parametrize('case', CASES)
-def test_no_wait_and_no_attention_without_rows(case):
-    model, batch = tiny_coavt(**HEADS), odd_batch(case)
+def test_no_wait_and_no_attention_without_rows(case, heads):
+    model, batch = tiny_coavt(**heads), odd_batch(case)
     with Rows() as rows, Waits() as waits:
         losses = model(batch, samples(len(batch['clip_key'])), mode='loss')
         sum(x for name, x in losses.items() if 'loss' in name).backward()
@@ -41,7 +43,8 @@ def test_a_wait_would_be_found(name):
 
 
 @pytest.mark.slow
-def test_one_graph_whoever_takes_part_and_however_long_the_texts():
+@pytest.mark.parametrize('heads', [HEADS, FUSED], ids=['heads', 'fused'])
+def test_one_graph_whoever_takes_part_and_however_long_the_texts(heads):
     seen = []
 
     def backend(graph, inputs):
@@ -49,7 +52,7 @@ def test_one_graph_whoever_takes_part_and_however_long_the_texts():
         return graph.forward
 
     torch._dynamo.reset()
-    model, plain = tiny_coavt(**HEADS), tiny_coavt(**HEADS)
+    model, plain = tiny_coavt(**heads), tiny_coavt(**heads)
     model.compile_losses(backend=backend, fullgraph=True)
     for case in CASES[:-1]:
         batch = odd_batch(case)
@@ -130,7 +133,7 @@ def test_labels_cross_as_arrays_and_are_tensors_again(kind):
 @pytest.mark.parametrize('streams', [dict(A=1.0, V=2.0), dict(AV=1.0, A=1.0, V=2.0)])
 def test_leaving_out_clips_that_do_not_count_changes_no_loss(about, streams):
     heads = dict(
-        matching_head=dict(type='MatchingHead', streams=streams),
+        matching_head=dict(FUSED['matching_head'], streams=streams),
         contrastive_head=dict(
             type='ContrastiveHead', embed_dims=20, text_dims=12, proj_dims=8,
             streams=streams,
