@@ -151,8 +151,8 @@ class LanguageModelingHead(LossHead):
 def in_eights(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Pad the V rows of a linear layer with zeros to a multiple of 8.
 
-    Devices multiply matrices of half precision slowly whose sides are odd, as the number
-    of BERT's word pieces with [DEC] is.
+    Devices multiply matrices of half precision slowly whose sides are odd, as is the
+    number of BERT's word pieces with [DEC].
 
     Args:
         weight: (V, D).

@@ -19,7 +19,6 @@ warmup_iters = 10
 load_from = 'work_dirs/demo/checkpoint.pth'
 model = dict(
     lm_head=dict(streams=dict(AV=0.0)),
-    matching_head=dict(similarity_offset=None),  # similarities move
     test_cfg=dict(_delete_=True, keep_tokens=True),
 )
 train_pipeline = [
@@ -52,7 +51,7 @@ default_hooks = dict(checkpoint=dict(interval=50, save_best=None))
 test_evaluator = dict(
     _delete_=True,
     type='RetrievalMetric',
-    modes=('cosine', 'matching', 'matching_only', 'softmax_product'),
+    modes=('cosine', 'matching', 'query_softmax', 'softmax_product'),
     matching_accuracy=True,
     out_dir='work_dirs/finetune_demo',
     plots=True,

@@ -34,8 +34,7 @@ curriculum = [
         captions=dict(audio_captions=0.2, visual_captions=0.8),
         **one_modality,
     ),
-    # the weight takes the matching head past 'no' to everything, where it can rest for
-    # hundreds of steps; without language modelling beside it captions came out worse
+    # without language modelling beside matching captions came out worse
     dict(
         epochs=4,
         captions=dict(audio_captions=0.4, visual_captions=0.6),
@@ -53,7 +52,8 @@ model = dict(
     # It stays (lr_mult below): a learned one ends between 0.045 and 0.11, by the seed,
     # and the hardness of negatives with it.
     contrastive_head=dict(temperature=0.1),
-    # the offset: where most pairs of validation clips are judged rightly
+    # the similarity judges from the first step, and the head learns what it leaves open:
+    # by itself it rested for a hundred steps at 'no' to everything
     matching_head=dict(
         streams=dict(AV=8.0), similarity_weight=20.0, similarity_offset=0.8
     ),
