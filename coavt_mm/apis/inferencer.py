@@ -41,7 +41,7 @@ from coavt_mm.apis.loading import (
     shipped_weights,
 )
 from coavt_mm.apis.pipeline import ClipPipeline
-from coavt_mm.apis.reading import ahead, samples
+from coavt_mm.apis.reading import READER_CORE, ahead, samples
 from coavt_mm.checkpoints import load_weights
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.models import CoAVT, CoAVTClassifier
@@ -246,9 +246,8 @@ class CoAVTInferencer(BaseInferencer):
         pre, forward, page, _ = self._dispatch_kwargs(**kwargs)
         bad, draw = [], self._drawer(**page)
         with self._bar(len(clips), batch_size) as bar:
-            found = self._windows(
-                self.preprocess(clips, batch_size, **pre), forward, bar
-            )
+            batches = self.preprocess(clips, batch_size, **pre)
+            found = self._windows(batches, forward, bar, len(clips) > batch_size)
             for _, group in groupby(found, lambda window: window.index):
                 windows = without_rests(list(group))
                 answer = joined(windows)
@@ -280,10 +279,11 @@ class CoAVTInferencer(BaseInferencer):
         return lambda windows: [save_page(self.model, windows, out_dir, texts, feats)]
 
     def _windows(
-        self, batches: Iterator[dict], options: dict, bar: tqdm
+        self, batches: Iterator[dict], options: dict, bar: tqdm, beside: bool
     ) -> Iterator[Window]:
         for batch in batches:
-            found = self.forward(batch, **options)
+            with READER_CORE.left(beside, self.model):
+                found = self.forward(batch, **options)
             bar.update(found[-1].index + found[-1].share - bar.n)
             yield from found
 

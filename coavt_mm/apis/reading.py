@@ -1,10 +1,15 @@
 """A clip -> its windows, ready for the model; the next ones are read meanwhile."""
 
+import os
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from queue import Full, Queue
-from threading import Event
+from threading import Event, Lock
 from typing import Any, TypeVar
+
+import torch
+from torch import nn
 
 from coavt_mm.apis.answering import Window
 from coavt_mm.apis.inputs import Clip
@@ -98,3 +103,49 @@ def ahead(items: Generator[Item, None, None], room: int) -> Iterator[Item]:
             end.result()
         finally:
             stop.set()
+
+
+class ReaderCore:
+    """A core that the thread that reads has to itself while a model computes on CPUs.
+
+    Else each product of the model waits, at its end, for the part of the core on which
+    the reader is. Several threads may compute at once.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.users, self.threads = Lock(), 0, 1
+
+    @contextmanager
+    def left(self, beside: bool, model: nn.Module) -> Iterator[None]:
+        """Compute meanwhile with no more threads than there are other cores.
+
+        Args:
+            beside: Whether somebody reads; to be said from what is asked, since products
+                differ in their last bits with the number of threads.
+            model: That computes; on a GPU nothing changes.
+        """
+        if not beside or next(model.parameters()).device.type != 'cpu':
+            yield
+            return
+        with self.lock:
+            if not self.users:
+                self.threads = torch.get_num_threads()
+            self.users += 1
+        try:
+            torch.set_num_threads(max(1, min(self.threads, _cores() - 1)))
+            yield
+        finally:
+            torch.set_num_threads(self.threads)
+            with self.lock:
+                self.users -= 1
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+READER_CORE = ReaderCore()

@@ -244,3 +244,23 @@ def test_models_may_be_loaded_in_threads(checkpoint, coavt, hurried):
     with ThreadPoolExecutor(4) as pool:
         for feats in pool.map(load, range(8)):
             np.testing.assert_allclose(feats, coavt.texts.embed(['the dog']), atol=1e-6)
+
+
+@pytest.mark.parametrize(('clips', 'threads'), [(5, {1}), (2, {3}), (1, {3})])
+def test_the_reader_has_a_core_to_itself(coavt, short, monkeypatch, clips, threads):
+    """Not beside a single batch, which is computed when all is read."""
+    seen, forward = set(), type(coavt).forward
+
+    def watched(self, *args, **kwargs):
+        seen.add(torch.get_num_threads())
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(coavt), 'forward', watched)
+    monkeypatch.setattr('coavt_mm.apis.reading._cores', lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        coavt([short] * clips, batch_size=2)
+        assert seen == threads and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

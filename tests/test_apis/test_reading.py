@@ -1,8 +1,10 @@
 import threading
 
 import pytest
+import torch
+from torch import nn
 
-from coavt_mm.apis.reading import ahead
+from coavt_mm.apis.reading import ReaderCore, ahead
 
 
 def counting(stop, seen=None, closed=None):
@@ -71,3 +73,32 @@ def test_the_generator_runs_in_one_other_thread():
 
     found = set(ahead(names(), 2))
     assert len(found) == 1 and threading.current_thread().name not in found
+
+
+def test_threads_that_compute_at_once_leave_all_as_it_was(monkeypatch):
+    monkeypatch.setattr('coavt_mm.apis.reading._cores', lambda: 2)
+    core, model, before = ReaderCore(), nn.Linear(1, 1), torch.get_num_threads()
+    entered, go = threading.Event(), threading.Event()
+
+    def other():
+        with core.left(True, model):
+            entered.set()
+            go.wait(10)
+
+    torch.set_num_threads(3)
+    try:
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert entered.wait(10)
+        with core.left(True, model):
+            assert torch.get_num_threads() == 1
+        go.set()
+        thread.join()
+        assert torch.get_num_threads() == 3 and core.users == 0
+        with pytest.raises(KeyError), core.left(True, model):
+            raise KeyError
+        with core.left(False, model):
+            assert torch.get_num_threads() == 3
+    finally:
+        go.set()
+        torch.set_num_threads(before)
