@@ -120,8 +120,8 @@ class ReaderCore:
         """Compute meanwhile with no more threads than there are other cores.
 
         Args:
-            beside: Whether somebody reads; to be said from what is asked, since products
-                differ in their last bits with the number of threads.
+            beside: Whether somebody reads. Say it from what is asked: products differ
+                in their last bits with the number of threads.
             model: That computes; on a GPU nothing changes.
         """
         if not beside or next(model.parameters()).device.type != 'cpu':
