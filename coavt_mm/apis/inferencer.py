@@ -32,7 +32,7 @@ from coavt_mm.apis.answering import (
     without_rests,
 )
 from coavt_mm.apis.drawing import input_drawing, save_page
-from coavt_mm.apis.inputs import Clip, as_clips, check_number
+from coavt_mm.apis.inputs import WINDOWS, Clip, as_clips, check_number
 from coavt_mm.apis.listing import is_strict
 from coavt_mm.apis.loading import (
     checked_device,
@@ -165,7 +165,7 @@ class CoAVTInferencer(BaseInferencer):
         inputs: Any = None,
         audio: Any = None,
         return_datasamples: bool = False,
-        batch_size: int = 8,
+        batch_size: int = WINDOWS,
         on_error: str | None = None,
         **kwargs,
     ) -> dict:
@@ -214,7 +214,7 @@ class CoAVTInferencer(BaseInferencer):
         self,
         inputs: Any = None,
         audio: Any = None,
-        batch_size: int = 8,
+        batch_size: int = WINDOWS,
         on_error: str | None = None,
         **kwargs,
     ) -> Iterator[tuple[dict, list[Path]]]:

@@ -31,6 +31,7 @@ KINDS = (
     f'{", ".join(KEYS)}, or a list of these'
 )
 
+WINDOWS = 16  # that go through the model at once, unless told otherwise
 LOUDEST = 100.0  # 40 dB above full scale; integers turned into float reach 32768
 
 

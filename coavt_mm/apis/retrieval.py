@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from coavt_mm.apis.answering import place_of
-from coavt_mm.apis.inputs import as_texts, check_number, is_clip
+from coavt_mm.apis.inputs import WINDOWS, as_texts, check_number, is_clip
 from coavt_mm.apis.listing import is_strict
 from coavt_mm.errors import ClipError, InputError
 from coavt_mm.models.similarity import similarity, texts_for, tied_order
@@ -55,7 +55,7 @@ def retrieve(
     topk: int = 10,
     stream: str | None = None,
     rerank: int = 0,
-    batch_size: int = 8,
+    batch_size: int = WINDOWS,
     windows: bool = True,
     on_error: str | None = None,
 ) -> list[dict]:

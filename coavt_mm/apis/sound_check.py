@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from coavt_mm.apis.answering import Window, say_once
-from coavt_mm.apis.inputs import Clip, as_clips, check_number
+from coavt_mm.apis.inputs import WINDOWS, Clip, as_clips, check_number
 from coavt_mm.apis.listing import is_strict
 from coavt_mm.apis.reading import samples
 from coavt_mm.errors import ClipError, InputError, shown
@@ -56,7 +56,7 @@ def check_sound(
     clip: Any,
     *,
     reach: float = 10.0,
-    batch_size: int = 8,
+    batch_size: int = WINDOWS,
     on_error: str | None = None,
 ) -> list[dict]:
     """Say whether sound and picture belong together, and which shift would suit them.

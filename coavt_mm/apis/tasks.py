@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from coavt_mm.apis.answering import place_of, say_once
-from coavt_mm.apis.inputs import as_texts, check_number
+from coavt_mm.apis.inputs import WINDOWS, as_texts, check_number
 from coavt_mm.apis.listing import make_folder
 from coavt_mm.compat import current_names
 from coavt_mm.datasets.manifest import nearest
@@ -42,7 +42,7 @@ def embed(
     audio: Any = None,
     text: str | Sequence[str] | None = None,
     *,
-    batch_size: int = 8,
+    batch_size: int = WINDOWS,
     windows: bool = True,
     on_error: str | None = None,
 ) -> dict:
@@ -101,7 +101,7 @@ def classify(
     *,
     topk: int = 5,
     templates: str | Sequence[str] | None = None,
-    batch_size: int = 8,
+    batch_size: int = WINDOWS,
     windows: bool = True,
     on_error: str | None = None,
 ) -> list[dict]:
@@ -214,7 +214,7 @@ def caption(
     inferencer: 'CoAVTInferencer',
     clip: Any,
     *,
-    batch_size: int = 8,
+    batch_size: int = WINDOWS,
     windows: bool = True,
     on_error: str | None = None,
     **decoding,
@@ -265,7 +265,7 @@ def match(
     clip: Any,
     text: str | Sequence[str],
     *,
-    batch_size: int = 8,
+    batch_size: int = WINDOWS,
     windows: bool = True,
     on_error: str | None = None,
 ) -> list[dict]:
@@ -324,7 +324,7 @@ def visualize(
     out_dir: str | Path,
     texts: str | Sequence[str] | None = None,
     *,
-    batch_size: int = 8,
+    batch_size: int = WINDOWS,
     windows: bool = True,
     on_error: str | None = None,
 ) -> list[Path | dict]:

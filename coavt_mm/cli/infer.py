@@ -46,7 +46,7 @@ def _add_arguments(
         parser.add_argument('--topk', type=int, default=5, help=lists)
     parser.add_argument('--config', help='for a checkpoint that does not carry its own')
     parser.add_argument('--device', help="'cpu', 'cuda', ...; default: the best")
-    parser.add_argument('--batch-size', type=int, default=8, help='windows at once')
+    parser.add_argument('--batch-size', type=int, default=16, help='windows at once')
     parser.add_argument(
         '--data-root', help="folder of a manifest's paths; default: the manifest's own"
     )

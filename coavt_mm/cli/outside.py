@@ -34,7 +34,7 @@ def _add_evaluate(parser: ArgumentParser) -> None:
         choices=('raise', 'zeros'),
         help='zeros: what can not be embedded gets zeros, and the task goes on',
     )
-    parser.add_argument('--batch-size', type=int, default=8, help='windows at once')
+    parser.add_argument('--batch-size', type=int, default=16, help='windows at once')
     parser.add_argument('--device', help='default: a GPU if there is one')
 
 

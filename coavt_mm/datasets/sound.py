@@ -21,7 +21,7 @@ LONGEST_GAP = 3600.0
 # Codecs of sound need some packets to settle; this (s) is more than any of them asks.
 SETTLING = 0.2
 
-# Samples that are resampled at once.
+# Samples that are resampled, and handed over, at once.
 BLOCK = 1 << 16
 
 # Samples that are read at once: 1 GB, 4.7 h at 16 kHz.
@@ -52,7 +52,9 @@ class _Mixer:
         if kind != self.kind:
             self._mix()
             # packed: PyAV miscounts the planes of 8 and more channels
-            self.resampler = av.AudioResampler(format='flt', rate=self.rate)
+            self.resampler = av.AudioResampler(
+                format='flt', rate=self.rate, frame_size=BLOCK
+            )
             self.kind, self.channels = kind, frame.layout.nb_channels
         assert self.resampler is not None
         self._take(self.resampler.resample(frame))

@@ -6,6 +6,7 @@ from typing import Any
 
 import mteb
 
+from coavt_mm.apis.inputs import WINDOWS
 from coavt_mm.errors import InputError
 from coavt_mm.outside.mteb_encoder import CoAVTEncoder
 from coavt_mm.outside.mteb_tasks import sounding_shapes_tasks
@@ -42,7 +43,10 @@ def chosen_tasks(
 
 
 def run_tasks(
-    encoder: CoAVTEncoder, tasks: Sequence[Any], out: str | Path, batch_size: int = 8
+    encoder: CoAVTEncoder,
+    tasks: Sequence[Any],
+    out: str | Path,
+    batch_size: int = WINDOWS,
 ) -> Iterator[dict]:
     """Run tasks one by one; what is in the folder already is not run again.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from coavt_mm.apis import CoAVTInferencer
-from coavt_mm.apis.inputs import as_texts
+from coavt_mm.apis.inputs import WINDOWS, as_texts
 from coavt_mm.errors import ClipError, ConfigError, InputError, shown
 from coavt_mm.outside.rows import as_clip
 from coavt_mm.streams import MODALITIES, STREAMS
@@ -90,7 +90,7 @@ class Vectors:
         self,
         inputs: Sequence[Mapping[str, Any]],
         stream: str | None = None,
-        batch_size: int = 8,
+        batch_size: int = WINDOWS,
         own_sound: bool = True,
     ) -> list[Embedded]:
         """Embed inputs.
