@@ -293,7 +293,7 @@ class Block:
     def _pair_scores(self, clips: Tensor, captions: Tensor, score) -> Tensor:
         sizes = torch.bincount(clips, minlength=len(self.clips)).tolist()
         scores = [
-            score(self.texts[part], clip)
+            score(self.texts.index_select(0, part), clip)  # [part] took thrice as long
             for clip, group in zip(self.clips, captions.split(sizes), strict=True)
             for part in group.split(ROWS)
             if len(part)

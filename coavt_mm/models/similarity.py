@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TIE_TOLERANCE = 1e-6
 # A CPU is at its fastest while the products (float32) stay in its caches.
 TILE_TEXTS = 1024
-TILE_PRODUCTS = 2**18
+TILE_PRODUCTS = 2**19
 BATCH = 64  # texts in one pass of the text encoder
 
 
@@ -61,10 +61,10 @@ def similarity(texts: Tensor | np.ndarray, clips: Tensor | np.ndarray) -> Tensor
 
 
 def _best_queries(texts: Tensor, clips: Tensor) -> Tensor:
-    products = clips.flatten(0, -2) @ texts.T  # (G*F*Q, P): the quickest to reduce
-    best = products.unflatten(0, clips.shape[:-1]).amax(-2)  # (..., F, P)
+    products = texts @ clips.flatten(0, -2).T  # (P, G*F*Q)
+    best = products.unflatten(1, clips.shape[:-1]).amax(-1)  # (P, ..., F)
     # the mean over a single frame took longer than the best of its queries
-    return (best[..., 0, :] if best.shape[-2] == 1 else best.mean(-2)).movedim(-1, 0)
+    return best[..., 0] if best.shape[-1] == 1 else best.mean(-1)
 
 
 def pair_similarity(texts: Tensor, clips: Tensor) -> Tensor:
