@@ -52,8 +52,8 @@ model = dict(
     # It stays (lr_mult below): a learned one ends between 0.045 and 0.11, by the seed,
     # and the hardness of negatives with it.
     contrastive_head=dict(temperature=0.1),
-    # the similarity judges from the first step, and the head learns what it leaves open:
-    # by itself it rested for a hundred steps at 'no' to everything
+    # the similarity judges from the first step, and the head learns what it leaves
+    # open: by itself it rested for a hundred steps at 'no' to everything
     matching_head=dict(
         streams=dict(AV=8.0), similarity_weight=20.0, similarity_offset=0.8
     ),
