@@ -133,7 +133,10 @@ def test_labels_cross_as_arrays_and_are_tensors_again(kind):
 @pytest.mark.parametrize('streams', [dict(A=1.0, V=2.0), dict(AV=1.0, A=1.0, V=2.0)])
 def test_leaving_out_clips_that_do_not_count_changes_no_loss(about, streams):
     heads = dict(
-        matching_head=dict(FUSED['matching_head'], streams=streams),
+        # by other streams, where these clips are zeros, others would be drawn
+        matching_head=dict(
+            FUSED['matching_head'], streams=streams, negative_streams=None
+        ),
         contrastive_head=dict(
             type='ContrastiveHead', embed_dims=20, text_dims=12, proj_dims=8,
             streams=streams,
