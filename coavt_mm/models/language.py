@@ -89,22 +89,20 @@ class LanguageModelingHead(LossHead):
         Returns:
             (B, T, vocab_size).
         """
-        return F.linear(self.transform(hidden), word_embeddings, self.bias)
-
-    def transform(self, hidden: Float[Tensor, '*B D']) -> Float[Tensor, '*B D']:
-        """What word embeddings are multiplied with."""
-        return self.norm(F.gelu(self.dense(hidden)))
+        hidden = self.norm(F.gelu(self.dense(hidden)))
+        vocabulary = word_embeddings, self.bias
+        if self.training:  # in writing it would be copied for each word
+            vocabulary = in_eights(*vocabulary)
+        return F.linear(hidden, *vocabulary)[..., : self.vocab_size]
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """``loss_lm_*`` of each stream: its captions, written by what queries saw."""
         encoder, losses = batch.model.query_encoder, {}
-        vocabulary = in_eights(encoder.word_embeddings.weight, self.bias)
 
         def each(ids: Tensor, mask: Tensor, *past: Tensor) -> Tensor:
             pairs = [*zip(past[::2], past[1::2], strict=True)]
             hidden, _ = encoder.decode_text(self.start(ids), mask, pairs)
-            logits = F.linear(self.transform(hidden), *vocabulary)
-            return self.token_losses(logits[..., : len(self.bias)], ids)
+            return self.token_losses(self(hidden, encoder.word_embeddings.weight), ids)
 
         for stream, weight in self.streams.items():
             ids, mask, valid = (
