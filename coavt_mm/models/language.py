@@ -90,10 +90,11 @@ class LanguageModelingHead(LossHead):
             (B, T, vocab_size).
         """
         hidden = self.norm(F.gelu(self.dense(hidden)))
-        vocabulary = word_embeddings, self.bias
+        weight: Tensor = word_embeddings
+        bias: Tensor = self.bias
         if self.training:  # in writing it would be copied for each word
-            vocabulary = in_eights(*vocabulary)
-        return F.linear(hidden, *vocabulary)[..., : self.vocab_size]
+            weight, bias = in_eights(weight, bias)
+        return F.linear(hidden, weight, bias)[..., : self.vocab_size]
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """``loss_lm_*`` of each stream: its captions, written by what queries saw."""
