@@ -329,10 +329,21 @@ def match(
     for layer in queries.layers:
         x, _ = _query_layer(layer, x, queries.num_queries, tokens, seen)
     logits = head.fc(x[:, : queries.num_queries]).mean(1)
+    if head.similarity_offset is not None:
+        own = torch.arange(len(same), device=same.device)
+        table = _cosines(model, similarity[stream])
+        cosines = [table[own, own], table[clip, own], table[own, other]]
+        logits = head.with_similarity(logits.float(), torch.cat(cosines))
     labels = torch.arange(len(ids), device=ids.device) < len(text.ids)
     losses = F.cross_entropy(logits.float(), labels.long(), reduction='none')
     counted = torch.cat([valid[stream], usable, usable])
     return head.streams[stream] * _mean(losses, counted)
+
+
+def _cosines(model: CoAVT, similarity: Similarity) -> Tensor:
+    """(B, B) of clips with texts, without gradient."""
+    temperature = model.contrastive_head.temperature.reshape(())
+    return (similarity.a_to_b * temperature.clamp_min(MIN_TEMPERATURE)).detach()
 
 
 def write(model: CoAVT, past: list[Past], text: Text, valid: Tensor) -> Tensor:

@@ -187,7 +187,8 @@ class CoAVT(TrainedModel):
     def match(
         self, tokens: Tensor, input_ids: Tensor, attention_mask: Tensor
     ) -> Tensor:
-        """Matching logits of pairs.
+        """Matching logits of pairs, the head's alone; see
+        ``MatchingHead.with_similarity``.
 
         Args:
             tokens: (P, N, D) audio-visual tokens.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from tiny_coavt import samples, tiny_batch, tiny_cfg, tiny_coavt
+from tiny_coavt import FUSED, samples, tiny_batch, tiny_cfg, tiny_coavt
 
 from coavt_mm.analysis import benchmark as door
 from coavt_mm.analysis import benchmark_probes, benchmark_steps
@@ -96,9 +96,11 @@ def _mixed(batch):
 
 
 @pytest.mark.parametrize('clips', [1, 2, 5])
-@pytest.mark.parametrize('overrides', [{}, _one_encoder(), dict(lm_head=None)])
+@pytest.mark.parametrize(
+    'overrides', [{}, _one_encoder(), dict(lm_head=None), dict(FUSED, av_head=None)]
+)
 def test_the_baseline_gives_our_losses_and_gradients(clips, overrides):
-    model = tiny_coavt(matching_head=HARD, **overrides)
+    model = tiny_coavt(**dict(matching_head=HARD) | overrides)
     batch = tiny_batch(clips)
     batch = _mixed(batch) if clips == 5 else batch
     ours = _losses_and_gradients(model, lambda: model.loss(batch, samples(clips)))
