@@ -222,6 +222,7 @@ def run_tool(main: Callable[[], Any]) -> None:
             is needed is missing, a file or folder could not be opened or made, or the
             user interrupts.
     """
+    wait_briefly(os.environ)
     try:
         main()
     except SystemExit:  # of a training that was told to stop
@@ -243,6 +244,20 @@ def run_tool(main: Callable[[], Any]) -> None:
             raise
         _end(shown(f'{os.fsdecode(error.filename)}: {error.strerror}'))
     _close_process_group()
+
+
+def wait_briefly(environ: MutableMapping[str, str]) -> None:
+    """Let threads that wait for others spin for microseconds, then sleep.
+
+    By GNU OpenMP's default they spin for milliseconds, on cores that a data worker or
+    another job needs; put to sleep at once, they are woken for every small operation.
+    OpenMP reads the variable when torch is loaded. What the user says is kept.
+
+    Args:
+        environ: Environment variables; changed.
+    """
+    if 'OMP_WAIT_POLICY' not in environ:
+        environ.setdefault('GOMP_SPINCOUNT', '1000')
 
 
 def _close_process_group() -> None:

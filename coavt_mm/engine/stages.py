@@ -34,11 +34,7 @@ def run_command(*words: str) -> None:
     Raises:
         CoAVTError: It ended with an error.
     """
-    # threads that wait must not spin on the core that the data worker needs
-    env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
-    code = subprocess.run(
-        [sys.executable, '-m', 'coavt_mm', *words], env=env
-    ).returncode
+    code = subprocess.run([sys.executable, '-m', 'coavt_mm', *words]).returncode
     if code:
         raise CoAVTError(f'`coavt {" ".join(words)}` ended with status {code}')
 

@@ -306,6 +306,27 @@ def test_a_folder_that_can_not_be_made_is_one_line(tmp_path, capsys):
             launch.run_tool(lambda fault=fault: (_ for _ in ()).throw(fault))
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason="GNU's OpenMP")
+@pytest.mark.parametrize(
+    'said, waits',
+    [
+        ({}, "GOMP_SPINCOUNT = '1000'"),
+        ({'GOMP_SPINCOUNT': '70'}, "GOMP_SPINCOUNT = '70'"),
+        ({'OMP_WAIT_POLICY': 'passive'}, "GOMP_SPINCOUNT = '0'"),
+    ],
+)
+def test_threads_spin_briefly(monkeypatch, said, waits):
+    """OpenMP itself tells how its threads wait, once a tool has loaded torch."""
+    code = (
+        'from coavt_mm.cli.launch import run_tool\n'
+        'run_tool(lambda: __import__("torch"))'
+    )
+    for name in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'):
+        monkeypatch.delenv(name, raising=False)
+    done = run_script(sys.executable, '-c', code, OMP_DISPLAY_ENV='verbose', **said)
+    assert waits in done.stderr
+
+
 @pytest.mark.parametrize('error', [None, CheckpointError('a.pth: damaged.')])
 def test_run_tool_closes_the_process_group(tmp_path, error):
     """Only after success: another rank may still wait in a collective."""
