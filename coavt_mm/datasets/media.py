@@ -136,6 +136,7 @@ class Media:
 
     def rewind(self) -> None:
         """Go to the first packet, also where the file can't be sought in."""
+        # not by seeking: the first sound of a Matroska file is lost, of AAC it differs
         if not self._fresh:
             self._open()  # the old container stays open for who holds its streams
 
