@@ -135,8 +135,7 @@ class Media:
         return tuple(stream.index for stream in (self.video, self.audio) if stream)
 
     def rewind(self) -> None:
-        """Go to the first packet, also where the file can't be sought in."""
-        # not by seeking: the first sound of a Matroska file is lost, of AAC it differs
+        """Open anew: sought back, Matroska loses the first sound, AAC alters it."""
         if not self._fresh:
             self._open()  # the old container stays open for who holds its streams
 
