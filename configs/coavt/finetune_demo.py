@@ -28,9 +28,12 @@ train_pipeline = [
     _base_.tokenize,
     _base_.pack,
 ]
-# all losses, and negatives as hard as BLIP-2's, from the start
+# all losses from the start; similar clips together and hard negatives, as pre-training
+# ended, or the matching head forgets what it learned there
 train_dataloader = dict(
-    batch_size=32, sampler=dict(curriculum=[]), dataset=dict(pipeline=train_pipeline)
+    batch_size=32,
+    sampler=dict(curriculum=[dict(group_size=8, hardness=2.0)]),
+    dataset=dict(pipeline=train_pipeline),
 )
 auto_scale_lr = dict(base_batch_size=32)
 
