@@ -1,13 +1,17 @@
 """Predictions, a model and a spawned worker for the retrieval tests."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 from torch.nn.functional import normalize
 
+from coavt_mm.errors import CoAVTError
 from coavt_mm.evaluation import RetrievalMetric
+from coavt_mm.evaluation import pairs as judging
 from coavt_mm.evaluation.ranking import StreamFeatures
 from coavt_mm.evaluation.retrieval import all_captions, stream_features
 
@@ -108,6 +112,7 @@ def as_element(sample: dict) -> BaseDataElement:
 
 def evaluate_part(rank: int, world_size: int, out: str) -> None:
     """Evaluate every ``world_size``-th of seven clips, padded as a sampler does."""
+    judging.TURN = 2  # several turns
     samples = make_samples([2, 1, 0, 3, 1, 1, 2], integers=True, lacking={4: 'A'})
     samples[5]['texts'] = ['Text  0']  # of two clips
     model = TableModel(torch.arange(70.0).reshape(7, 10).sin())
@@ -115,6 +120,7 @@ def evaluate_part(rank: int, world_size: int, out: str) -> None:
         modes=('cosine', 'matching', 'softmax_product'),
         matching_accuracy=True,
         topk=3,
+        match_batch_size=2,
         collect_dir=f'{out}.collect' if world_size > 1 else None,
     )
     metric.model = model
@@ -129,8 +135,29 @@ def evaluate_part(rank: int, world_size: int, out: str) -> None:
     padded = (samples + samples)[: length * world_size]
     for sample in padded[rank::world_size]:  # batches of one
         evaluator.process([as_element(sample)])
-    torch.save(evaluator.evaluate(len(samples)), f'{out}.{rank}')
+    found = evaluator.evaluate(len(samples))
+    torch.save((found, model.pairs, model.projected), f'{out}.{rank}')
 
 
 def evaluate_two(rank: int, out: str) -> None:
     evaluate_part(rank, 2, out)
+
+
+class Failing(TableModel):
+    """On the second process it can't be asked."""
+
+    def match_context(self, context, input_ids, attention_mask):
+        if get_rank() == 1:
+            raise RuntimeError('no memory is left')
+        return super().match_context(context, input_ids, attention_mask)
+
+
+def fail_on_the_second(rank: int, out: str) -> None:
+    samples = make_samples([2, 1, 1, 3], seed=rank)[rank::2]
+    metric = RetrievalMetric(modes=('matching',), collect_dir=f'{out}.collect')
+    metric.model = Failing(torch.zeros(4, 7))
+    metric.process({}, [as_element(sample).to_dict() for sample in samples])
+    try:
+        metric.evaluate(4)
+    except CoAVTError as error:
+        Path(f'{out}.{rank}').write_text(str(error))

@@ -58,7 +58,7 @@ def _run(args: Namespace) -> None:
 demo = Command(
     'Render the demo clips, pre-train on them, evaluate, print a table.\n\n'
     'Clips go to data/sounding_shapes; results, plots and checkpoint.pth, with which\n'
-    'the other commands can be tried, to the work dir. Takes ten minutes and more on\n'
+    'the other commands can be tried, to the work dir. Takes some ten minutes on\n'
     'two CPU cores, --small a few minutes, and no network.',
     _add_arguments,
     _run,

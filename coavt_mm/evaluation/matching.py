@@ -1,29 +1,26 @@
 """Re-ranking by the matching head, and its accuracy on hard pairs.
 
-Letters as in :mod:`coavt_mm.evaluation.ranking`, and P pairs, T text tokens,
-N_av tokens of the joint stream, D width.
+Letters as in :mod:`coavt_mm.evaluation.ranking`, and P pairs, N_av tokens of the joint
+stream, D width.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
-from mmengine.utils import track_iter_progress
 from torch import Tensor
 
 from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.features import StreamFeatures, text_groups
-from coavt_mm.evaluation.ranking import score_blocks, slices, top_captions, top_clips
-from coavt_mm.models.similarity import padded, pair_similarity
+from coavt_mm.evaluation.pairs import Bench, Judge, Pairs
+from coavt_mm.evaluation.ranking import score_blocks, top_captions, top_clips
+from coavt_mm.models.similarity import pair_similarity
 
 # Logits of equal pairs differ by more than similarities do: they went through a network
 # in batches of different shapes.
 LOGIT_TOLERANCE = 1e-5
 CHUNK = 1024  # pairs whose similarities are computed at once
-PROGRESS_FROM = 50  # batches; shorter jobs show no bar
 
 
 class PairScorer:
@@ -31,15 +28,14 @@ class PairScorer:
 
     Pairs are scored clip by clip, and equal pairs once, so that a call projects each
     frame of a clip to cross-attention keys and values once, whatever the number of its
-    captions. No more clips' keys and values are held than two batches have pairs.
+    captions.
 
     Args:
-        model: Has ``project_context(tokens)``, which gives a list of (key, value) or
-            None, a layer, and ``match_context(context, input_ids, attention_mask)``,
-            which gives (P, 2).
+        model: See :class:`~coavt_mm.evaluation.pairs.Judge`.
         records: One dict a sample, with ``tokens`` (F, N_av, D) and ``caption_ids``.
         features: The joint stream made from the same records.
         batch_size: Pairs scored at once.
+        bench: All processes of the run, where they share the work.
     """
 
     def __init__(
@@ -48,10 +44,10 @@ class PairScorer:
         records: list[dict],
         features: StreamFeatures,
         batch_size: int,
+        bench: Bench | None = None,
     ) -> None:
-        self.model: Any = model.module if is_model_wrapper(model) else model
-        self.device = next(self.model.parameters()).device
-        self.batch_size = batch_size
+        self.judge, self.bench = Judge(model, batch_size), bench
+        self.model = self.judge.model
         samples = [records[row] for row in features.rows]
         for key in ('tokens', 'caption_ids'):
             missing = [s['sample_id'] for s in samples if s.get(key) is None]
@@ -69,72 +65,17 @@ class PairScorer:
         places = zip(features.target.tolist(), features.columns, strict=True)
         self.ids = [samples[clip]['caption_ids'][column] for clip, column in places]
 
-    @torch.no_grad()
     def __call__(self, clips: Tensor, captions: Tensor) -> Tensor:
         """Logits (P, 2), mean over frames, of pairs given by two (P,) index tensors."""
         if not len(clips):
             return torch.zeros(0, 2)
-        pairs, place = torch.stack([clips, captions], 1).unique(
+        rows, place = torch.stack([clips, captions], 1).unique(
             dim=0, return_inverse=True
         )  # sorted by clip
-        frames = len(self.tokens[0])
-        parts = list(slices(len(pairs), self.batch_size))
-        steps = [(frame, part) for frame in range(frames) for part in parts]
-        if len(steps) >= PROGRESS_FROM:
-            steps = track_iter_progress(steps, file=sys.stderr)
-        logits = torch.zeros(len(pairs), 2)
-        held: dict = {}
-        for frame, part in steps:
-            held = self._contexts(frame, pairs[part, 0].tolist(), held)
-            logits[part] += self._score(held, frame, pairs[part].tolist()) / frames
-        self._check(logits, pairs)
-        return logits[place]
-
-    def _contexts(self, frame: int, clips: list[int], held: dict) -> dict:
-        """(frame, clip) -> keys and values; those held already are taken over."""
-        keys = dict.fromkeys((frame, clip) for clip in clips)
-        new = [key[1] for key in keys if key not in held]
-        if new:
-            tokens = torch.stack([self.tokens[clip][frame] for clip in new])
-            with self._precision():
-                layers = self.model.project_context(tokens.to(self.device))
-            each = [
-                [None if kv is None else (kv[0][i], kv[1][i]) for kv in layers]
-                for i in range(len(new))
-            ]
-            held = {**held, **{(frame, c): x for c, x in zip(new, each, strict=True)}}
-        return {key: held[key] for key in keys}
-
-    def _score(self, held: dict, frame: int, pairs: list[list[int]]) -> Tensor:
-        """Logits (P, 2) of some pairs in one frame."""
-        texts = [self.ids[caption] for _, caption in pairs]
-        ids, mask = padded(texts, 0, self.device)
-        rows = [held[frame, clip] for clip, _ in pairs]
-        context = [
-            None if kv[0] is None else tuple(map(_stack, zip(*kv, strict=True)))
-            for kv in zip(*rows, strict=True)
-        ]
-        with self._precision():
-            return self.model.match_context(context, ids, mask).float().cpu()
-
-    def _precision(self) -> torch.autocast:
-        """Tokens kept in half precision came from an autocast forward; go on in it."""
-        dtype = self.tokens[0].dtype
-        half = dtype in (torch.float16, torch.bfloat16)
-        return torch.autocast(self.device.type, dtype if half else None, enabled=half)
-
-    def _check(self, logits: Tensor, pairs: Tensor) -> None:
-        bad = (~logits.isfinite()).any(1).nonzero().flatten().tolist()
-        if bad:
-            name = self.names[pairs[bad[0], 0]]
-            raise CoAVTError(f'the matching logit of sample {name!r} is NaN or inf')
-
-
-def _stack(rows: tuple[Tensor, ...]) -> Tensor:
-    """Stack (heads, N, d) of each pair; one clip's is shared without a copy."""
-    if all(row is rows[0] for row in rows):
-        return rows[0].expand(len(rows), *rows[0].shape)
-    return torch.stack(rows)
+        pairs = Pairs(rows, self.tokens, self.ids, self.names)
+        if self.bench is None:
+            return self.judge(pairs, show=True)[place]
+        return self.bench.judge(self.judge, pairs)[place]
 
 
 def rerank(

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
+from mmengine.dist import broadcast_object_list, collect_results, get_world_size
 from torch import Tensor
 
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.evaluation.features import (
     StreamFeatures,
     all_captions,
@@ -16,6 +17,7 @@ from coavt_mm.evaluation.features import (
 )
 from coavt_mm.evaluation.matching import PairScorer, matching_accuracy, matching_ranks
 from coavt_mm.evaluation.metric import ReportingMetric
+from coavt_mm.evaluation.pairs import Bench, Judge
 from coavt_mm.evaluation.ranking import (
     MATCHING_MODES,
     check_modes,
@@ -127,6 +129,7 @@ class RetrievalMetric(ReportingMetric):
         self.note = note
         self.equal_texts = equal_texts
         self.model: CoAVT | None = None
+        self._bench: Bench | None = None
         self._device = torch.device('cpu')
 
     @property
@@ -144,6 +147,34 @@ class RetrievalMetric(ReportingMetric):
             # what the matching head's products take; it goes on in this precision
             record['tokens'] = record['tokens'].to(HALF[self.precision])
         return record
+
+    def evaluate(self, size: int) -> dict:
+        """Collect over ranks and score; the pairs of the matching head are shared out.
+
+        Args:
+            size: Length of the data set.
+        """
+        if not self.needs_tokens or get_world_size() == 1:
+            return super().evaluate(size)
+        self._size = size
+        self._bench = bench = self._bench or Bench()
+        place = {} if self.collect_device != 'cpu' else {'tmpdir': self.collect_dir}
+        records = collect_results(self.results, size, self.collect_device, **place)
+        numbers: list = [None]
+        if records is None:
+            bench.serve(Judge(self.model, self.match_batch_size))
+        else:
+            try:
+                with bench:
+                    found = self.compute_metrics(records)
+                numbers = [{f'{self.prefix}/{key}': v for key, v in found.items()}]
+            except CoAVTError as error:  # all end by it, and none waits for the rest
+                numbers = [error]
+        broadcast_object_list(numbers)
+        self.results.clear()
+        if isinstance(numbers[0], CoAVTError):
+            raise numbers[0]
+        return numbers[0]
 
     def score(self, records: list[dict]) -> Ranked:
         """Rank every stream by every score mode."""
@@ -239,7 +270,8 @@ class RetrievalMetric(ReportingMetric):
             )
 
     def _scorer(self, features: StreamFeatures, records: list[dict]) -> PairScorer:
-        return PairScorer(self.model, records, features, self.match_batch_size)
+        size = self.match_batch_size
+        return PairScorer(self.model, records, features, size, self._bench)
 
     def _rank(
         self, stream: str, features: StreamFeatures, records: list[dict]

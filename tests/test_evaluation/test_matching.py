@@ -4,7 +4,7 @@ from retrieval_parts import TableModel, gather_stream, make_samples
 from tiny_coavt import tiny_coavt
 
 from coavt_mm.errors import CoAVTError, ConfigError
-from coavt_mm.evaluation import matching
+from coavt_mm.evaluation import pairs as judging
 from coavt_mm.evaluation.matching import (
     PairScorer,
     hardest_negatives,
@@ -107,6 +107,12 @@ def test_reused_keys_and_values_give_the_same_logits(batch_size):
             ]
             expected = torch.stack(frames).mean(0)
             torch.testing.assert_close(row, expected, atol=1e-5, rtol=0)
+
+
+def test_a_model_that_is_spread_over_processes_is_not_asked(monkeypatch):
+    monkeypatch.setattr(judging, 'DTensor', torch.nn.Parameter)
+    with pytest.raises(ConfigError, match='under FSDP2 is not asked: validate with'):
+        case([2, 1])
 
 
 def test_rerank_by_hand():
@@ -216,7 +222,7 @@ def test_missing_tokens_say_what_to_set(key):
 
 
 def test_long_jobs_show_progress(monkeypatch, capsys):
-    monkeypatch.setattr(matching, 'PROGRESS_FROM', 2)
+    monkeypatch.setattr(judging, 'PROGRESS_FROM', 2)
     _, _, scorer, _, _ = case([1, 1], batch_size=1)
     scorer(torch.tensor([0, 1]), torch.tensor([0, 0]))
     assert 'ETA' in capsys.readouterr().err

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from retrieval_parts import (
     as_element,
     evaluate_part,
     evaluate_two,
+    fail_on_the_second,
     gather_stream,
     make_samples,
 )
@@ -376,9 +378,19 @@ def test_two_ranks_equal_one(tmp_path):
     out = str(tmp_path / 'two')
     run_two_ranks(evaluate_two, out)
     evaluate_part(0, 1, str(tmp_path / 'one'))
-    one = torch.load(f'{tmp_path}/one.0')
+    one, pairs, _ = torch.load(f'{tmp_path}/one.0')
     assert len(one) > 80
     key = '/clip_to_text/V/MeanR'
     assert one['retrieval' + key] != one['shared' + key]
-    assert torch.load(f'{out}.0') == one
-    assert torch.load(f'{out}.1') == one
+    each = [torch.load(f'{out}.{rank}') for rank in range(2)]
+    assert [found for found, _, _ in each] == [one, one]
+    shares = [asked for _, asked, _ in each]
+    assert sum(shares) == pairs and min(shares) > 0.4 * pairs  # shared out evenly
+
+
+@pytest.mark.slow
+def test_what_fails_on_one_process_ends_all(tmp_path):
+    out = str(tmp_path / 'fails')
+    run_two_ranks(fail_on_the_second, out)
+    said = 'RuntimeError: no memory is left'
+    assert [Path(f'{out}.{rank}').read_text() for rank in range(2)] == [said, said]
