@@ -6,7 +6,7 @@ from warnings import warn
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from coavt_mm.datasets.curriculum import Curriculum
 from coavt_mm.engine.hooks import RuntimeInfoHook
@@ -47,7 +47,8 @@ class CurriculumHook(Hook):
         self._configured: dict[str, dict[str, float]] = {}
         self._hardness: float | None = None  # the config's
         self._ended: set[str] = set()  # logged in the stage before
-        self._idle = 0  # iterations in a row without a loss
+        # iterations in a row without a loss; on the device, and seldom read
+        self._idle: Tensor | int = 0
 
     def before_train(self, runner: Runner) -> None:
         """Note what the config gives, and refuse stages that can't be carried out.
@@ -110,9 +111,9 @@ class CurriculumHook(Hook):
         self._keep_logs(runner, stage, {*outputs})
         if not self._is_weighing:
             return
-        nothing = 'streams' in stage and outputs['loss'].item() == 0
-        self._idle = self._idle + 1 if nothing else 0
-        if self._idle == 10:
+        nothing = 'streams' in stage and outputs['loss'].detach() == 0
+        self._idle = (self._idle + 1) * nothing
+        if (runner.iter + 1) % 10 == 0 and self._idle >= 10:
             raise ConfigError(
                 f'{self._name}: no caption of the last 10 batches is about '
                 f'{" or ".join(self._weights(stage)["contrastive_head"])}, so that '

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import ranks
 import torch
+from waits import Waits
 
 from coavt_mm.datasets.curriculum import Curriculum
 from coavt_mm.demo import Settings, make_sounding_shapes
@@ -182,8 +183,10 @@ def test_what_no_caption_is_about_is_not_logged():
 
 def test_batches_without_a_loss_stop_the_run():
     run = Run(model_of(dict(A=1.0)), [dict(epochs=8, **UNIMODAL)])
-    for iteration in range(19):  # one batch with a caption in between
-        run.finish(iteration, loss=float(iteration == 9))
+    with Waits() as waits:
+        for iteration in range(19):  # one batch with a caption in between
+            run.finish(iteration, loss=float(iteration == 9))
+    assert waits.found == ['_local_scalar_dense']  # read once in ten steps
     with pytest.raises(ConfigError, match='last 10 batches is about A, so'):
         run.finish(19, loss=0.0)
     for iteration in range(40, 60):
