@@ -109,6 +109,16 @@ def _grouped_from(
     return stages
 
 
+def _label_codes(labels: Sequence[Sequence[str]]) -> np.ndarray:
+    """(clips, most labels of one): places in the sorted names; -1 behind the last."""
+    names = sorted({name for each in labels for name in each})
+    code = {name: place for place, name in enumerate(names)}
+    codes = np.full((len(labels), max(map(len, labels), default=0)), -1)
+    for row, each in zip(codes, labels, strict=True):
+        row[: len(each)] = [code[name] for name in each]
+    return codes
+
+
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler):
     """An endless stream of requests for training by iterations.
@@ -165,7 +175,7 @@ class ResumableSampler(Sampler):
             curriculum = _grouped_from(alike, alike_from, curriculum)
         self.curriculum = Curriculum(curriculum)
         self.weights: torch.Tensor | None = None
-        self.labels: list[list[str]] = []
+        self.labels = np.zeros((0, 0), np.int64)
         grouped = self.curriculum.is_grouped
         if not (balanced or grouped):
             return
@@ -178,7 +188,7 @@ class ResumableSampler(Sampler):
         if balanced:
             self.weights = balanced_weights(labels)
         else:
-            self.labels = labels
+            self.labels = _label_codes(labels)
 
     def _order(self, epoch: int) -> torch.Tensor:
         if not self.shuffle:
@@ -196,11 +206,14 @@ class ResumableSampler(Sampler):
         self, order: torch.Tensor, group_size: int, generator: torch.Generator
     ) -> torch.Tensor:
         """Bring clips that share labels together, then shuffle the groups."""
-        names = sorted({name for labels in self.labels for name in labels})
-        ranks = torch.randperm(len(names), generator=generator).tolist()
-        rank = dict(zip(names, ranks, strict=True))
-        keys = [sorted(rank[name] for name in labels) for labels in self.labels]
-        ordered = torch.tensor(sorted(order.tolist(), key=keys.__getitem__))
+        ranks = torch.randperm(
+            int(self.labels.max(initial=-1)) + 1, generator=generator
+        )
+        size = len(ranks)  # of a label that is not there, to come last in its row
+        keys = np.append(ranks.numpy(), size)[self.labels[order.numpy()]]
+        keys.sort(1)
+        keys[keys == size] = -1  # of two rows that begin alike the shorter comes first
+        ordered = order[torch.from_numpy(np.lexsort(keys.T[::-1]))]
         groups = ordered.split(group_size)
         dealt = torch.randperm(len(groups), generator=generator).tolist()
         return torch.cat([groups[i] for i in dealt])

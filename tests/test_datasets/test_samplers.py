@@ -1,8 +1,10 @@
 import pickle
+import random
 from collections import Counter
 from itertools import islice
 
 import pytest
+import torch
 from mmengine.registry import DATA_SAMPLERS
 
 from coavt_mm.datasets import samplers
@@ -108,6 +110,31 @@ class Labelled:
 
     def get_data_info(self, index):
         return dict(labels=self.labels[index])
+
+
+def slow_groups(labels, order, size, generator):
+    """Clip after clip, by lists."""
+    names = sorted({name for each in labels for name in each})
+    ranks = torch.randperm(len(names), generator=generator).tolist()
+    rank = dict(zip(names, ranks, strict=True))
+    keys = [sorted(rank[name] for name in each) for each in labels]
+    groups = torch.tensor(sorted(order.tolist(), key=keys.__getitem__)).split(size)
+    dealt = torch.randperm(len(groups), generator=generator).tolist()
+    return torch.cat([groups[i] for i in dealt])
+
+
+@pytest.mark.parametrize('count, size', [(1, 4), (5, 2), (37, 4), (300, 8)])
+def test_groups_equal_the_slow_version(count, size):
+    """Also of clips without labels, with some twice and of those that begin alike."""
+    draw = random.Random(count)
+    labels = [draw.choices('abcdefg', k=draw.randrange(4)) for _ in range(count)]
+    options = dict(seed=3, curriculum=[dict(group_size=size)])
+    sampler = ResumableSampler(Labelled(labels), **options)
+    for epoch in range(3):
+        generator = torch.Generator().manual_seed(3 + epoch)
+        order = torch.randperm(count, generator=generator)
+        expected = slow_groups(labels, order, size, generator)
+        assert torch.equal(sampler._order(epoch), expected)
 
 
 SKEWED = Labelled([['dog']] * 90 + [['cat']] * 9 + [['cat', 'owl']])

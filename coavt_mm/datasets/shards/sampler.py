@@ -55,7 +55,9 @@ class ShardSampler(ResumableSampler):
                 'ShardSampler: the data set reads files and no shards; take '
                 'ResumableSampler'
             )
-        self.members = [(numbers == n).nonzero()[:, 0] for n in numbers.unique()]
+        # rows by shard, each in the order of the data set
+        sizes = numbers.unique(return_counts=True)[1].tolist()
+        self.members = numbers.argsort(stable=True).split(sizes)
         self.buffer = buffer
 
     def _order(self, epoch: int) -> torch.Tensor:
