@@ -14,12 +14,14 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from coavt_mm.cli.loader_notes import room_note, waiting_note
 from coavt_mm.cli.texts import cut_texts
 from coavt_mm.engine.choosing import noted_checkpoint
 from coavt_mm.engine.weights import bare_model
 
 _NUMBERS = 12  # that are shown of metrics without a table
 _TIMED = 10  # steps, after which the end is foreseen
+_WATCHED = 200  # steps, whose later half tells whether the loader is fast enough
 
 
 def _block(title: str, lines: dict[str, str]) -> str:
@@ -118,12 +120,20 @@ class TrainScreen(Hook):
     ) -> None:
         """Time the steps after the first, which opens files and fills caches.
 
+        And say where the loader has too little room, or is too slow for the model.
+
         Args:
             runner: The runner.
             batch_idx: Index of the batch.
             data_batch: The batch.
         """
-        done = runner.iter - self._begin
+        done, loader = runner.iter - self._begin, runner.train_dataloader
+        note = room_note(loader, data_batch) if done == 0 else None
+        if done == _WATCHED:
+            workers = getattr(loader, 'num_workers', 0)
+            note = waiting_note(runner.message_hub, _WATCHED // 2, workers)
+        if note:
+            runner.logger.warning(note)
         if done == 1:
             self._since = time.monotonic()
         if done == _TIMED and self._since is not None:
