@@ -127,7 +127,8 @@ def _set_environment(args: Namespace, environ: MutableMapping[str, str]) -> None
     """Say what mmengine's launchers leave out.
 
     Its mpi launcher picks the GPU, but does not set LOCAL_RANK, by which DDP picks it.
-    Two jobs of Slurm on one node would meet at the same port.
+    Two jobs of Slurm on one node would meet at the same port, and where a cluster binds
+    one GPU to each task its slurm launcher asks for a GPU that the task can't see.
     """
     local_rank = str(args.local_rank)
     if args.launcher == 'mpi':
@@ -136,6 +137,11 @@ def _set_environment(args: Namespace, environ: MutableMapping[str, str]) -> None
     if args.launcher == 'slurm' and environ.get('SLURM_JOB_ID', '').isdigit():
         port = 20000 + int(environ['SLURM_JOB_ID']) % 20000
         environ.setdefault('MASTER_PORT', str(port))
+    alone = environ.get('CUDA_VISIBLE_DEVICES', '').isdigit()
+    if args.launcher == 'slurm' and alone and 'SLURM_LOCALID' in environ:
+        environ['SLURM_LOCALID'] = (
+            '0'  # a task sees one GPU, its own; none has number 3
+        )
 
 
 def _train(args: Namespace) -> None:

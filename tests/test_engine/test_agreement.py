@@ -10,11 +10,13 @@ import torch
 
 from coavt_mm.cli.launch import _set_environment
 from coavt_mm.config import load_config
+from coavt_mm.engine import resuming, running
 from coavt_mm.engine.ranks import (
     agree_on_start,
     check_shared_folder,
     compare_ranks,
 )
+from coavt_mm.errors import CheckpointError
 
 CONFIG = Path(__file__).parents[2] / 'configs/coavt/pretrain_vggsound.py'
 
@@ -81,11 +83,39 @@ def test_one_process_has_nobody_to_agree_with():
             dict(SLURM_JOB_ID='1', MASTER_PORT='7'),
             dict(SLURM_JOB_ID='1', LOCAL_RANK='0', MASTER_PORT='7'),
         ),
+        (  # a GPU for each task, bound to it
+            'slurm',
+            dict(SLURM_LOCALID='3', CUDA_VISIBLE_DEVICES='3'),
+            dict(SLURM_LOCALID='0', CUDA_VISIBLE_DEVICES='3', LOCAL_RANK='0'),
+        ),
+        (
+            'slurm',
+            dict(SLURM_LOCALID='3', CUDA_VISIBLE_DEVICES='0,1,2,3'),
+            dict(SLURM_LOCALID='3', CUDA_VISIBLE_DEVICES='0,1,2,3', LOCAL_RANK='0'),
+        ),
     ],
 )
 def test_what_launchers_leave_out_is_set(launcher, given, expected):
     _set_environment(Namespace(launcher=launcher, local_rank=0), given)
     assert given == expected
+
+
+@pytest.mark.parametrize('name', ['agree_on_start', 'check_shared_folder'])
+def test_every_run_asks_the_others(toy_cfg, monkeypatch, name):
+    def called(*given):
+        raise CheckpointError(name)
+
+    monkeypatch.setattr(running, name, called)
+    with pytest.raises(CheckpointError, match=name):
+        running.build_runner(toy_cfg())
+
+
+def test_every_training_compares_the_processes(monkeypatch):
+    asked = []
+    monkeypatch.setattr(resuming, 'compare_ranks', asked.append)
+    monkeypatch.setattr(resuming, 'compare_batches', asked.append)
+    resuming.ResumeHook().before_train('runner')
+    assert asked == ['runner', 'runner']
 
 
 def test_evaluation_may_be_longer_than_ten_minutes():

@@ -86,3 +86,8 @@ def test_an_error_while_it_trains_keeps_its_traceback(toy_cfg, monkeypatch):
     assert isinstance(runner, Runner)
     with pytest.raises(ValueError, match='in a step'):
         runner.train()
+
+
+def test_compile_is_asked_of_the_model(toy_cfg):
+    with pytest.raises(ConfigError, match='compile: .* has no compile_losses'):
+        build_runner(toy_cfg(compile=True))

@@ -157,6 +157,15 @@ def test_negatives_without_similarity_are_drawn_evenly():
     assert 150 < (index == 1).sum() < 250
 
 
+@pytest.mark.parametrize('fault', [float('nan'), float('inf'), float('-inf')])
+def test_what_is_not_finite_draws_some_column(fault):
+    """The step is left out afterwards; a draw must not end a process, or a GPU."""
+    similarity = torch.full((3, 4), fault)
+    similarity[1] = torch.tensor([0.0, fault, 0.0, 0.0])
+    index, found = draw_negatives(similarity, torch.ones(3, 4).bool())
+    assert found.all() and ((index >= 0) & (index < 4)).all()
+
+
 def test_no_candidate():
     allowed = torch.tensor([[False, False], [True, False]])
     index, found = draw_negatives(torch.zeros(2, 2), allowed)
