@@ -110,8 +110,6 @@ def caption_model(
             f'max_tokens={max_tokens}: the model has places for {places_of(model)}'
         )
     model = copy.deepcopy(model)
-    if head := model.get('matching_head'):
-        head['similarity_offset'] = None  # that of other clips' similarities
     for part in dicts(model):
         if part.get('vocab_size', vocab_size) < vocab_size:
             part['vocab_size'] = vocab_size

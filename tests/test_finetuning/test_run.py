@@ -296,12 +296,13 @@ def test_sound_alone_learns_what_both_did():
     assert model['text_encoder']['config']['vocab_size'] == 500
 
 
-def test_an_offset_of_other_clips_does_not_judge_these():
+def test_the_similarity_goes_on_judging():
+    """A head that learnt what it leaves open says no to every pair without it."""
     start = begin(None)['model']
+    assert start['matching_head'].get('similarity_offset') is None
     start['matching_head']['similarity_offset'] = 0.8
     model = caption_model(start, 'x', 500, 10, 'all')
-    assert model['matching_head']['similarity_offset'] is None
-    assert start['matching_head']['similarity_offset'] == 0.8  # the given one stays
+    assert model['matching_head']['similarity_offset'] == 0.8
     assert caption_model({**start, 'matching_head': None}, 'x', 500, 10, 'all')
 
 
