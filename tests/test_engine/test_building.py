@@ -1,12 +1,14 @@
 """What can't be built is said in one line, with the setting and the place."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from coavt_mm.engine import running
 from coavt_mm.engine.running import build_runner
 from coavt_mm.errors import CheckpointError, ConfigError
 
@@ -88,6 +90,14 @@ def test_an_error_while_it_trains_keeps_its_traceback(toy_cfg, monkeypatch):
         runner.train()
 
 
-def test_compile_is_asked_of_the_model(toy_cfg):
+def test_compile_is_asked_of_the_model(toy_cfg, monkeypatch):
+    asked = []
+    model = SimpleNamespace(compile_losses=lambda **options: asked.append(options))
+    with monkeypatch.context() as patch:
+        patch.setattr(running, 'bare_model', lambda runner: model)
+        build_runner(toy_cfg(compile=dict(backend='eager')))
+        build_runner(toy_cfg(compile=True))
+        build_runner(toy_cfg(compile=False))
+    assert asked == [dict(backend='eager'), {}]
     with pytest.raises(ConfigError, match='compile: .* has no compile_losses'):
         build_runner(toy_cfg(compile=True))
