@@ -113,7 +113,7 @@ def _label_codes(labels: Sequence[Sequence[str]]) -> np.ndarray:
     """(clips, most labels of one): places in the sorted names; -1 behind the last."""
     names = sorted({name for each in labels for name in each})
     code = {name: place for place, name in enumerate(names)}
-    codes = np.full((len(labels), max(map(len, labels), default=0)), -1)
+    codes = np.full((len(labels), max([1, *map(len, labels)])), -1)
     for row, each in zip(codes, labels, strict=True):
         row[: len(each)] = [code[name] for name in each]
     return codes

@@ -153,16 +153,21 @@ class RetrievalMetric(ReportingMetric):
 
         Args:
             size: Length of the data set.
+
+        Raises:
+            CoAVTError: On all processes, where one of them failed.
         """
         if not self.needs_tokens or get_world_size() == 1:
             return super().evaluate(size)
+        self._require_model()
+        judge = Judge(self.model, self.match_batch_size)
         self._size = size
         self._bench = bench = self._bench or Bench()
         place = {} if self.collect_device != 'cpu' else {'tmpdir': self.collect_dir}
         records = collect_results(self.results, size, self.collect_device, **place)
         numbers: list = [None]
         if records is None:
-            bench.serve(Judge(self.model, self.match_batch_size))
+            bench.serve(judge)
         else:
             try:
                 with bench:
