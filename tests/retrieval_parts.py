@@ -25,9 +25,11 @@ class TableModel(torch.nn.Module):
         super().__init__()
         self.table = torch.nn.Parameter(table)  # (clips, captions)
         self.pairs = self.projected = 0
+        self.clips = set()
 
     def project_context(self, tokens):
         assert tokens.dim() == 3
+        self.clips |= set(tokens[:, 0, 0].int().tolist())
         self.projected += len(tokens)
         return [None, (tokens, tokens)]
 
@@ -110,8 +112,15 @@ def as_element(sample: dict) -> BaseDataElement:
     return BaseDataElement(metainfo=meta, **{k: sample[k] for k in fields})
 
 
-def evaluate_part(rank: int, world_size: int, out: str) -> None:
-    """Evaluate every ``world_size``-th of seven clips, padded as a sampler does."""
+def evaluate_part(rank: int, world_size: int, out: str, file: bool = False) -> None:
+    """Evaluate every ``world_size``-th of seven clips, padded as a sampler does.
+
+    Args:
+        rank: Of this process.
+        world_size: Processes.
+        out: What is found goes to this path and the rank.
+        file: Save the features as well.
+    """
     judging.TURN = 2  # several turns
     samples = make_samples([2, 1, 0, 3, 1, 1, 2], integers=True, lacking={4: 'A'})
     samples[5]['texts'] = ['Text  0']  # of two clips
@@ -122,6 +131,7 @@ def evaluate_part(rank: int, world_size: int, out: str) -> None:
         topk=3,
         match_batch_size=2,
         collect_dir=f'{out}.collect' if world_size > 1 else None,
+        features_file=f'{out}.features.pth' if file else None,
     )
     metric.model = model
     shared = RetrievalMetric(
@@ -136,11 +146,11 @@ def evaluate_part(rank: int, world_size: int, out: str) -> None:
     for sample in padded[rank::world_size]:  # batches of one
         evaluator.process([as_element(sample)])
     found = evaluator.evaluate(len(samples))
-    torch.save((found, model.pairs, model.projected), f'{out}.{rank}')
+    torch.save((found, model.pairs, model.clips), f'{out}.{rank}')
 
 
-def evaluate_two(rank: int, out: str) -> None:
-    evaluate_part(rank, 2, out)
+def evaluate_two(rank: int, out: str, file: bool) -> None:
+    evaluate_part(rank, 2, out, file)
 
 
 class Failing(TableModel):

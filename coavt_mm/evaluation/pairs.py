@@ -4,9 +4,10 @@ Letters: P pairs, F frames, N_av tokens of the joint stream, D width, T text tok
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -25,6 +26,20 @@ TURN = 16  # batches that a process judges before it is given the next
 PATIENCE = timedelta(days=1)
 
 
+class Kept(NamedTuple):
+    """Where a clip's tokens (F, N_av, D) are that stayed in a process's memory.
+
+    Args:
+        rank: The process.
+        place: Their number among those that it keeps.
+        shape: Of the tokens.
+    """
+
+    rank: int
+    place: int
+    shape: torch.Size
+
+
 @dataclass
 class Pairs:
     """Pairs of a clip and a caption, and what a model needs to judge them.
@@ -32,17 +47,17 @@ class Pairs:
     Args:
         rows: (P, 2) int64, each a clip and a caption; sorted by clip, so that a clip's
             keys and values are computed once.
-        tokens: (F, N_av, D) of each clip.
+        tokens: (F, N_av, D) of each clip, or where they are kept.
         ids: (T,) word pieces of each caption.
         names: Of each clip, for messages.
     """
 
     rows: Tensor
-    tokens: list[Tensor]
+    tokens: list
     ids: list
     names: list[str]
 
-    def part(self, part: slice) -> 'Pairs':
+    def part(self, part: Tensor) -> 'Pairs':
         """Some of them, with the clips and captions that they need and no others."""
         clips, clip = self.rows[part, 0].unique(return_inverse=True)
         captions, caption = self.rows[part, 1].unique(return_inverse=True)
@@ -150,40 +165,61 @@ def _stack(rows: tuple[Tensor, ...]) -> Tensor:
 class Bench:
     """The processes of a run, which judge pairs together.
 
-    The first one has them and hands them out, with the tokens they need, some batches
-    for each process at a time; the others :meth:`serve` until its ``with`` block ends.
-    Made by all processes together.
+    Each process keeps the tokens that it made (:meth:`keep`), and judges the pairs of
+    those clips: tokens are much of what a clip is, and don't travel. The first process
+    has the pairs and hands them out, some batches for each process at a time; the
+    others :meth:`serve` until its ``with`` block ends. Made by all processes together.
     """
 
     def __init__(self) -> None:
         self.group = dist.new_group(backend='gloo', timeout=PATIENCE)
-        self.size = dist.get_world_size()
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.kept: list[Tensor] = []
+
+    def keep(self, records: list[dict]) -> list[dict]:
+        """The records of this process, with a :class:`Kept` in place of their tokens.
+
+        Args:
+            records: One dict a clip; ``tokens`` (F, N_av, D), or None.
+        """
+        self.kept, left = [], []
+        for record in records:
+            tokens = record.get('tokens')
+            if tokens is not None:
+                kept = Kept(self.rank, len(self.kept), tokens.shape)
+                self.kept.append(tokens)
+                record = {**record, 'tokens': kept}
+            left.append(record)
+        return left
 
     def judge(self, judge: Judge, pairs: Pairs) -> Tensor:
         """Logits (P, 2) of all pairs; for the first process.
 
         Args:
             judge: Of this process.
-            pairs: The pairs.
+            pairs: The pairs. Tokens that no process keeps are sent to any.
 
         Raises:
             CoAVTError: What went wrong in any of the processes.
         """
-        rounds = list(slices(len(pairs.rows), TURN * judge.batch_size * self.size))
-        logits = []
+        owners = torch.tensor([
+            kept.rank if isinstance(kept, Kept) else clip % self.size
+            for clip, kept in enumerate(pairs.tokens)
+        ])  # fmt: skip
+        owner, size = owners[pairs.rows[:, 0]], TURN * judge.batch_size
+        each = [(owner == rank).nonzero().flatten() for rank in range(self.size)]
+        shares = [share.split(size) for share in each]
+        rounds = list(zip_longest(*shares, fillvalue=owner.new_zeros(0)))
         if len(rounds) >= PROGRESS_FROM // TURN:
             rounds = track_iter_progress(rounds, file=sys.stderr)
-        for each in rounds:
-            some = pairs.part(each)
-            share = -(-len(some.rows) // self.size)
-            starts = range(0, share * self.size, share)
-            jobs = [some.part(slice(start, start + share)) for start in starts]
-            answers = self._turn(judge, jobs)
-            for answer in answers:
+        logits = torch.zeros(len(owner), 2)
+        for parts in rounds:
+            answers = self._turn(judge, [pairs.part(part) for part in parts])
+            for part, answer in zip(parts, answers, strict=True):
                 if isinstance(answer, CoAVTError):
                     raise answer
-            logits += answers
-        return torch.cat(logits)
+                logits[part] = answer
+        return logits
 
     def serve(self, judge: Judge) -> None:
         """Judge what the first process hands out, until it has no more."""
@@ -204,7 +240,7 @@ class Bench:
         if job[0] is None:
             return []
         try:
-            answer: Any = judge(job[0]) if judge else None
+            answer: Any = judge(self._with_tokens(job[0])) if judge else None
         except Exception as error:  # raised by the first process, which shows it
             known = isinstance(error, CoAVTError)
             answer = error if known else CoAVTError(f'{type(error).__name__}: {error}')
@@ -212,3 +248,8 @@ class Bench:
         first = dist.get_rank() == 0
         dist.gather_object(answer, answers if first else None, 0, self.group)
         return answers
+
+    def _with_tokens(self, pairs: Pairs) -> Pairs:
+        kept = self.kept
+        tokens = [kept[t.place] if isinstance(t, Kept) else t for t in pairs.tokens]
+        return replace(pairs, tokens=tokens)

@@ -84,7 +84,9 @@ class RetrievalMetric(ReportingMetric):
             'bfloat16' or 'float16'.
         out_dir: Where retrieval.json, retrieval.md and plots go; None saves nothing.
         plots: Save plots as well.
-        features_file: Save features here (.pth) for :meth:`evaluate_file`.
+        features_file: Save features here (.pth) for :meth:`evaluate_file`. With several
+            processes and the matching head the first one then holds the tokens of all
+            clips, which else stay with the process that made them.
         note: What a reader has to know of these numbers; stands beside them in all
             that is written.
         **kwargs: ``collect_device``, ``collect_dir`` and ``prefix`` of mmengine.
@@ -164,7 +166,9 @@ class RetrievalMetric(ReportingMetric):
         self._size = size
         self._bench = bench = self._bench or Bench()
         place = {} if self.collect_device != 'cpu' else {'tmpdir': self.collect_dir}
-        records = collect_results(self.results, size, self.collect_device, **place)
+        # the file has the tokens of all clips; else they stay where they are
+        own = self.results if self.features_file else bench.keep(self.results)
+        records = collect_results(own, size, self.collect_device, **place)
         numbers: list = [None]
         if records is None:
             bench.serve(judge)
@@ -177,6 +181,7 @@ class RetrievalMetric(ReportingMetric):
                 numbers = [error]
         broadcast_object_list(numbers)
         self.results.clear()
+        bench.kept.clear()
         if isinstance(numbers[0], CoAVTError):
             raise numbers[0]
         return numbers[0]

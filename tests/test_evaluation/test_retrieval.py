@@ -374,10 +374,11 @@ def test_a_record_does_not_drag_its_batch_along():
 
 
 @pytest.mark.slow
-def test_two_ranks_equal_one(tmp_path):
+@pytest.mark.parametrize('file', [False, True])
+def test_two_ranks_equal_one(tmp_path, file):
     out = str(tmp_path / 'two')
-    run_two_ranks(evaluate_two, out)
-    evaluate_part(0, 1, str(tmp_path / 'one'))
+    run_two_ranks(evaluate_two, out, file)
+    evaluate_part(0, 1, str(tmp_path / 'one'), file)
     one, pairs, _ = torch.load(f'{tmp_path}/one.0')
     assert len(one) > 80
     key = '/clip_to_text/V/MeanR'
@@ -386,6 +387,13 @@ def test_two_ranks_equal_one(tmp_path):
     assert [found for found, _, _ in each] == [one, one]
     shares = [asked for _, asked, _ in each]
     assert sum(shares) == pairs and min(shares) > 0.4 * pairs  # shared out evenly
+    own = [{0, 2, 6}, {1, 3, 5}]  # clip 4 lacks a modality
+    if not file:  # each judges the clips that it read, whose tokens did not travel
+        assert [clips for _, _, clips in each] == own
+    else:
+        saved = [torch.load(f'{tmp_path}/{n}.features.pth') for n in ('one', 'two')]
+        for one, two in zip(*(parts['records'] for parts in saved), strict=True):
+            assert torch.equal(one['tokens'], two['tokens'])
 
 
 @pytest.mark.slow
