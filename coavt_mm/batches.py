@@ -17,6 +17,20 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.streams import describes
 from coavt_mm.texts import normalise
 
+FULL_SCALE = 2**15  # of sound as 16-bit whole numbers
+
+
+def as_int16(waveform: Tensor) -> Tensor:
+    """Sound in steps of 1 / 32768; what is louder than full scale is cut off."""
+    steps = (waveform * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1)
+    return steps.to(torch.int16)
+
+
+def as_float(waveform: Tensor) -> Tensor:
+    """Sound as float32, full scale 1, of float or what :func:`as_int16` gave."""
+    scale = FULL_SCALE if waveform.dtype == torch.int16 else 1
+    return waveform.float() / scale
+
 
 def is_ids(key: str) -> bool:
     """Whether a key is that of token ids: ``input_ids``, or others that end so."""

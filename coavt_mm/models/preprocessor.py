@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torchaudio.functional import mask_along_axis_iid
 
-from coavt_mm.batches import is_ids, mask_of, stack_inputs
+from coavt_mm.batches import as_float, is_ids, mask_of, stack_inputs
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.logmel import AudioFrontEnd, ExactBuffers, LogMel
 from coavt_mm.models.mixup import Mix, draw_mix
@@ -168,7 +168,7 @@ class AVTDataPreprocessor(ExactBuffers, BaseDataPreprocessor):
         valid = self.front_end.num_frames(lengths)  # (B,)
         if 'waveform' not in inputs:
             return dict(has_audio=valid > 0)
-        waveform = inputs['waveform']  # (B, S)
+        waveform = as_float(inputs['waveform'])  # (B, S)
         with torch.autocast(waveform.device.type, enabled=False):
             inside = torch.arange(waveform.shape[1], device=waveform.device)
             inside = inside < lengths[:, None]  # (B, S)

@@ -12,7 +12,7 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from coavt_mm.batches import stable_key
+from coavt_mm.batches import as_float, stable_key
 from coavt_mm.errors import ConfigError
 from coavt_mm.models.similarity import BATCH
 from coavt_mm.peers.families import FAMILIES, Peer, Tensors, unit
@@ -60,7 +60,7 @@ class PeerPreprocessor(BaseDataPreprocessor):
             has[0, i], has[1, i] = length > 0, _is_there(frames, sample)
             if has[0, i] and self.hears:
                 self._check_rate(sample)
-                sounds[i] = peer.read_sound(waveform[:length].float().numpy())
+                sounds[i] = peer.read_sound(as_float(waveform[:length]).numpy())
             if has[1, i] and self.sees:
                 pictures[i] = peer.read_frames(frames)
         inputs = dict(

@@ -5,14 +5,16 @@ import shutil
 import fsspec
 import numpy as np
 import pytest
+import torch
 from media_files import write_rows
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from coavt_mm.datasets import AVTDataset, AVTShardDataset
+from coavt_mm.datasets import AVTDataset, AVTShardDataset, stack_clips
 from coavt_mm.datasets.shards import reading
 from coavt_mm.datasets.shards.archive import unpack_piece
 from coavt_mm.errors import ClipError, ConfigError, DatasetMissingError
+from coavt_mm.models import AVTDataPreprocessor
 from coavt_mm.preparation.shards import Settings, make_shards
 
 RESIZE = dict(type='IfVisual', transforms=[
@@ -274,3 +276,16 @@ def test_the_folder_can_be_moved(folder_of_many, tmp_path_factory):
     shutil.move(folder_of_many, target)
     pipeline = [dict(type='LoadFrames', num_frames=1), dict(type='PackAVTInputs')]
     assert len([shards(target, pipeline=pipeline)[i] for i in range(13)]) == 13
+
+
+def test_sound_of_shards_crosses_as_whole_numbers_without_a_loss(made):
+    dataset, preprocess, heard = shards(made), AVTDataPreprocessor(spec_frames=64), 0
+    for sample in dataset:
+        one, other = (
+            preprocess(stack_clips([sample], sound=kind))['inputs']
+            for kind in ('float32', 'int16')
+        )
+        assert set(one) == set(other)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+        heard += 'spectrogram' in one
+    assert heard > 3
