@@ -114,27 +114,46 @@ def test_dropout_is_replayed(monkeypatch, with_cp):
     assert not torch.allclose(other[0]['loss_lm_AV'], kept[0]['loss_lm_AV'], rtol=1e-3)
 
 
-def kept_bytes(depth, **options):
-    """Bytes that a forward pass keeps for the backward one."""
+def kept_tensors(model, batch):
+    """What a forward pass keeps for the backward one, beside the weights."""
     kept = {}
 
     def pack(x):
         kept[x.untyped_storage().data_ptr()] = x  # no other can take its place
         return x
 
-    encoder = dict(tiny_cfg()['av_encoder'], depths=(depth, depth, 1))
-    model, batch = tiny_coavt(av_encoder=encoder, **options), odd_batch('all')
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         model(batch, samples(5), mode='loss')
-    return sum(
-        x.untyped_storage().nbytes() for k, x in kept.items() if k not in weights
-    )
+    return [x for k, x in kept.items() if k not in weights]
+
+
+def kept_bytes(depth, **options):
+    encoder = dict(tiny_cfg()['av_encoder'], depths=(depth, depth, 1))
+    model = tiny_coavt(av_encoder=encoder, **options)
+    kept = kept_tensors(model, odd_batch('all'))
+    return sum(x.untyped_storage().nbytes() for x in kept)
 
 
 def test_what_is_kept_does_not_grow_with_the_layers():
     assert kept_bytes(4, grad_cache=2) == kept_bytes(1, grad_cache=2)
     assert kept_bytes(4) > kept_bytes(1) > 2 * kept_bytes(1, grad_cache=2)
+
+
+def test_matching_copies_the_keys_and_values_of_wrong_clips_alone():
+    """Not those of three clips for each: right, wrong and right again."""
+    clips, tokens, heads, width = 5, 10, 2, 10  # of the joint stream
+    model, batch = tiny_coavt(), odd_batch('all')
+    layers = sum(x.cross_attn is not None for x in model.query_encoder.layers)
+
+    def copies():
+        kept = [x for x in kept_tensors(model, dict(batch)) if x.dim() == 4]
+        assert all(len(x) <= clips for x in kept if x.shape[2] == tokens)
+        return sum(x.shape == (clips, heads, tokens, width) for x in kept)
+
+    assert copies() == layers * 2 * 2  # keys and values: one of all, one of the wrong
+    model.matching_head = None
+    assert copies() == layers * 2
 
 
 def test_a_chunk_is_let_go_before_the_next_is_computed_anew():
