@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from coavt_mm.datasets.media import LENGTH_TOLERANCE, Media, Source, opened
 from coavt_mm.datasets.opening import check_pixels, head
@@ -38,14 +39,19 @@ def _shown_size(width: int, height: int, pixel: float | None) -> tuple[int, int]
     return width, round(height / pixel)
 
 
-def _image(frame: av.VideoFrame, pixel: float | None) -> np.ndarray:
+def _image(
+    frame: av.VideoFrame, pixel: float | None, converter: VideoReformatter
+) -> np.ndarray:
     """(H, W, 3) uint8 RGB as a player shows it: square pixels, upright."""
     width, height = _shown_size(frame.width, frame.height, pixel)
     check_pixels(width, height, 1)
-    image = frame.to_ndarray(
-        format='rgb24', width=width, height=height, interpolation='BICUBIC'
+    # a converter of its own for each frame, and threads that it starts, take several
+    # times as long as the picture
+    shown = converter.reformat(
+        frame, width, height, 'rgb24', interpolation='BICUBIC', threads=1
     )
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(shown.to_ndarray(), turns))
 
 
 def _pixel_ratio(stream) -> float | None:
@@ -110,7 +116,8 @@ def frames_pyav(source: Source, times: Sequence[float]):
         picks = _picks(media, [time + media.start for time in times])
         pixel = _pixel_ratio(media.video)
         # each its own array, since transforms work in place
-        images = [_image(frame, pixel) for _, frame in picks]
+        converter = VideoReformatter()
+        images = [_image(frame, pixel, converter) for _, frame in picks]
         return images, [time - media.start for time, _ in picks]
 
 
