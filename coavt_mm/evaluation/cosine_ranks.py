@@ -23,9 +23,11 @@ from torch import Tensor
 from coavt_mm.evaluation.features import StreamFeatures
 from coavt_mm.models.similarity import TIE_TOLERANCE, similarity
 
-CAPTIONS = 2**17  # whose scores are held at once, and
-PAIRS = 2**21  # how many of them
-LEAST_CLIPS = 16  # at once, so that products are worth a call
+CAPTIONS = 2**17  # held at once
+CLIPS = 256  # held at once, so many that products fill a CPU
+PAIRS = 2**21  # whose scores are held at once
+WAITING = 2**19  # pairs that are scored by themselves, until they are
+FEW_CLIPS = 16  # at a time, where their right captions are scored
 WORTH_BOUNDING = 1e10  # multiplications of the whole table: seconds
 BOUND_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)  # in 32nds of E
 SAMPLED_CLIPS, SAMPLED_CAPTIONS = 64, 2048  # whose pairs are tried
@@ -65,23 +67,20 @@ def cosine_ranks(features: StreamFeatures) -> tuple[Tensor, Tensor]:
     axes = choose_axes(features, bars)
     better = [torch.zeros_like(bar, dtype=torch.int64) for bar in bars[:2]]
     for captions in _slices(len(features.target), CAPTIONS):
-        texts = features.query_chunk(captions)
-        short = None if axes is None else shortened(texts, axes)
-        step = max(LEAST_CLIPS, PAIRS // len(texts))
-        for part in _slices(len(features.gallery), step):
+        texts = Rows.of(features.query_chunk(captions), axes)
+        for part in _slices(len(features.gallery), CLIPS):
+            clips = Rows.of(features.gallery_chunk(part), axes)
+            pairs = _right_pairs(features, part)
+            own = (pairs[:, 1] >= captions.start) & (pairs[:, 1] < captions.stop)
             block = Block(
                 texts,
-                features.gallery_chunk(part),
-                [
-                    right[(right >= captions.start) & (right < captions.stop)]
-                    - captions.start
-                    for right in features.right_captions(part)
-                ],
+                clips,
+                pairs[own] - torch.tensor([0, captions.start], device=pairs.device),
                 (bars.captions[captions], bars.clips[part]),
                 bars.error,
             )
             for total, index, found in zip(
-                better, (captions, part), block.better(short, axes), strict=True
+                better, (captions, part), block.better(), strict=True
             ):
                 total[index] += found
     ranks = [
@@ -89,6 +88,18 @@ def cosine_ranks(features: StreamFeatures) -> tuple[Tensor, Tensor]:
         for bar, count, worst in zip(bars[:2], better, bars.worst, strict=True)
     ]
     return ranks[0], ranks[1]
+
+
+def _right_pairs(features: StreamFeatures, clips: slice) -> Tensor:
+    """(P, 2) int64: some clips, from 0, and their right captions, in whose order."""
+    rights = list(features.right_captions(clips))
+    counts = torch.tensor([len(right) for right in rights])
+    clip, caption = (
+        torch.arange(len(rights)).repeat_interleave(counts),
+        torch.cat(rights),
+    )
+    order = caption.argsort(stable=True)
+    return torch.stack([clip[order], caption[order]], 1).to(features.device)
 
 
 def find_bars(features: StreamFeatures) -> Bars:
@@ -99,7 +110,7 @@ def find_bars(features: StreamFeatures) -> Bars:
     backward = torch.full((g,), -torch.inf, dtype=torch.float64, device=device)
     of_caption, of_clip = (torch.zeros(size, dtype=torch.int64) for size in (n, g))
     longest = torch.zeros((), device=device)
-    for part in _slices(g, LEAST_CLIPS):
+    for part in _slices(g, FEW_CLIPS):
         clips = features.gallery_chunk(part)
         longest = torch.maximum(longest, _longest(clips))
         rights = features.right_captions(part)
@@ -200,21 +211,38 @@ def _slices(length: int, step: int) -> Iterator[slice]:
         yield slice(start, min(start + step, length))
 
 
+class Rows(NamedTuple):
+    """Texts or clips.
+
+    Attributes:
+        whole: (n, E) or (g, F, Q, E).
+        short: Likewise, :func:`shortened`; None where all pairs are scored.
+    """
+
+    whole: Tensor
+    short: Tensor | None
+
+    @classmethod
+    def of(cls, whole: Tensor, axes: Tensor | None) -> 'Rows':
+        """Shorten them, where there are axes."""
+        return cls(whole, None if axes is None else shortened(whole, axes))
+
+
 @dataclass
 class Block:
     """Some captions beside some clips.
 
     Args:
-        texts: (n, E).
-        clips: (g, F, Q, E).
-        rights: For each clip its right captions; they do not compete.
+        texts: (n, E) and shortened.
+        clips: (g, F, Q, E) and shortened.
+        rights: (P, 2) clips and captions that do not compete, sorted by caption.
         bars: (n,) and (g,), see :class:`Bars`.
         error: See :class:`Bars`.
     """
 
-    texts: Tensor
-    clips: Tensor
-    rights: list[Tensor]
+    texts: Rows
+    clips: Rows
+    rights: Tensor
     bars: tuple[Tensor, Tensor]
     error: float
 
@@ -222,66 +250,80 @@ class Block:
         forward, backward = self.bars
         #: below the first a score in float32 is below the bar, from the second on not
         self.edges = [
-            ((forward + e).float()[:, None], (backward + e).float())
+            ((forward + e).float(), (backward + e).float())
             for e in (-self.error, self.error)
         ]
-        n, g = len(self.texts), len(self.clips)
-        device = self.texts.device
-        self.better_clips = torch.zeros(n, dtype=torch.int64, device=device)
-        self.better_captions = torch.zeros(g, dtype=torch.int64, device=device)
+        self.better_clips = torch.zeros_like(forward, dtype=torch.int64)
+        self.better_captions = torch.zeros_like(backward, dtype=torch.int64)
+        # pairs that wait until they are many, since those of a clip are scored together
+        self.some: list[Tensor] = []
+        self.unsure: list[Tensor] = []
 
-    def better(
-        self, short: Tensor | None, axes: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def better(self) -> tuple[Tensor, Tensor]:
         """Count the wrong answers that are not below the bar.
-
-        Args:
-            short: The texts, :func:`shortened`; None scores all pairs.
-            axes: By which the clips are.
 
         Returns:
             int64 (n,) clips of each caption, and (g,) captions of each clip.
         """
-        if short is None or axes is None:
-            self._count_all()
-        else:
-            above = self._without_right(similarity(short, shortened(self.clips, axes)))
-            low = self.edges[0]
-            pairs = (~((above < low[0]) & (above < low[1]))).T.nonzero()
-            if SINGLE_PAIR * len(pairs) > above.numel():
-                self._count_all()
-            else:
-                self._count_some(*pairs.unbind(1))
+        for part in _slices(len(self.texts.whole), PAIRS // CLIPS):
+            self._count(part)
+            self._settle(WAITING)
+        self._settle(0)
         return self.better_clips, self.better_captions
 
-    def _without_right(self, scores: Tensor) -> Tensor:
-        for column, right in enumerate(self.rights):
-            scores[right.to(scores.device), column] = -torch.inf
+    def _scores(self, texts: Tensor, clips: Tensor, part: slice) -> Tensor:
+        """Of some texts, (n', g); right answers, which do not compete, have -inf."""
+        scores = similarity(texts[part], clips)
+        ends = torch.tensor([part.start, part.stop], device=scores.device)
+        first, last = torch.searchsorted(self.rights[:, 1].contiguous(), ends)
+        clip, caption = self.rights[first:last].unbind(1)
+        scores[caption - part.start, clip] = -torch.inf
         return scores
 
-    def _count_all(self) -> None:
-        scores = self._without_right(similarity(self.texts, self.clips))
+    def _count(self, part: slice) -> None:
+        """Count, for some texts, among the pairs that the bound leaves, or all."""
+        if self.texts.short is None or self.clips.short is None:
+            self._count_all(part)
+            return
+        above = self._scores(self.texts.short, self.clips.short, part)
+        forward, backward = self.edges[0]
+        pairs = ~((above < forward[part, None]) & (above < backward))
+        if SINGLE_PAIR * pairs.sum() > above.numel():
+            self._count_all(part)
+        else:
+            self.some.append(_pairs(pairs, part))
+
+    def _count_all(self, part: slice) -> None:
+        scores = self._scores(self.texts.whole, self.clips.whole, part)
+        edges = [(forward[part, None], backward) for forward, backward in self.edges]
         unsure = torch.zeros_like(scores, dtype=torch.bool)
-        for low, high in zip(*self.edges, strict=True):
+        for low, high in zip(*edges, strict=True):
             unsure |= (scores >= low) & (scores < high)
-        clips, captions = unsure.T.nonzero().unbind(1)
-        scores[captions, clips] = -torch.inf
-        forward, backward = self.edges[1]
-        self.better_clips += (~(scores < forward)).sum(1)
+        scores.masked_fill_(unsure, -torch.inf)
+        forward, backward = edges[1]
+        self.better_clips[part] += (~(scores < forward)).sum(1)
         self.better_captions += (~(scores < backward)).sum(0)
-        self._count_exactly(clips, captions)
+        self.unsure.append(_pairs(unsure, part))
+
+    def _settle(self, most: int) -> None:
+        """Count among the pairs that wait, where they are more."""
+        if sum(map(len, self.some)) > most:
+            pairs, self.some = _by_clip(self.some), []
+            self._count_some(*pairs)
+        if sum(map(len, self.unsure)) > most:
+            pairs, self.unsure = _by_clip(self.unsure), []
+            self._count_exactly(*pairs)
 
     def _count_some(self, clips: Tensor, captions: Tensor) -> None:
-        """Count among pairs, which are sorted by clip."""
         scores = self._pair_scores(clips, captions, similarity)
         unsure = torch.zeros_like(scores, dtype=torch.bool)
         sure = []
         for low, high, index in zip(*self.edges, (captions, clips), strict=True):
-            low, high = low.flatten()[index], high.flatten()[index]
+            low, high = low[index], high[index]
             unsure |= (scores >= low) & (scores < high)
             sure.append(~(scores < high))
         self._add(clips, captions, *(found & ~unsure for found in sure))
-        self._count_exactly(clips[unsure], captions[unsure])
+        self.unsure.append(torch.stack([clips[unsure], captions[unsure]], 1))
 
     def _count_exactly(self, clips: Tensor, captions: Tensor) -> None:
         scores = self._pair_scores(clips, captions, exact)
@@ -291,15 +333,28 @@ class Block:
         )
 
     def _pair_scores(self, clips: Tensor, captions: Tensor, score) -> Tensor:
-        sizes = torch.bincount(clips, minlength=len(self.clips)).tolist()
+        texts, gallery = self.texts.whole, self.clips.whole
+        sizes = torch.bincount(clips, minlength=len(gallery)).tolist()
         scores = [
-            score(self.texts.index_select(0, part), clip)  # [part] took thrice as long
-            for clip, group in zip(self.clips, captions.split(sizes), strict=True)
+            score(texts.index_select(0, part), clip)  # [part] took thrice as long
+            for clip, group in zip(gallery, captions.split(sizes), strict=True)
             for part in group.split(ROWS)
             if len(part)
         ]
-        return torch.cat([self.texts.new_zeros(0), *scores])
+        return torch.cat([texts.new_zeros(0), *scores])
 
     def _add(self, clips: Tensor, captions: Tensor, *found: Tensor) -> None:
         self.better_clips.index_add_(0, captions, found[0].long())
         self.better_captions.index_add_(0, clips, found[1].long())
+
+
+def _pairs(where: Tensor, part: slice) -> Tensor:
+    """(P, 2) int64, clip and caption, of some captions (n', g) bool."""
+    caption, clip = where.nonzero().unbind(1)
+    return torch.stack([clip, caption + part.start], 1)
+
+
+def _by_clip(pairs: list[Tensor]) -> tuple[Tensor, ...]:
+    """Clips (P,) and captions (P,), of pairs (P, 2) in any order."""
+    every = torch.cat(pairs)
+    return every[every[:, 0].argsort(stable=True)].unbind(1)

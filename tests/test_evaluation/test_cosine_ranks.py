@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from retrieval_parts import gather_stream, make_samples
@@ -81,8 +84,10 @@ def way(request, monkeypatch):
         monkeypatch.setattr(module, 'SINGLE_PAIR', 1e-9)
     if 'small' in request.param:
         monkeypatch.setattr(module, 'CAPTIONS', 7)
-        monkeypatch.setattr(module, 'PAIRS', 1)
-        monkeypatch.setattr(module, 'LEAST_CLIPS', 3)
+        monkeypatch.setattr(module, 'PAIRS', 6)
+        monkeypatch.setattr(module, 'WAITING', 2)
+        monkeypatch.setattr(module, 'CLIPS', 3)
+        monkeypatch.setattr(module, 'FEW_CLIPS', 3)
         monkeypatch.setattr(module, 'ROWS', 50)
 
 
@@ -119,7 +124,7 @@ def test_the_pairs_that_are_tried_foretell_those_that_are_left(monkeypatch):
         count_some(self, clips, captions)
 
     monkeypatch.setattr(module.Block, '_count_some', counted)
-    monkeypatch.setattr(module.Block, '_count_all', lambda self: pytest.fail('all'))
+    monkeypatch.setattr(module.Block, '_count_all', lambda *_: pytest.fail('all'))
     features = synthetic('flat', 1000, 4000, 8, 256)
     cosine_ranks(features)
     assert sum(scored) < 0.03 * 1000 * 4000
@@ -184,6 +189,27 @@ def test_the_bound_is_taken_where_it_saves_work(monkeypatch):
         features = draw(kind, clips=300)
         axes = choose_axes(features, find_bars(features))
         assert (axes is not None) == bounded, kind
+
+
+@pytest.mark.usefixtures('way')
+def test_a_block_is_let_go_before_the_next(monkeypatch):
+    blocks, most = weakref.WeakSet(), []
+    made = module.Block.__post_init__
+
+    def counted(self):
+        most.append(len(blocks))
+        blocks.add(self)
+        made(self)
+
+    monkeypatch.setattr(module.Block, '__post_init__', counted)
+    monkeypatch.setattr(module.Block, '__hash__', object.__hash__)
+    monkeypatch.setattr(module, 'CLIPS', 3)
+    gc.disable()  # memory would grow until it runs
+    try:
+        cosine_ranks(draw('clustered'))
+    finally:
+        gc.enable()
+    assert len(most) > 3 and max(most) <= 1
 
 
 def test_few_pairs_are_scored_in_full(monkeypatch):

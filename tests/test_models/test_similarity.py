@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 from torch.testing import assert_close
 
 from coavt_mm.errors import ConfigError
+from coavt_mm.models import similarity as module
 from coavt_mm.models.similarity import (
     embed_rows,
     padded,
@@ -31,6 +32,38 @@ def test_it_is_the_obvious_one(shape):
     for clip, column in zip(clips, wanted.T, strict=True):
         assert_close(similarity(texts, clip), column)
         assert_close(similarity(texts.numpy(), clip.numpy()), column)
+
+
+def tiles(monkeypatch, products, texts=2, many=3):
+    monkeypatch.setattr(module, 'TILE_PRODUCTS', products)
+    monkeypatch.setattr(module, 'TILE_TEXTS', texts)
+    monkeypatch.setattr(module, 'MANY_CLIPS', many)
+
+
+@pytest.mark.parametrize('products', [1, 7, 50])
+@pytest.mark.parametrize('shape', [(2, 2, 3, 5), (3, 1, 4, 5), (9, 1, 1, 5),
+                                   (7, 3, 2, 5), (10, 1, 6, 5)])  # fmt: skip
+@pytest.mark.parametrize('texts', [1, 3, 8])
+def test_tiles_do_not_show(monkeypatch, products, shape, texts):
+    clips = torch.randn(shape, dtype=torch.float64)
+    asked = torch.randn(texts, 5, dtype=torch.float64)
+    clips[-1, -1, -1, 0] = clips[1, 0, 0, 2] = torch.nan
+    wanted = torch.stack([
+        (asked @ clip.flatten(0, 1).T).unflatten(1, clip.shape[:2]).amax(-1).mean(-1)
+        for clip in clips
+    ], 1)  # fmt: skip
+    tiles(monkeypatch, products)
+    found = similarity(asked, clips)
+    assert_close(found, wanted, equal_nan=True)
+    assert found.isnan().any() and not found.isnan().all()
+
+
+def test_tiles_have_gradients(monkeypatch):
+    texts, clips = torch.randn(5, 4), torch.randn(6, 2, 3, 4, requires_grad=True)
+    whole = similarity(texts, clips).square().sum()
+    tiles(monkeypatch, 1)
+    some = similarity(texts, clips).square().sum()
+    assert_close(*(torch.autograd.grad(x, clips)[0] for x in (some, whole)))
 
 
 def test_padding_is_at_the_end_and_masked():
