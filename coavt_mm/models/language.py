@@ -17,6 +17,10 @@ from coavt_mm.models.layers import global_mean
 from coavt_mm.models.losses import LossHead, LossInputs, checked_streams
 from coavt_mm.registry import MODELS
 
+#: Captions times word pieces whose logits are kept at once. Those of a large batch
+#: would be gigabytes, at the moment when all else is kept.
+KEPT_LOGITS = 2**21
+
 
 @MODELS.register_module()
 class LanguageModelingHead(LossHead):
@@ -103,6 +107,11 @@ class LanguageModelingHead(LossHead):
         def each(ids: Tensor, mask: Tensor, *past: Tensor) -> Tensor:
             pairs = [*zip(past[::2], past[1::2], strict=True)]
             hidden, _ = encoder.decode_text(self.start(ids), mask, pairs)
+            # whatever the length of captions, by which batches and graphs would differ
+            rows = max(1, KEPT_LOGITS // self.vocab_size)
+            return in_chunks(from_states, rows, hidden, ids)
+
+        def from_states(hidden: Tensor, ids: Tensor) -> Tensor:
             return self.token_losses(self(hidden, encoder.word_embeddings.weight), ids)
 
         for stream, weight in self.streams.items():

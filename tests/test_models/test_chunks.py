@@ -1,11 +1,14 @@
 """A batch computed in chunks has the losses and gradients of the whole."""
 
+import math
+
 import pytest
 import torch
 from tiny_coavt import (
     CASES,
     FUSED,
     HEADS,
+    VOCAB,
     described,
     odd_batch,
     of_one_sense,
@@ -16,7 +19,7 @@ from tiny_coavt import (
 from waits import Rows, Waits
 
 from coavt_mm.errors import ConfigError
-from coavt_mm.models import AVTDataPreprocessor, chunks
+from coavt_mm.models import AVTDataPreprocessor, chunks, language
 from coavt_mm.models.chunks import in_chunks
 
 STREAMS = dict(AV=1.0, A=0.5, V=2.0)
@@ -57,6 +60,57 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(case, size):
         cached = step(tiny_coavt(**plain, grad_cache=size), odd_batch(case))
     assert waits.found == [] and min(rows.seen) > 0
     assert_equal(cached, whole)
+
+
+def few_logits(monkeypatch, captions=2):
+    """Those of one or two captions at a time."""
+    monkeypatch.setattr(language, 'KEPT_LOGITS', captions * VOCAB)
+
+
+@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('grad_cache', [None, 3])
+@pytest.mark.parametrize('captions', [1, 2])
+def test_losses_are_those_of_all_logits_at_once(
+    monkeypatch, case, grad_cache, captions
+):
+    whole = step(with_dropout(grad_cache=grad_cache), odd_batch(case))
+    few_logits(monkeypatch, captions)
+    with Waits() as waits:
+        found = step(with_dropout(grad_cache=grad_cache), odd_batch(case))
+    assert waits.found == []
+    assert_equal(found, whole)
+
+
+def test_logits_of_few_captions_are_kept(monkeypatch):
+    def logits():
+        kept = kept_tensors(tiny_coavt(**ALL), odd_batch('all'))
+        return [
+            x.shape for x in kept if x.dim() in (2, 3) and x.shape[-1] in (VOCAB, 32)
+        ]
+
+    assert max(math.prod(shape) for shape in logits()) >= 5 * 7 * VOCAB
+    few_logits(monkeypatch)
+    assert not logits()
+
+
+@pytest.mark.slow
+def test_few_logits_are_one_graph(monkeypatch):
+    few_logits(monkeypatch)
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    model, plain = tiny_coavt(**ALL), tiny_coavt(**ALL)
+    model.compile_losses(backend=backend, fullgraph=True)
+    for length in (5, 9, 7, 12):
+        batch = odd_batch('mixed')
+        batch['input_ids'] = batch['input_ids'].repeat(1, 3)[:, :length]
+        batch['attention_mask'] = torch.ones_like(batch['input_ids'])
+        assert_equal(step(model, dict(batch)), step(plain, dict(batch)))
+    assert 1 <= len(seen) <= 3
 
 
 @pytest.mark.parametrize('about', [['V'] * 5, ['A', 'V', 'A', 'V', 'A'],
