@@ -6,7 +6,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import BaseDataElement
 
 from coavt_mm.batches import as_int16, stack_inputs
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.registry import FUNCTIONS
 
 
@@ -34,6 +34,7 @@ def stack_clips(
 
     Raises:
         ConfigError: ``sound`` is none of both.
+        CoAVTError: Sound that crosses as whole numbers holds NaN.
     """
     if sound not in ('float32', 'int16'):
         raise ConfigError(f"stack_clips: sound={sound!r} is not 'float32' or 'int16'")
@@ -41,5 +42,8 @@ def stack_clips(
     described: list[BaseDataElement] = batch['data_samples']
     inputs = stack_inputs(batch['inputs'], described)
     if sound == 'int16' and 'waveform' in inputs:
+        broken = inputs['waveform'].isnan().any(1).nonzero().flatten().tolist()
+        if broken:  # whole numbers have none
+            raise CoAVTError(f'the sound of {described[broken[0]].sample_id} holds NaN')
         inputs['waveform'] = as_int16(inputs['waveform'])
     return dict(inputs=inputs, data_samples=[sample.numpy() for sample in described])

@@ -50,8 +50,9 @@ def _image(
     shown = converter.reformat(
         frame, width, height, 'rgb24', interpolation='BICUBIC', threads=1
     )
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(shown.to_ndarray(), turns))
+    image = np.rot90(shown.to_ndarray(), round(frame.rotation / 90) % 4)
+    # a frame that was RGB is itself what is shown, and may be so twice
+    return image.copy() if shown is frame else np.ascontiguousarray(image)
 
 
 def _pixel_ratio(stream) -> float | None:

@@ -13,8 +13,9 @@ cut, nor on the bound, nor on the device.
 Letters: N captions, G clips of the gallery, F frames, Q queries, E projected width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -70,12 +71,10 @@ def cosine_ranks(features: StreamFeatures) -> tuple[Tensor, Tensor]:
         texts = Rows.of(features.query_chunk(captions), axes)
         for part in _slices(len(features.gallery), CLIPS):
             clips = Rows.of(features.gallery_chunk(part), axes)
-            pairs = _right_pairs(features, part)
-            own = (pairs[:, 1] >= captions.start) & (pairs[:, 1] < captions.stop)
             block = Block(
                 texts,
                 clips,
-                pairs[own] - torch.tensor([0, captions.start], device=pairs.device),
+                partial(_right, features, captions.start, part),
                 (bars.captions[captions], bars.clips[part]),
                 bars.error,
             )
@@ -90,16 +89,9 @@ def cosine_ranks(features: StreamFeatures) -> tuple[Tensor, Tensor]:
     return ranks[0], ranks[1]
 
 
-def _right_pairs(features: StreamFeatures, clips: slice) -> Tensor:
-    """(P, 2) int64: some clips, from 0, and their right captions, in whose order."""
-    rights = list(features.right_captions(clips))
-    counts = torch.tensor([len(right) for right in rights])
-    clip, caption = (
-        torch.arange(len(rights)).repeat_interleave(counts),
-        torch.cat(rights),
-    )
-    order = caption.argsort(stable=True)
-    return torch.stack([clip[order], caption[order]], 1).to(features.device)
+def _right(features: StreamFeatures, start: int, clips: slice, some: slice) -> Tensor:
+    """(n', g) bool: which clips are right for some captions, from ``start`` on."""
+    return features.right(slice(start + some.start, start + some.stop), clips)
 
 
 def find_bars(features: StreamFeatures) -> Bars:
@@ -235,14 +227,14 @@ class Block:
     Args:
         texts: (n, E) and shortened.
         clips: (g, F, Q, E) and shortened.
-        rights: (P, 2) clips and captions that do not compete, sorted by caption.
+        right: Gives, of some texts, those clips that do not compete, (n', g) bool.
         bars: (n,) and (g,), see :class:`Bars`.
         error: See :class:`Bars`.
     """
 
     texts: Rows
     clips: Rows
-    rights: Tensor
+    right: Callable[[slice], Tensor]
     bars: tuple[Tensor, Tensor]
     error: float
 
@@ -274,11 +266,7 @@ class Block:
     def _scores(self, texts: Tensor, clips: Tensor, part: slice) -> Tensor:
         """Of some texts, (n', g); right answers, which do not compete, have -inf."""
         scores = similarity(texts[part], clips)
-        ends = torch.tensor([part.start, part.stop], device=scores.device)
-        first, last = torch.searchsorted(self.rights[:, 1].contiguous(), ends)
-        clip, caption = self.rights[first:last].unbind(1)
-        scores[caption - part.start, clip] = -torch.inf
-        return scores
+        return scores.masked_fill_(self.right(part), -torch.inf)
 
     def _count(self, part: slice) -> None:
         """Count, for some texts, among the pairs that the bound leaves, or all."""

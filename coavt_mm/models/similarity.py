@@ -23,7 +23,7 @@ TIE_TOLERANCE = 1e-6
 # A CPU is at its fastest while the products (float32) stay in its caches.
 TILE_TEXTS = 2048
 TILE_PRODUCTS = 2**19
-MANY_CLIPS = 64  # from which a product for each query fills a CPU
+MANY_CLIPS, MANY_TEXTS = 64, 8  # from which a product for each query fills a CPU
 BATCH = 64  # texts in one pass of the text encoder
 
 
@@ -55,8 +55,9 @@ def similarity(texts: Tensor | np.ndarray, clips: Tensor | np.ndarray) -> Tensor
     with exact_matmul(clips.device):
         if few or trained or clips.device.type != 'cpu' or clips.ndim != 4:
             return _best_queries(texts, clips)
-        best = _best_queries if len(clips) < MANY_CLIPS else _query_by_query
-        width = 1 if best is _query_by_query else clips.shape[1:3].numel()
+        many = len(clips) >= MANY_CLIPS and len(texts) >= MANY_TEXTS
+        best = _query_by_query if many else _best_queries
+        width = 1 if many else clips.shape[1:3].numel()
         rows = texts.split(TILE_TEXTS)
         step = max(1, TILE_PRODUCTS // len(rows[0]) // width)
         return torch.cat([

@@ -7,7 +7,7 @@ from mmengine.structures import BaseDataElement
 
 from coavt_mm.batches import as_float, as_int16
 from coavt_mm.datasets import stack_clips
-from coavt_mm.errors import ConfigError
+from coavt_mm.errors import CoAVTError, ConfigError
 from coavt_mm.models import AVTDataPreprocessor
 
 
@@ -62,3 +62,10 @@ def test_what_is_too_loud_is_cut_off():
 def test_other_kinds_of_sound_are_refused():
     with pytest.raises(ConfigError, match="sound='int8' is not 'float32' or 'int16'"):
         stack_clips([clip('a', torch.zeros(9))], sound='int8')
+
+
+def test_whole_numbers_have_no_nan():
+    clips = [clip('a', torch.zeros(9)), clip('b', torch.full((9,), torch.nan))]
+    assert stack_clips(clips)['inputs']['waveform'][1].isnan().all()  # others look
+    with pytest.raises(CoAVTError, match='the sound of b holds NaN'):
+        stack_clips(clips, sound='int16')

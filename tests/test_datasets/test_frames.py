@@ -47,3 +47,12 @@ def test_frames_of_all_kinds_share_a_converter(pixel):
         assert image.flags.c_contiguous and image.flags.writeable
     assert np.array_equal(images[0], images[-1])
     assert not np.array_equal(images[0], images[3])  # the colours were looked at
+
+
+@pytest.mark.parametrize('kind', ['rgb24', 'yuv420p'])
+def test_a_frame_that_is_shown_twice_is_two_arrays(kind):
+    converter, frame = VideoReformatter(), decoded(64, 48, kind)
+    one, two = (frames._image(frame, None, converter) for _ in range(2))
+    assert np.array_equal(one, two)
+    one[:] = 0
+    assert two.any()

@@ -38,6 +38,7 @@ def tiles(monkeypatch, products, texts=2, many=3):
     monkeypatch.setattr(module, 'TILE_PRODUCTS', products)
     monkeypatch.setattr(module, 'TILE_TEXTS', texts)
     monkeypatch.setattr(module, 'MANY_CLIPS', many)
+    monkeypatch.setattr(module, 'MANY_TEXTS', 2)
 
 
 @pytest.mark.parametrize('products', [1, 7, 50])
