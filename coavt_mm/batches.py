@@ -28,8 +28,8 @@ def as_int16(waveform: Tensor) -> Tensor:
 
 def as_float(waveform: Tensor) -> Tensor:
     """Sound as float32, full scale 1, of float or what :func:`as_int16` gave."""
-    scale = FULL_SCALE if waveform.dtype == torch.int16 else 1
-    return waveform.float() / scale
+    is_whole = waveform.dtype == torch.int16
+    return waveform.float() / FULL_SCALE if is_whole else waveform.float()
 
 
 def is_ids(key: str) -> bool:

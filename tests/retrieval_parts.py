@@ -1,11 +1,13 @@
 """Predictions, a model and a spawned worker for the retrieval tests."""
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 from torch.nn.functional import normalize
 
@@ -163,6 +165,8 @@ class Failing(TableModel):
 
 
 def fail_on_the_second(rank: int, out: str) -> None:
+    log = logging.FileHandler(f'{out}.log.{rank}')
+    MMLogger.get_current_instance().addHandler(log)
     samples = make_samples([2, 1, 1, 3], seed=rank)[rank::2]
     metric = RetrievalMetric(modes=('matching',), collect_dir=f'{out}.collect')
     metric.model = Failing(torch.zeros(4, 7))

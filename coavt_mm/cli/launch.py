@@ -139,9 +139,8 @@ def _set_environment(args: Namespace, environ: MutableMapping[str, str]) -> None
         environ.setdefault('MASTER_PORT', str(port))
     alone = environ.get('CUDA_VISIBLE_DEVICES', '').isdigit()
     if args.launcher == 'slurm' and alone and 'SLURM_LOCALID' in environ:
-        environ['SLURM_LOCALID'] = (
-            '0'  # a task sees one GPU, its own; none has number 3
-        )
+        # a task sees one GPU, its own; none has number 3
+        environ['SLURM_LOCALID'] = '0'
 
 
 def _train(args: Namespace) -> None:

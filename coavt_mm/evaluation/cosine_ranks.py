@@ -27,7 +27,7 @@ from coavt_mm.models.similarity import TIE_TOLERANCE, similarity
 CAPTIONS = 2**17  # held at once
 CLIPS = 256  # held at once, so many that products fill a CPU
 PAIRS = 2**21  # whose scores are held at once
-WAITING = 2**19  # pairs that are scored by themselves, until they are
+WAITING = 2**19  # pairs, until those that need a score of their own get it
 FEW_CLIPS = 16  # at a time, where their right captions are scored
 WORTH_BOUNDING = 1e10  # multiplications of the whole table: seconds
 BOUND_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)  # in 32nds of E

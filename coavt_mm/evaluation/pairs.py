@@ -3,7 +3,9 @@
 Letters: P pairs, F frames, N_av tokens of the joint stream, D width, T text tokens.
 """
 
+import logging
 import sys
+import traceback
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import zip_longest
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.utils import track_iter_progress
 from torch import Tensor
@@ -241,11 +244,13 @@ class Bench:
             return []
         try:
             answer: Any = judge(self._with_tokens(job[0])) if judge else None
-        except Exception as error:  # raised by the first process, which shows it
-            known = isinstance(error, CoAVTError)
-            answer = error if known else CoAVTError(f'{type(error).__name__}: {error}')
+        except CoAVTError as error:  # raised by the first process, which shows it
+            answer = error
+        except Exception as error:  # likewise; where it came from is said here
+            print_log(traceback.format_exc(), logger='current', level=logging.ERROR)
+            answer = CoAVTError(f'{type(error).__name__}: {error}')
         answers: list = [answer] * self.size
-        first = dist.get_rank() == 0
+        first = self.rank == 0
         dist.gather_object(answer, answers if first else None, 0, self.group)
         return answers
 

@@ -402,3 +402,5 @@ def test_what_fails_on_one_process_ends_all(tmp_path):
     run_two_ranks(fail_on_the_second, out)
     said = 'RuntimeError: no memory is left'
     assert [Path(f'{out}.{rank}').read_text() for rank in range(2)] == [said, said]
+    logs = [Path(f'{out}.log.{rank}').read_text() for rank in range(2)]
+    assert ['in match_context' in log for log in logs] == [False, True]  # where it was
