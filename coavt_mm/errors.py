@@ -52,6 +52,8 @@ def shown(text: str) -> str:
         The text, with control characters, marks of direction and bytes that are no
         UTF-8 escaped.
     """
+    if text.isascii() and text.isprintable():  # nearly all are; it is asked for often
+        return text
     return ''.join(
         _escaped(letter)
         if unicodedata.category(letter) in ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')

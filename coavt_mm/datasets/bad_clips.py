@@ -32,7 +32,7 @@ class BadClips:
         self.reading = torch.zeros_like(counts).share_memory_()
 
     def __contains__(self, index: int) -> bool:
-        return bool(self.flags[index])
+        return bool(self.flags.numpy()[index])
 
     def add(self, index: int) -> bool:
         """Flag a clip; returns whether it was unknown."""
@@ -43,8 +43,8 @@ class BadClips:
     def count(self, good: bool) -> None:
         """Count a draw of this worker."""
         worker = get_worker_info()
-        slot = self.counts[(worker.id if worker else 0) % WORKER_SLOTS]
-        slot += torch.tensor([1, not good])
+        slot = self.counts.numpy()[(worker.id if worker else 0) % WORKER_SLOTS]
+        slot += (1, not good)
 
     def read_by(self, pids: Collection[int]) -> list[int]:
         """Indices of the clips that processes are reading, or died over."""
@@ -56,7 +56,7 @@ class BadClips:
     def noted(self, index: int) -> Iterator[None]:
         """Note a clip for as long as this worker reads it."""
         worker = get_worker_info()
-        slot = self.reading[(worker.id if worker else 0) % WORKER_SLOTS]
+        slot = self.reading.numpy()[(worker.id if worker else 0) % WORKER_SLOTS]
         slot[0], slot[1] = os.getpid(), index + 1
         try:
             yield

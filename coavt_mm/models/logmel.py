@@ -102,21 +102,23 @@ class LogMel(ExactBuffers):
         with torch.autocast(waveform.device.type, enabled=False):
             if waveform.shape[1] < self.window_size:
                 return self.banks.new_zeros(len(waveform), 0, self.banks.shape[1])
-            if waveform.device.type == 'cpu':
-                # a clip at a time stays in the cache: four times faster
-                return torch.cat([self._energies(clip) for clip in waveform.split(1)])
-            return self._energies(waveform)
+            if waveform.device.type != 'cpu':
+                return self._energies(waveform)
+            # ten seconds at a time stay in the cache: four times faster
+            clips = max(1, 10 * self.sample_rate // waveform.shape[1])
+            return torch.cat([self._energies(some) for some in waveform.split(clips)])
 
     def _energies(self, waveform: Tensor) -> Tensor:
         """(B, S) -> (B, L, M)."""
         frames = waveform.float().unfold(1, self.window_size, self.hop)
         frames = frames - frames.mean(dim=2, keepdim=True)
         before = torch.cat([frames[:, :, :1], frames[:, :, :-1]], dim=2)
-        frames = (frames - self.preemphasis * before) * self.window
-        spectrum = torch.fft.rfft(frames, n=self.fft_size)
-        power = spectrum.real.square() + spectrum.imag.square()  # no square root
-        mel = power @ self.banks
-        return mel.clamp(min=torch.finfo(torch.float32).eps).log()
+        # in place, since new memory costs a processor more than the arithmetic
+        frames = frames.sub_(before.mul_(self.preemphasis)).mul_(self.window)
+        spectrum = torch.view_as_real(torch.fft.rfft(frames, n=self.fft_size))
+        real, imaginary = spectrum.square_().unbind(-1)
+        mel = (real + imaginary) @ self.banks  # of the power: no square root
+        return mel.clamp_(min=torch.finfo(torch.float32).eps).log_()
 
 
 @MODELS.register_module()
@@ -174,13 +176,13 @@ class AudioFrontEnd(nn.Module):
         """
         energies = self.logmel(waveform)
         extra = self.size[0] - energies.shape[1]
-        energies = nn.functional.pad(energies, (0, 0, 0, extra))
+        energies = nn.functional.pad(energies, (0, 0, 0, extra))  # a new tensor always
         frames = torch.arange(self.size[0], device=energies.device)
-        return energies.masked_fill((frames >= valid[:, None])[..., None], 0.0)
+        return energies.masked_fill_((frames >= valid[:, None])[..., None], 0.0)
 
     def normalise(self, energies: Tensor) -> Tensor:
         """Bring energies (B, L, M) to the scale that the model takes."""
-        return (energies - self.mean) / self.scale
+        return (energies - self.mean).div_(self.scale)
 
     def invert(self, spectrogram: Tensor) -> Tensor:
         """Bring what the model takes back to energies."""

@@ -157,8 +157,8 @@ class AVTDataPreprocessor(ExactBuffers, BaseDataPreprocessor):
         return draw_mix(kinds, self.augment['mixup'], self.augment['mixup_alpha'])
 
     def _frames(self, inputs: dict[str, Tensor], mix: Mix | None) -> Tensor:
-        frames = (inputs['frames'].float() - self.frame_mean) / self.frame_std
-        frames = frames.masked_fill(~inputs['has_visual'].view(-1, 1, 1, 1, 1), 0.0)
+        frames = (inputs['frames'].float() - self.frame_mean).div_(self.frame_std)
+        frames.masked_fill_(~inputs['has_visual'].view(-1, 1, 1, 1, 1), 0.0)
         return mix(frames) if mix else frames
 
     def _spectrograms(
@@ -170,10 +170,11 @@ class AVTDataPreprocessor(ExactBuffers, BaseDataPreprocessor):
             return dict(has_audio=valid > 0)
         waveform = as_float(inputs['waveform'])  # (B, S)
         with torch.autocast(waveform.device.type, enabled=False):
-            inside = torch.arange(waveform.shape[1], device=waveform.device)
-            inside = inside < lengths[:, None]  # (B, S)
-            mean = (waveform * inside).sum(1) / lengths.clamp(min=1)
-            waveform = (waveform - mean[:, None]) * inside
+            place = torch.arange(waveform.shape[1], device=waveform.device)
+            outside = place >= lengths[:, None]  # (B, S)
+            waveform = waveform.masked_fill(outside, 0.0)
+            mean = waveform.sum(1) / lengths.clamp(min=1)
+            waveform = waveform.sub_(mean[:, None]).masked_fill_(outside, 0.0)
             if mix is not None:  # of waveforms, as CAV-MAE; the longer one decides
                 waveform = mix(waveform)
                 valid = torch.maximum(valid, valid[mix.partner])

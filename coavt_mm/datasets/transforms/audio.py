@@ -112,9 +112,9 @@ class LoadAudio(BaseTransform):
         results['audio_samples'] = 0
         if waveform is not None:
             length = round(self.seconds * self.sample_rate)
-            waveform = waveform[:length]
-            results['audio_samples'] = len(waveform)
-            results['waveform'] = np.pad(waveform, (0, length - len(waveform)))
+            heard = results['audio_samples'] = min(len(waveform), length)
+            results['waveform'] = np.zeros(length, waveform.dtype)
+            results['waveform'][:heard] = waveform[:heard]
         return results
 
     def __repr__(self) -> str:
