@@ -16,7 +16,7 @@ from tiny_coavt import (
     tiny_cfg,
     tiny_coavt,
 )
-from waits import Rows, Waits
+from waits import Graphs, Rows, Waits
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.models import AVTDataPreprocessor, chunks, language
@@ -96,21 +96,15 @@ def test_logits_of_few_captions_are_kept(monkeypatch):
 @pytest.mark.slow
 def test_few_logits_are_one_graph(monkeypatch):
     few_logits(monkeypatch)
-    seen = []
-
-    def backend(graph, inputs):
-        seen.append(graph)
-        return graph.forward
-
-    torch._dynamo.reset()
+    graphs = Graphs()
     model, plain = tiny_coavt(**ALL), tiny_coavt(**ALL)
-    model.compile_losses(backend=backend, fullgraph=True)
+    model.compile_losses(backend=graphs, fullgraph=True)
     for length in (5, 9, 7, 12):
         batch = odd_batch('mixed')
         batch['input_ids'] = batch['input_ids'].repeat(1, 3)[:, :length]
         batch['attention_mask'] = torch.ones_like(batch['input_ids'])
         assert_equal(step(model, dict(batch)), step(plain, dict(batch)))
-    assert 1 <= len(seen) <= 3
+    assert 1 <= graphs.number <= 3
 
 
 @pytest.mark.parametrize('about', [['V'] * 5, ['A', 'V', 'A', 'V', 'A'],
@@ -236,23 +230,17 @@ def test_a_chunk_is_let_go_before_the_next_is_computed_anew():
 
 @pytest.mark.slow
 def test_chunks_and_dropped_tokens_are_one_graph():
-    seen = []
-
-    def backend(graph, inputs):
-        seen.append(graph)
-        return graph.forward
-
-    torch._dynamo.reset()
+    graphs = Graphs()
     model = tiny_coavt(**ALL, grad_cache=2)
     plain = step(tiny_coavt(**ALL), odd_batch('mixed'))
-    model.compile_losses(backend=backend, fullgraph=True)
+    model.compile_losses(backend=graphs, fullgraph=True)
     assert_equal(step(model, odd_batch('mixed')), plain)
-    assert len(seen) == 1
+    assert graphs.number == 1
     dropping = with_dropout()
-    dropping.compile_losses(backend=backend, fullgraph=True)
+    dropping.compile_losses(backend=graphs, fullgraph=True)
     for case in ('mixed', 'silent'):
         step(dropping, odd_batch(case))
-    assert 2 <= len(seen) <= 3  # whoever takes part
+    assert 2 <= graphs.number <= 3  # whoever takes part
 
 
 def test_no_chunk_of_none():
