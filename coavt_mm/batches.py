@@ -92,7 +92,7 @@ def stack_inputs(packed: Mapping[str, Sequence], samples: Sequence[Any]) -> dict
     if any(clip is not None for clip in waveforms):
         empty = torch.zeros(0)
         stacked['waveform'] = pad_sequence(
-            [empty if clip is None else clip.float() for clip in waveforms], True
+            [empty if clip is None else as_float(clip) for clip in waveforms], True
         )
     bare = [x.sample_id for x, ids in zip(samples, packed['input_ids'], strict=True)
             if ids is None]  # fmt: skip

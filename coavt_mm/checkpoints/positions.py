@@ -53,6 +53,9 @@ def resize_positions(
             continue
         table, shape = state[name], module.position.shape
         if table.shape == shape:
+            made_for = find_grid(table)
+            if made_for not in (None, module.grid):
+                changed[name] = _kept(made_for, module.grid)
             continue
         if table.ndim != 3 or table.shape[-1] != shape[-1]:
             continue  # another width: whoever loads it reports it
@@ -63,6 +66,20 @@ def resize_positions(
             f'{module.grid[1]} patches (rows x columns)'
         )
     return state, changed
+
+
+def _kept(made_for: tuple[int, int], grid: tuple[int, int]) -> str:
+    """What is said of a table of as many patches in another grid.
+
+    CAV-MAE builds 8 rows for any number of mel bins, so such a table may be what the
+    weights were trained with.
+    """
+    return (
+        f'kept, though it is a table of {made_for[0]} x {made_for[1]} patches (rows x '
+        f'columns) and the model has {grid[0]} x {grid[1]}: right where the weights '
+        'were trained with it, as a CAV-MAE with other than 128 mel bins; else leave it out '
+        'of the checkpoint, and the model keeps its own'
+    )
 
 
 def _old_grid(table: Tensor, module: PatchEmbed, name: str) -> tuple[int, int]:

@@ -96,6 +96,8 @@ class CheckpointHook(_CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Find the best of a resumed run, under names of an earlier release, too.
 
+        A warning says where checkpoints would lie between two updates.
+
         Args:
             runner: The runner of the training process.
         """
@@ -111,6 +113,7 @@ class CheckpointHook(_CheckpointHook):
         if self.backend_args is self.file_client_args is None and '://' not in folder:
             self.backend_args = dict(backend='whole_files')
         super().before_train(runner)
+        self._check_updates(runner)
         if self.sharded:
             self._check_sharded(runner)
         if isinstance(self.file_backend, WholeFileBackend):
@@ -203,6 +206,20 @@ class CheckpointHook(_CheckpointHook):
             self._write_parts(collect(runner, in_parts=True, **saved), conclude)
         elif (checkpoint := collect(runner, **saved)) is not None:
             self._write(checkpoint, self.last_ckpt, conclude)
+
+    def _check_updates(self, runner: Runner) -> None:
+        wrapper = getattr(runner, 'optim_wrapper', None)
+        batches = getattr(wrapper, '_accumulative_counts', 1)
+        steps, each = self.interval, 'checkpoint.interval'
+        if self.by_epoch:
+            steps *= len(runner.train_dataloader) if batches > 1 else 1
+            each = 'the batches of checkpoint.interval'
+        if steps > 0 and steps % batches:
+            runner.logger.warning(
+                f'{each}, {steps}, is no multiple of accumulative_counts={batches}: '
+                'a checkpoint between two updates lacks the gradients so far, and a run '
+                'that goes on from it is another than one that was not stopped'
+            )
 
     def _check_sharded(self, runner: Runner) -> None:
         parts.check_torch()

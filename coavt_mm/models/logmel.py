@@ -100,13 +100,15 @@ class LogMel(ExactBuffers):
             window.
         """
         with torch.autocast(waveform.device.type, enabled=False):
-            if waveform.shape[1] < self.window_size:
-                return self.banks.new_zeros(len(waveform), 0, self.banks.shape[1])
+            clips, samples = waveform.shape
+            frames = max(0, 1 + (samples - self.window_size) // self.hop)
+            if clips == 0 or frames == 0:
+                return self.banks.new_zeros(clips, frames, self.banks.shape[1])
             if waveform.device.type != 'cpu':
                 return self._energies(waveform)
             # ten seconds at a time stay in the cache: four times faster
-            clips = max(1, 10 * self.sample_rate // waveform.shape[1])
-            return torch.cat([self._energies(some) for some in waveform.split(clips)])
+            parts = waveform.split(max(1, 10 * self.sample_rate // samples))
+            return torch.cat([self._energies(part) for part in parts])
 
     def _energies(self, waveform: Tensor) -> Tensor:
         """(B, S) -> (B, L, M)."""

@@ -53,6 +53,17 @@ def test_resizing_twice_and_back():
     )
 
 
+@pytest.mark.parametrize('spec', [(96, 16), (32, 48), (16, 96)])
+def test_a_table_of_as_many_patches_in_another_grid_is_said(spec):
+    state = encoder((48, 32)).state_dict()  # 2 x 3
+    kept, said = resize_positions(state, encoder(spec))
+    assert torch.equal(kept['audio_embed.position'], state['audio_embed.position'])
+    rows, cols = spec[1] // 16, spec[0] // 16
+    line = said['audio_embed.position']
+    assert 'a table of 2 x 3 patches' in line and f'has {rows} x {cols}:' in line
+    assert set(said) == {'audio_embed.position'}
+
+
 def test_nested_models_and_hopeless_tables():
     nested = nn.ModuleDict(dict(part=encoder((80, 32))))
     state = {f'part.{k}': v for k, v in encoder().state_dict().items()}

@@ -53,6 +53,13 @@ def test_sound_of_sixteen_bits_stays_as_it_is():
     assert torch.equal(as_float(sound), sound)
 
 
+def test_clips_of_whole_numbers_are_as_loud():
+    sound = as_int16(torch.linspace(-0.5, 0.5, 4000))
+    clips = [clip('a', sound), clip('b', as_float(sound))]
+    stacked = stack_clips(clips)['inputs']['waveform']
+    assert torch.equal(stacked[0], stacked[1]) and stacked[0].abs().max() <= 0.5
+
+
 def test_what_is_too_loud_is_cut_off():
     sound = torch.tensor([1.0, 7.5, -1.0, -9.0, 0.99999])
     most = 1 - 2**-15

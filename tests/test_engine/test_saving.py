@@ -46,6 +46,28 @@ def validate(tmp_path):
     return run
 
 
+@pytest.mark.parametrize(
+    ('interval', 'batches', 'said'),
+    [(3, 2, True), (2, 4, True), (4, 2, False), (3, 1, False), (-1, 2, False)],
+)
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_checkpoints_between_two_updates_are_said(
+    tmp_path, interval, batches, said, by_epoch
+):
+    lines = []
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        message_hub=Hub(),
+        optim_wrapper=SimpleNamespace(_accumulative_counts=batches),
+        train_dataloader=range(5),
+        logger=SimpleNamespace(info=lambda line: None, warning=lines.append),
+    )
+    CheckpointHook(interval=interval, by_epoch=by_epoch).before_train(runner)
+    assert len(lines) == said
+    steps = 5 * interval if by_epoch else interval
+    assert all(f', {steps}, is no multiple' in line for line in lines)
+
+
 def test_a_metric_that_is_missing_is_said_once(validate):
     saved, said = validate(
         [PART, PART, PART], save_best='retrieval/AV/R@1', rule='greater'

@@ -69,6 +69,21 @@ def test_shorter_than_a_window_gives_no_frames():
     assert LogMel()(torch.ones(2, 399)).shape == (2, 0, 128)
 
 
+@pytest.mark.parametrize(('samples', 'frames'), [(399, 0), (400, 1), (1600, 8)])
+def test_no_clips_give_no_spectrograms(samples, frames):
+    assert LogMel()(torch.ones(0, samples)).shape == (0, frames, 128)
+
+
+@pytest.mark.parametrize('samples', [401, 15999, 40960, 200000])
+def test_a_batch_equals_its_clips_and_the_sound_stays(samples):
+    # the clips of ten seconds are computed at once, whatever is left over by itself
+    waveform = torch.randn(7, samples, generator=torch.Generator().manual_seed(2))
+    before, logmel = waveform.clone(), LogMel(num_mel_bins=40)
+    one_by_one = [logmel(clip) for clip in waveform.split(1)]
+    torch.testing.assert_close(logmel(waveform), torch.cat(one_by_one))
+    assert torch.equal(waveform, before)
+
+
 @pytest.mark.parametrize('samples', [0, 1, 399, 400, 559, 560, 16000])
 def test_num_frames_is_that_of_the_output(samples):
     logmel = LogMel()
