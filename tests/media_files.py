@@ -78,13 +78,15 @@ def write_clip(
     silent=False,
     codec='aac',
     rotation=0,
+    mirror=False,
     cover=False,
     options=None,
 ) -> Path:
     """Writes a clip: grey frames that grow lighter with a red top left corner, and a
-    sine. Lengths in s, rates in Hz, sizes in pixels, rotation in degrees.
+    sine. Lengths in s, rates in Hz, sizes in pixels, rotation in degrees, of the
+    picture in a mirror or not.
 
-    PyAV can't write a display matrix, so a rotation is put into the file's bytes.
+    PyAV can't write a display matrix, so it is put into the file's bytes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,8 +103,8 @@ def write_clip(
             waveform = tone(frequency, sound_seconds or seconds, sound_rate)
             waveform = waveform * (0 if silent else 1)
             _encode_audio(container, audio, waveform, sound_rate, channels)
-    if rotation:
-        path.write_bytes(_rotated(path.read_bytes(), rotation))
+    if rotation or mirror:
+        path.write_bytes(_turned(path.read_bytes(), rotation, mirror))
     return path
 
 
@@ -116,13 +118,16 @@ def write_sound(path, waveform, rate) -> Path:
     return Path(path)
 
 
-def _rotated(content: bytes, degrees: int) -> bytes:
-    """Writes a clockwise display rotation into the track header of an mp4."""
+def _turned(content: bytes, degrees: int, mirror: bool) -> bytes:
+    """Writes a mirror, left for right, and then a clockwise display rotation into the
+    track header of an mp4."""
+    side = -1 if mirror else 1
     cosine = round(math.cos(math.radians(degrees)))
     sine = round(math.sin(math.radians(degrees)))
     one = 1 << 16
     unit = [one, 0, 0, 0, one, 0, 0, 0, 1 << 30]
-    turned = [cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30]
+    turned = [side * cosine * one, side * sine * one, 0,
+              -sine * one, cosine * one, 0, 0, 0, 1 << 30]  # fmt: skip
 
     def pack(values):
         return b''.join(v.to_bytes(4, 'big', signed=True) for v in values)

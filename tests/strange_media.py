@@ -70,7 +70,7 @@ def _sounds(stream, seconds, begin, rate, layout, skip=(0, 0)):
 def write_strange(path, kind=None, video='libx264', audio='aac', pictures=30, pts=None,
                   video_start=0.0, audio_start=0.0, seconds=None, options=None,
                   aspect=None, rate=48000, layout='mono', gop=10, skip=(0, 0),
-                  piped=False):  # fmt: skip
+                  piped=False, b_frames=0):  # fmt: skip
     """Writes a clip.
 
     Args:
@@ -88,6 +88,7 @@ def write_strange(path, kind=None, video='libx264', audio='aac', pictures=30, pt
         gop (int): Pictures from one key picture to the next.
         skip (tuple): The sound pauses at this time for so long, both in s.
         piped (bool): Whether the file states no length.
+        b_frames (int): Between two others, with MPEG-4.
     """
     target = Pipe(path) if piped else str(path)
     with av.open(target, 'w', format=kind, options=options or {}) as container:
@@ -99,6 +100,10 @@ def write_strange(path, kind=None, video='libx264', audio='aac', pictures=30, pt
             stream.codec_context.thread_count = 1
             if video == 'libx264' and pts is None:
                 stream.options = {'bf': '0', 'g': str(gop), 'preset': 'ultrafast'}
+            if b_frames:
+                stream.codec_context.max_b_frames = b_frames
+                stream.codec_context.bit_rate = 10_000_000  # each grey is told
+                stream.codec_context.gop_size = gop
             if aspect:
                 stream.codec_context.sample_aspect_ratio = aspect
         if audio:

@@ -77,8 +77,8 @@ def _kept(made_for: tuple[int, int], grid: tuple[int, int]) -> str:
     return (
         f'kept, though it is a table of {made_for[0]} x {made_for[1]} patches (rows x '
         f'columns) and the model has {grid[0]} x {grid[1]}: right where the weights '
-        'were trained with it, as a CAV-MAE with other than 128 mel bins; else leave it out '
-        'of the checkpoint, and the model keeps its own'
+        'were trained with it, as a CAV-MAE with other than 128 mel bins; else leave '
+        'it out of the checkpoint, and the model keeps its own'
     )
 
 

@@ -16,6 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from coavt_mm.datasets.media import LENGTH_TOLERANCE, Media, Source, opened
 from coavt_mm.datasets.opening import check_pixels, head
+from coavt_mm.datasets.orientation import is_mirrored, upright
 
 # A gap (s) between two wanted frames from which seeking anew is cheaper than
 # decoding on. Clips of the field have their key frames 1 to 10 s apart.
@@ -50,7 +51,7 @@ def _image(
     shown = converter.reformat(
         frame, width, height, 'rgb24', interpolation='BICUBIC', threads=1
     )
-    image = np.rot90(shown.to_ndarray(), round(frame.rotation / 90) % 4)
+    image = upright(shown.to_ndarray(), frame)
     # a frame that was RGB is itself what is shown, and may be so twice
     return image.copy() if shown is frame else np.ascontiguousarray(image)
 
@@ -125,17 +126,23 @@ def frames_pyav(source: Source, times: Sequence[float]):
 def _plain_table(media: Media) -> list[float] | None:
     """Times in s of all pictures of a whole file without pitfalls, else None.
 
-    Pitfalls are edit lists, pixels that are not square, a clock that does not begin
-    with the first picture, and containers in which one can't seek to a picture.
+    Pitfalls are edit lists, pixels that are not square, mirrors, several films, a clock
+    that does not begin with the first picture, and containers in which one can't seek
+    to a picture.
     """
     start = b'' if media.video is None else head(media.source, 12)
     known = start[4:8] == b'ftyp' or start[:4] == b'\x1aE\xdf\xa3'
     if not known or (_pixel_ratio(media.video) or 1) != 1:
         return None
+    if len(media.container.streams.video) > 1:
+        return None  # each decoder chooses in its own way
     media.rewind()
-    times = []
+    times, first = [], None
     for packet in media.container.demux(media.video):
         if packet.size and (packet.is_discard or packet.pts is None):
+            return None
+        first = first or next(iter(packet.decode()), None)
+        if first and is_mirrored(first):
             return None
         if packet.size:
             times.append(float(packet.pts * packet.time_base) - media.start)

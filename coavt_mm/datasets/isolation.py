@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from coavt_mm.datasets.media import MediaInfo
+from coavt_mm.datasets.media_info import MediaInfo
 from coavt_mm.datasets.sources import ArraySource, ClipSource, FileSource, Frames
 from coavt_mm.errors import ClipError, CoAVTError, ConfigError
 

@@ -8,16 +8,17 @@ import math
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
+from av.stream import Disposition
 
 from coavt_mm.datasets.ends import broadcast_ends, packet_ends
+from coavt_mm.datasets.media_info import MediaInfo
 from coavt_mm.datasets.opening import (
     DECODER_ERRORS,
     MOST_PIXELS,
@@ -26,7 +27,12 @@ from coavt_mm.datasets.opening import (
     open_container,
     source_name,
 )
-from coavt_mm.datasets.sizes import is_chained, missing_share, states_nothing
+from coavt_mm.datasets.sizes import (
+    has_fragments,
+    is_chained,
+    missing_share,
+    states_nothing,
+)
 from coavt_mm.datasets.stills import is_still, still_span
 from coavt_mm.datasets.timing import (
     BROADCAST,
@@ -48,41 +54,12 @@ SETTLED = 0.1
 LENGTH_TOLERANCE = 0.5
 
 
-@dataclass(frozen=True)
-class MediaInfo:
-    """What a file holds; times in s from its start, None where there is no such stream.
-
-    Args:
-        video_start, video_end: Span of the picture; a still picture has no end.
-        audio_start, audio_end: Span of the sound.
-    """
-
-    video_start: float | None = None
-    video_end: float | None = None
-    audio_start: float | None = None
-    audio_end: float | None = None
-
-    @property
-    def has_video(self) -> bool:
-        """Whether there is a picture."""
-        return self.video_start is not None
-
-    @property
-    def has_audio(self) -> bool:
-        """Whether there is sound."""
-        return self.audio_start is not None
-
-    @property
-    def is_still(self) -> bool:
-        """Whether it is one picture, at any time."""
-        return self.video_end == math.inf
-
-
 def _chosen(streams, kind: str):
-    """The first stream that can be decoded; the cover picture of a song is none."""
-    cover = av.stream.Disposition.attached_pic
-    there = [stream for stream in streams if not stream.disposition & cover]
-    for stream in there:
+    """The first stream that can be decoded, of those that the file says are played by
+    default, if it does; the cover picture of a song is none."""
+    is_cover, is_default = Disposition.attached_pic, Disposition.default
+    there = [stream for stream in streams if not stream.disposition & is_cover]
+    for stream in sorted(there, key=lambda stream: not stream.disposition & is_default):
         if stream.codec_context is not None:
             stream.codec_context.thread_count = 1  # workers are the parallelism
             stream.codec_context.options = dict(max_pixels=str(MOST_PIXELS))
@@ -226,8 +203,15 @@ class Media:
 
     def _after(self, begin: float, length: float) -> float:
         """Where a stated length ends; of ``LENGTH_OR_END`` the sooner is taken."""
-        either = self.container.format.name.startswith(LENGTH_OR_END)
+        either = self._is_fragmented or self.container.format.name.startswith(
+            LENGTH_OR_END
+        )
         return length if either and length > begin else begin + length
+
+    @cached_property
+    def _is_fragmented(self) -> bool:
+        name = self.container.format.name
+        return name.startswith('mov') and has_fragments(self.source)
 
     def stated_end(self, stream) -> float | None:
         """The end in s that the header gives a stream; None where it gives none."""
@@ -235,7 +219,8 @@ class Media:
             return None
         begin, asf = self.begin(stream), self.container.format.name == 'asf'
         if stream.duration is not None and not asf:  # there it is the file's
-            return begin + self._stretch * float(stream.duration * stream.time_base)
+            length = self._stretch * float(stream.duration * stream.time_base)
+            return self._after(begin, length)
         # Matroska: '00:00:10.016000000'
         tag = re.fullmatch(
             r'(\d+):(\d+):(\d+(?:\.\d+)?)', stream.metadata.get('DURATION', '')
@@ -320,8 +305,23 @@ class Media:
 
     def _decoded(self, stream, sought: bool = False) -> Iterator[tuple[float, Any]]:
         """(time in s, frame) from here on."""
-        timed = timed_pictures if stream.type == 'video' else timed_sounds
-        return timed(self._packets(stream, sought), stream, self.begin(stream))
+        packets, begin = self._packets(stream, sought), self.begin(stream)
+        if stream.type != 'video':
+            return timed_sounds(packets, stream, begin)
+        ordered = sought and self.container.format.name == 'avi'
+        return timed_pictures(packets, stream, begin, self._delay if ordered else None)
+
+    @cached_property
+    def _delay(self) -> int:
+        """Packets that the decoder takes at the begin before it gives a picture."""
+        with open_container(self.source) as container:
+            stream = _chosen(container.streams.video, 'picture')
+            packets = (packet for packet in container.demux(stream) if packet.size)
+            for taken, packet in enumerate(packets):
+                with suppress(av.InvalidDataError):
+                    if packet.decode():
+                        return taken
+        return 0
 
     def _packets(self, stream, sought: bool) -> Iterator[tuple[object, list]]:
         """(packet, the frames that it brings) from here on.

@@ -83,8 +83,9 @@ def _asf(file: BinaryIO, size: int) -> int:
     return int.from_bytes(about[40:48], 'little')
 
 
-def _boxes(file: BinaryIO, size: int) -> int:
-    """End of the last box of an mp4; one of size 0 goes to the end."""
+def _row_of_boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Name and end of each box of an mp4. The end is 0, and it is the last, of one that
+    goes to the end, and of something that was put behind."""
     place = 0
     while place + 8 <= size:
         head = _at(file, place, 16)
@@ -92,9 +93,22 @@ def _boxes(file: BinaryIO, size: int) -> int:
         if length == 1:
             length = int.from_bytes(head[8:], 'big')
         if length < 8 or head[4:8] not in BOXES:
-            return 0  # something that was put behind, or goes to the end
+            yield head[4:8], 0
+            return
         place += length
-    return place
+        yield head[4:8], place
+
+
+def _boxes(file: BinaryIO, size: int) -> int:
+    """End of the last box of an mp4; 0 where nothing says."""
+    return [0, *(end for _, end in _row_of_boxes(file, size))][-1]
+
+
+def has_fragments(source: Source) -> bool:
+    """Whether an mp4 lies in pieces, each with an index of its own."""
+    with _raw(source) as file:
+        size = file_size(source)
+        return any(name == b'moof' for name, _ in _row_of_boxes(file, size))
 
 
 def _flv(file: BinaryIO, size: int) -> int:

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from coavt_mm.datasets.decoding import read_audio, read_frames
-from coavt_mm.datasets.media import Media, MediaInfo, Source, kept_open, probe
+from coavt_mm.datasets.media import Media, Source, kept_open, probe
+from coavt_mm.datasets.media_info import MediaInfo
 from coavt_mm.datasets.opening import source_name
 from coavt_mm.datasets.shards.archive import SOUND_CODECS, decode_jpeg
 from coavt_mm.errors import ClipError

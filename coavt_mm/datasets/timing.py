@@ -24,7 +24,8 @@ BROADCAST = ('mpegts', 'mpeg')
 # What is there of these FFmpeg takes for all.
 RECKONED = ('wav', 'w64', 'avi')
 
-# Files that begin late: some writers state the length, others the time of the end.
+# Files that begin late: some writers state the length, others the time of the end. So
+# it is with fragments of mp4 whose first ones are left out.
 LENGTH_OR_END = ('matroska', 'asf', 'nut')
 
 
@@ -37,11 +38,20 @@ def packet_length(packet) -> float:
     return 1 / float(packet.stream.average_rate or 25)
 
 
-def timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, Any]]:
+def timed_pictures(
+    packets, stream, begin: float, delay: int | None = None
+) -> Iterator[tuple[float, Any]]:
     """Times of the pictures in the order in which they are shown.
 
     AVI knows no time but that of decoding, and raw streams know none: there the k-th
     picture gets the time of the k-th packet.
+
+    Args:
+        packets: (packet, the frames that it brings).
+        stream: Theirs.
+        begin: Time (s) of a first packet that has none.
+        delay: Packets of an AVI that are read before the first picture comes. Behind a
+            seek the decoder leaves out pictures that need some before, and more wait.
     """
     ordered, base = stream.container.format.name == 'avi', float(stream.time_base)
     waiting: deque[float] = deque()
@@ -51,6 +61,10 @@ def timed_pictures(packets, stream, begin: float) -> Iterator[tuple[float, Any]]
             clock = clock if packet.dts is None else packet.dts * base
             waiting.append(clock)
             clock += packet_length(packet)
+        if delay is not None and frames:
+            to_come = len(frames) + (delay if packet.size else 0)  # none behind the end
+            while len(waiting) > to_come:
+                waiting.popleft()
         for frame in frames:
             time = waiting.popleft() if waiting else clock
             if frame.pts is not None and not ordered:

@@ -217,7 +217,7 @@ class CheckpointHook(_CheckpointHook):
         if steps > 0 and steps % batches:
             runner.logger.warning(
                 f'{each}, {steps}, is no multiple of accumulative_counts={batches}: '
-                'a checkpoint between two updates lacks the gradients so far, and a run '
+                'a checkpoint between two updates lacks the gradients so far; a run '
                 'that goes on from it is another than one that was not stopped'
             )
 

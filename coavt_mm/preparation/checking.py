@@ -7,7 +7,8 @@ from pathlib import Path
 
 from coavt_mm.datasets.decoding import READING, read_audio, read_frames
 from coavt_mm.datasets.manifest import content_hash
-from coavt_mm.datasets.media import MediaInfo, probe
+from coavt_mm.datasets.media import probe
+from coavt_mm.datasets.media_info import MediaInfo
 from coavt_mm.datasets.opening import with_time_limit
 from coavt_mm.datasets.sound import peak_dbfs
 from coavt_mm.errors import ClipError

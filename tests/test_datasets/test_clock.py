@@ -46,6 +46,8 @@ FILES = {
     'program.mpg': ('x.mpg', dict(kind='mpeg', video='mpeg2video', audio='mp2'), 0.01,
                     0),
     'b_frames.avi': ('x.avi', dict(audio='libmp3lame', pts=B_FRAMES), 0, 0),
+    'open_groups.avi': ('x.avi', dict(video='mpeg4', audio='libmp3lame', pts=B_FRAMES,
+                                      b_frames=2, gop=8), 0, 0),
     'raw.h264': ('x.h264', dict(kind='h264', audio=None), 0, None),
     'recorder.webm': ('x.webm', dict(kind='webm', video='libvpx', audio='libopus',
                                      options={'live': '1'}, piped=True), 0, 0),

@@ -126,6 +126,18 @@ def test_rotated_pictures_stand_upright(horrors, first, name, shape, place):
     assert corner(image) == place
 
 
+@pytest.mark.parametrize('rotation, place', [(0, (0, 1)), (90, (1, 1)), (180, (1, 0)),
+                                             (270, (0, 0))])  # fmt: skip
+@pytest.mark.parametrize('first', BACKENDS)
+def test_mirrored_pictures_are_those_that_a_player_shows(
+    make_clip, first, rotation, place
+):
+    path = make_clip(rotation=rotation, mirror=True)
+    (image,), _ = read_frames(path, [1.0], first)
+    assert image.shape[:2] == ((64, 48) if rotation % 180 else (48, 64))
+    assert corner(image) == place
+
+
 @pytest.mark.parametrize('name', NO_CLIP)
 def test_unreadable_pictures_are_named(horrors, backend, name):
     with pytest.raises(ClipError, match=os.path.basename(horrors[name])):

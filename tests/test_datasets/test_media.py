@@ -1,8 +1,14 @@
 import math
 import os
+from contextlib import ExitStack
 
+import av
+import numpy as np
 import pytest
+from av.stream import Disposition
+from media_files import write_clip
 
+from coavt_mm.datasets.decoding import backend_order, read_audio, read_frames
 from coavt_mm.datasets.media import probe
 from coavt_mm.datasets.opening import check_regular_file, source_name, with_time_limit
 from coavt_mm.errors import ClipError
@@ -11,6 +17,38 @@ from coavt_mm.errors import ClipError
 def test_a_cover_picture_is_no_picture(make_clip):
     info = probe(make_clip(frames=1, cover=True))
     assert info.has_audio and not info.has_video
+
+
+@pytest.mark.parametrize('suffix', ['.mkv', '.mp4', '.mov'])
+@pytest.mark.parametrize('backend', backend_order('pyav'))
+@pytest.mark.parametrize('default', [0, 1])
+def test_streams_are_those_that_are_played_by_default(
+    tmp_path, suffix, default, backend
+):
+    """Films with a commentary, or a second camera."""
+    parts = [
+        write_clip(tmp_path / f'{i}{suffix}', size=(64, 48 + i), frequency=440 + i)
+        for i in (0, 100)
+    ]
+    path = tmp_path / f'x{suffix}'
+    with av.open(str(path), 'w') as both, ExitStack() as stack:
+        packets = []
+        for number, part in enumerate(parts):
+            container = stack.enter_context(av.open(str(part)))
+            streams = {s.index: both.add_stream_from_template(s)
+                       for s in container.streams}  # fmt: skip
+            for stream in streams.values():
+                stream.disposition = Disposition(number == default)
+            for packet in container.demux():
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream.index]
+                    packets.append(packet)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            both.mux(packet)
+    (image,), _ = read_frames(path, [1.0], backend)
+    assert image.shape[0] == (148 if default else 48)
+    spectrum = np.abs(np.fft.rfft(read_audio(path, 0.5, 1.5)))
+    assert spectrum.argmax() == (540 if default else 440)
 
 
 def test_probe(horrors):

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from strange_media import write_strange
+from strange_media import number, write_strange
 
 from coavt_mm.datasets import sizes
 from coavt_mm.datasets.decoding import read_audio, read_frames
@@ -155,6 +155,40 @@ def test_chains_are_told_by_the_heads_of_pages(written, monkeypatch):
     monkeypatch.setattr(sizes, 'open', lambda *_: Counting(long), raising=False)
     assert not is_chained(one) and sum(read) < len(long) / 10
     assert np.array(read).min() > 0
+
+
+def boxes(content):
+    """Names and contents of the boxes of an mp4."""
+    while content:
+        size = int.from_bytes(content[:4], 'big')
+        yield content[4:8], content[:size]
+        content = content[size:]
+
+
+@pytest.mark.parametrize('left_out', [0, 1, 2])
+@pytest.mark.parametrize('flags', ['empty_moov', 'delay_moov'])
+@pytest.mark.parametrize('streams', [{}, dict(audio=None), dict(video=None)])
+def test_fragments_of_which_the_first_are_not_there(tmp_path, flags, left_out, streams):
+    """A broadcast over the net that was joined late: its clock goes on."""
+    options = dict(movflags=f'frag_keyframe+default_base_moof+{flags}')
+    if 'video' in streams:
+        options['frag_duration'] = '1000000'
+    whole = write_strange(tmp_path / 'x.mp4', options=options, gop=10, **streams)
+    parts = list(boxes(whole.read_bytes()))
+    pieces = [x for name, x in parts if name in (b'moof', b'mdat')]
+    header = [x for name, x in parts if name in (b'ftyp', b'moov')]
+    path = tmp_path / 'late.mp4'
+    path.write_bytes(b''.join(header + pieces[2 * left_out :]))
+    info, left = probe(path), 3 - left_out
+    if 'video' not in streams:
+        assert info.video_end == pytest.approx(left, abs=0.05)
+        times = [0.05, left - 0.05]
+        images, _ = read_frames(path, times)
+        assert [number(i) for i in images] == [10 * left_out, 29]
+        LoadFrames(10, pick='all')(dict(clip_path=str(path), start=0.0, end=None))
+    if 'audio' not in streams:
+        assert info.audio_end == pytest.approx(left, abs=0.1)
+        assert len(read_audio(path)) == pytest.approx(16000 * left, abs=1600)
 
 
 def test_an_avi_whose_writer_could_not_go_back(tmp_path):

@@ -1,6 +1,8 @@
 """Still and moving pictures in files of their own, as clips without sound."""
 
 import io
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,7 +91,8 @@ def test_a_photo_stands_upright(tmp_path):
 
 def test_moving_pictures_have_times(tmp_path):
     frames = [Image.new('RGB', SIZE, (50 * i, 0, 0)) for i in range(5)]
-    for name in ('x.gif', 'x.webp', 'x.png'):
+    kinds = ['gif', 'webp', 'png'] + ['avif'] * features.check('avif')
+    for name in (f'x.{kind}' for kind in kinds):
         frames[0].save(
             tmp_path / name, save_all=True, append_images=frames[1:], duration=200
         )
@@ -99,6 +102,53 @@ def test_moving_pictures_have_times(tmp_path):
         assert np.allclose(begins, [0.0, 0.4, 0.8])
         for image, level in zip(images, (0, 100, 200), strict=True):
             assert abs(int(image[5, 5, 0]) - level) < 12
+
+
+@pytest.mark.parametrize('kind', ['MPO', 'TIFF'])
+def test_what_lies_behind_a_photo_is_not_shown(tmp_path, kind):
+    """Cameras put previews and depths behind it, scanners further pages."""
+    others = [Image.new('RGB', (20, 15)), Image.new('RGB', SIZE)]
+    photo = Image.new('RGB', SIZE, (200, 100, 50))
+    photo.save(tmp_path / 'x', kind, save_all=True, append_images=others)
+    assert probe(tmp_path / 'x').is_still
+    images, begins = read_frames(tmp_path / 'x', [0.0, 0.15, 7.0])
+    assert begins == [0.0] * 3
+    for image in images:
+        assert image.shape == (30, 40, 3) and abs(int(image[5, 5, 0]) - 200) < 6
+
+
+def test_no_browser_follows_ten_milliseconds(tmp_path):
+    frames = [Image.new('RGB', SIZE, (50 * i, 0, 0)) for i in range(5)]
+    more = dict(save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / 'x.gif', duration=10, **more)
+    frames[0].save(tmp_path / 'y.gif', duration=20, **more)
+    assert probe(tmp_path / 'x.gif').video_end == pytest.approx(0.5)
+    assert probe(tmp_path / 'y.gif').video_end == pytest.approx(0.1)
+
+
+HEIC = b'\0\0\0\x18ftypmif1\0\0\0\0mif1heic' + bytes(200)
+
+
+def test_a_photo_of_a_telephone_names_what_reads_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    for ask in (probe, lambda content: read_frames(content, [0.0])):
+        with pytest.raises(ClipError, match='HEIC picture: install pillow-heif'):
+            ask(HEIC)
+    asked = []
+    reader = SimpleNamespace(register_heif_opener=lambda: asked.append(1))
+    monkeypatch.setitem(sys.modules, 'pillow_heif', reader)
+    with pytest.raises(ClipError, match='cannot identify image'):  # by Pillow
+        probe(HEIC)
+    assert asked
+
+
+@pytest.mark.skipif(not features.check('avif'), reason='Pillow has no AVIF')
+def test_an_avif_under_its_general_name(tmp_path):
+    Image.new('RGB', SIZE, (200, 100, 50)).save(tmp_path / 'x.avif')
+    content = (tmp_path / 'x.avif').read_bytes()
+    assert content[8:12] == b'avif'
+    info = probe(content[:8] + b'mif1' + content[12:])
+    assert info.is_still
 
 
 def test_damage_is_named(tmp_path, still):
