@@ -323,6 +323,16 @@ def _registries(scope: str, first: str | None = None) -> list[Registry]:
     ]
 
 
+def _fill(registry: Registry) -> None:
+    """Import what registers itself there, as far as it exists: mmaction2 names a module
+    of its own that it hasn't."""
+    try:
+        registry.import_from_location()
+    except ModuleNotFoundError as error:
+        if error.name not in registry._locations:
+            raise
+
+
 def _find_class(type_name: Any, default_scope: str, first: str | None = None) -> Any:
     """The class or function that a ``type`` names, None if there is none."""
     if not isinstance(type_name, str):
@@ -333,7 +343,7 @@ def _find_class(type_name: Any, default_scope: str, first: str | None = None) ->
     except ModuleNotFoundError:
         return None
     for node in nodes:
-        node.import_from_location()
+        _fill(node)
         chain = [node] if scope else [node, node.root]
         for registry in chain:
             if name in registry.module_dict:

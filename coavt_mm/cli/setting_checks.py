@@ -101,6 +101,8 @@ _SIZED = ('model', 'optim_wrapper', 'param_scheduler')
 LENGTHS = dict(
     depths=3, frame_mean=3, frame_std=3, mask_ratio=2, scale=2, spec_size=2
 )  # fmt: skip
+#: Packages whose annotations are what their classes take; mmaction2's are not.
+_ANNOTATED = ('coavt_mm', 'mmengine', 'torch')
 _NAMES: dict[Any, str] = {
     bool: 'True or False',
     dict: 'a dictionary',
@@ -141,7 +143,8 @@ def _is_ours(cls: type) -> bool:
 
 
 def _of_class(path: str, node: Mapping, cls: type) -> Iterator[tuple[str, str]]:
-    hints = _hints(cls)
+    is_meant = cls.__module__.partition('.')[0] in _ANNOTATED
+    hints = _hints(cls) if is_meant else {}
     valid = constructor_arguments(cls)
     for name, value in node.items():
         place = f'{path}.{name}'

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from typing import Any
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ from av.sidedata.sidedata import Type
 def _matrix(frame: av.VideoFrame) -> tuple[int, ...]:
     """(a, b, ., c, d, ...) of a frame's display matrix: (a x + c y, b x + d y) is where
     (x, y) is shown, y downwards."""
-    stated = frame.side_data.get(Type.DISPLAYMATRIX)
+    stated: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     return struct.unpack('9i', bytes(stated)) if stated else (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The recognisers, trained and tested by mmaction2's own tools on real files."""
+"""The recognisers, trained and tested by mmaction2's tools and ours on real files."""
 
 import json
 import re
@@ -123,6 +123,16 @@ def test_from_converted_cavmae(name, run, lists, cavmae, tmp_path):
     assert {k for k in state if k.startswith('backbone.')} == {
         f'backbone.{k}' for k in cavmae.state_dict
     }
+
+
+@pytest.mark.parametrize('name', ['visual', 'audio', 'joint'])
+def test_our_tools_take_their_configs(name, run, lists, tmp_path):
+    """As README.md says. mmaction2's annotations are no rule for its settings."""
+    config = PROJECT / f'configs/{name}_demo.py'
+    run('tools/train.py', config, '--work-dir', tmp_path, *options({}))
+    checkpoint, work = tmp_path / 'epoch_1.pth', tmp_path / 'test'
+    run('tools/test.py', config, checkpoint, '--work-dir', work, *options({}))
+    assert scores(work)
 
 
 def test_weights_that_do_not_fit_stop_the_run(run, lists, cavmae, tmp_path):
