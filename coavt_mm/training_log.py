@@ -18,8 +18,10 @@ def plain_log(hub: Any) -> Any:
         hub: As ``MessageHub.state_dict`` gives it; stays as it is.
 
     Returns:
-        The same with what :func:`plain_history` makes of each scalar.
+        The same with what :func:`plain_history` makes of each scalar, and Python's
+        numbers for those of NumPy.
     """
+    import numpy as np
     from mmengine.logging import HistoryBuffer
 
     if not isinstance(hub, Mapping) or not isinstance(hub.get('log_scalars'), Mapping):
@@ -30,7 +32,11 @@ def plain_log(hub: Any) -> Any:
         else part
         for name, part in hub['log_scalars'].items()
     }
-    return {**hub, 'log_scalars': scalars}
+    facts = {
+        name: fact.item() if isinstance(fact, np.generic) else fact
+        for name, fact in (hub.get('runtime_info') or {}).items()
+    }
+    return {**hub, 'log_scalars': scalars, 'runtime_info': facts}
 
 
 def plain_history(values: Any, counts: Any, max_length: int) -> dict[str, Any]:

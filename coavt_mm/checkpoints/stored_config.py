@@ -117,6 +117,20 @@ def carried_config(checkpoint: Any) -> str | None:
     return meta.get(KEY) if isinstance(meta, Mapping) else None
 
 
+def carried_tokenizer(checkpoint: Any, where: str) -> str | None:
+    """The tokenizer of a checkpoint's model, as JSON; None where it carries none.
+
+    Raises:
+        CheckpointError: The config that it carries is damaged.
+    """
+    text = carried_config(checkpoint)
+    if text is None:
+        return None
+    stored = _parsed(text, where)
+    own = stored['tokenizers'].get(stored['model'].get('tokenizer'))
+    return None if own is None else checked_tokenizer(own)
+
+
 def read_stored_config(checkpoint: Mapping, where: str) -> dict:
     """The config that lies in a checkpoint.
 

@@ -1,9 +1,15 @@
-"""Tables of word pieces, for a tokenizer that has got further ones."""
+"""Word pieces of a checkpoint: are they the model's, and has its tokenizer more?"""
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from coavt_mm.checkpoints.stored_config import carried_tokenizer
+from coavt_mm.datasets.tokenizer import serialise_tokenizer
+from coavt_mm.errors import CheckpointError
 
 #: Ends of the names of tensors with a row for each word piece.
 TABLES = ('word_embeddings.weight', 'lm_head.bias')
@@ -33,3 +39,44 @@ def grow_words(
             state[name] = torch.cat([table, rest])
             changed[name] = f'{more} word pieces are new'
     return state, changed
+
+
+def check_words(checkpoint: Any, model: nn.Module, where: str = '') -> list[str]:
+    """Refuse weights of other word pieces: each row would be taken for another word.
+
+    Args:
+        checkpoint: What was read from a file; one that carries no config, or no
+            tokenizer, says nothing.
+        model: With ``tokenizer_path``, or without a tokenizer of its own.
+        where: Name of the file, for the message.
+
+    Returns:
+        Lines for a log, where the rules differ by which texts are cut into pieces.
+
+    Raises:
+        CheckpointError: A piece has another number; more of them may follow.
+    """
+    path = getattr(model, 'tokenizer_path', None)
+    text = None if path is None else carried_tokenizer(checkpoint, where)
+    if path is None or text is None:
+        return []
+    theirs, ours = json.loads(text), json.loads(serialise_tokenizer(path))
+    there, here = (
+        {number: piece for piece, number in rules['model']['vocab'].items()}
+        for rules in (theirs, ours)
+    )
+    other = [n for n in sorted(there.keys() & here.keys()) if there[n] != here[n]]
+    if other:
+        told, first = f'{where}: ' if where else '', other[0]
+        raise CheckpointError(
+            f'{told}trained with another tokenizer than {path}: {len(other)} word '
+            f'pieces have other numbers, such as {first}, {there[first]!r} there and '
+            f'{here[first]!r} here; set tokenizer= to that of the training'
+        )
+    parts = ('normalizer', 'pre_tokenizer')
+    return [
+        f'the tokenizer {path} has another {part} than that of the checkpoint: '
+        f'{ours.get(part)} in place of {theirs.get(part)}'
+        for part in parts
+        if ours.get(part) != theirs.get(part)
+    ]

@@ -183,6 +183,8 @@ def _test(args: Namespace) -> dict[str, float]:
     from coavt_mm.cli.running import no_litter, run_test
 
     options.set_tested(cfg, args.checkpoint)
+    if args.work_dir:
+        options.write_results_to(cfg, args.work_dir, args.cfg_options or ())
     with no_litter(cfg.work_dir):
         if args.dump:
             options.dump_results(cfg, args.dump)

@@ -1,6 +1,7 @@
 """Options of ``tools/train.py`` and ``tools/test.py`` that change a config."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,32 @@ def dump_results(cfg: Config, path: str) -> None:
         raise ConfigError(
             f'--dump {path}: the name must end with {" or ".join(_PICKLES)}'
         )
-    metrics = cfg.get('test_evaluator') or []
-    metrics = [metrics] if isinstance(metrics, dict) else [*metrics]
+    metrics = _metrics(cfg)
     dump = ConfigDict(type='mmengine.DumpResults', out_file_path=path)
     cfg.test_evaluator = [*metrics, dump]
+
+
+def _metrics(cfg: Config) -> list[dict]:
+    metrics = cfg.get('test_evaluator') or []
+    return [metrics] if isinstance(metrics, dict) else [*metrics]
+
+
+def write_results_to(cfg: Config, work_dir: str, settings: Collection[str]) -> None:
+    """Let tables and plots go where ``--work-dir`` says, not where the config does.
+
+    Tests of several checkpoints by one config would write over each other's.
+
+    Args:
+        cfg: The config; ``out_dir`` and ``out_file`` of ``test_evaluator`` are set.
+        work_dir: The folder.
+        settings: Keys of ``--cfg-options``; what they name stays.
+    """
+    said = {key.rpartition('.')[2] for key in settings}
+    for metric in _metrics(cfg):
+        if metric.get('out_dir') and 'out_dir' not in said:
+            metric['out_dir'] = work_dir
+        if metric.get('out_file') and not said & {'out_dir', 'out_file'}:
+            metric['out_file'] = str(Path(work_dir) / Path(metric['out_file']).name)
 
 
 def set_tested(cfg: Config, checkpoint: str) -> None:

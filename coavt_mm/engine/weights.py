@@ -105,18 +105,17 @@ class FitCheckpointHook(Hook):
         """
         from coavt_mm.checkpoints.conversion import read_state_dict
         from coavt_mm.checkpoints.own import fit
-        from coavt_mm.checkpoints.words import grow_words
+        from coavt_mm.checkpoints.words import check_words, grow_words
 
-        model = bare_model(runner)
+        model, where = bare_model(runner), str(runner._load_from or '')
         state, lines = self._renamed(read_state_dict(checkpoint), model)
         state, anew = self._without_misfits(state, model)
-        lines += anew
+        lines += anew + check_words(checkpoint, model, where)
         if self.new_words:
             state, grown = grow_words(state, model)
             lines += [f'{name}: {how}' for name, how in grown.items()]
         # a run goes on with all of its weights, or is another
         whole = runner._resume
-        where = str(runner._load_from or '')
         state, more = fit(state, model, whole, self.min_share, where)
         checkpoint['state_dict'] = state
         for line in lines + more:

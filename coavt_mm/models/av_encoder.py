@@ -15,7 +15,7 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.models.layers import EncoderBlock, stream_norms
 from coavt_mm.models.patches import MASK_MODES, PatchEmbed, kept_tokens
 from coavt_mm.registry import MODELS
-from coavt_mm.streams import STREAMS
+from coavt_mm.streams import STREAMS, check_streams
 
 
 def _check_options(
@@ -191,7 +191,11 @@ class JointAVEncoder(BaseModule):
 
         Returns:
             Stream -> tokens (B * F, N, D), (B, N, D) for 'A'.
+
+        Raises:
+            ConfigError: ``streams`` names another, or is a text.
         """
+        check_streams(streams)
         if spectrogram is not None and spectrogram.dim() == 4:
             # how other libraries call a backbone; for one more release
             _warn_moved('a batch (B, channels, ...)', 'JointAVBackbone')

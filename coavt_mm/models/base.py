@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -99,6 +99,33 @@ class TrainedModel(BaseModel):
             all_reduce(every, 'mean')
             values = OrderedDict(zip(values, every.unbind(), strict=True))
         return total, values
+
+
+def check_losses(
+    head: str, losses: Collection[str], others: Collection[str], trained: bool
+) -> None:
+    """Refuse what a head gives where some of it would be lost.
+
+    Args:
+        head: Its name in the model, for the message.
+        losses: The names of what it gives.
+        others: The names that heads before it gave.
+        trained: Whether it has a loss.
+
+    Raises:
+        ConfigError: A name is given twice, or nothing of it is trained.
+    """
+    twice = [name for name in losses if name in others]
+    if twice:
+        raise ConfigError(
+            f'CoAVT: {head} gives {", ".join(twice)}, as another head does, whose '
+            'value would be lost; name it otherwise'
+        )
+    if trained and losses and not any('loss' in name for name in losses):
+        raise ConfigError(
+            f'CoAVT: {head} gives {", ".join(losses)}, none of which is trained: the '
+            "name of a loss has 'loss' in it"
+        )
 
 
 def check_passes(av_encoder: Any, av_head: Any) -> None:

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from coavt_mm.batches import mask_of
 from coavt_mm.errors import ConfigError
-from coavt_mm.models.base import TrainedModel, check_passes, checked_names
+from coavt_mm.models.base import (
+    TrainedModel,
+    check_losses,
+    check_passes,
+    checked_names,
+)
 from coavt_mm.models.generation import generate
 from coavt_mm.models.heads import pool_tokens
 from coavt_mm.models.layers import build_part, stated_size
@@ -273,9 +278,12 @@ class CoAVT(TrainedModel):
             inputs: As :meth:`loss` takes them, with ``spectrogram`` and ``frames``.
             rows: Stream -> the clips that are read; all where it is left out.
         """
-        batch, losses = loss_inputs(self, inputs, rows), {}
-        for head in self.heads.values():
-            losses.update(head.losses(batch))
+        batch = loss_inputs(self, inputs, rows)
+        losses: dict[str, Tensor] = {}
+        for name, head in self.heads.items():
+            found = head.losses(batch)
+            check_losses(name, found, losses, bool(head.streams))
+            losses.update(found)
         telling = [head for head in self.heads.values() if head.needs_negatives]
         if streams := dict.fromkeys(s for head in telling for s in head.streams):
             losses['negatives'] = batch.share_with_negatives([*streams])

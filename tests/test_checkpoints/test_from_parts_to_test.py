@@ -98,6 +98,6 @@ def test_convert_use_and_test(tool, tmp_path, capsys):
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert 'JointAVEncoder from cavmae.pth' in log
     assert f'{count} of {count} tensors of the checkpoint go into {count} of' in log
-    end = torch.load('run/iter_1.pth', weights_only=False)['state_dict']
+    end = torch.load('run/iter_1.pth', weights_only=True)['state_dict']
     for name, tensor in start.items():
         assert torch.equal(end[f'av_encoder.{name}'], tensor), name

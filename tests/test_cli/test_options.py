@@ -194,3 +194,43 @@ def test_slurm_scripts_hand_everything_on(tmp_path):
         '--dump',
         'p q.pkl',
     ]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'tables', 'captions'),
+    [
+        ((), 'mine', 'mine/captions.json'),
+        (['model.x'], 'mine', 'mine/captions.json'),
+        (['out_dir'], 'own', 'own/captions.json'),
+        (['test_evaluator.RetrievalMetric.out_dir'], 'own', 'own/captions.json'),
+        (['test_evaluator.AttributeAccuracy.out_file'], 'mine', 'own/captions.json'),
+    ],
+)
+def test_the_work_dir_is_where_results_go(settings, tables, captions):
+    retrieval = dict(type='RetrievalMetric', out_dir='own')
+    written = dict(type='AttributeAccuracy', out_file='own/captions.json')
+    nothing = dict(type='MomentMetric')
+    cfg = Config(dict(test_evaluator=[retrieval, written, nothing]))
+    options.write_results_to(cfg, 'mine', settings)
+    first, second, third = cfg.test_evaluator
+    assert (first.out_dir, second.out_file) == (tables, captions)
+    assert third == nothing
+    cfg = Config(dict(test_evaluator=retrieval))
+    options.write_results_to(cfg, 'mine', settings)
+    assert cfg.test_evaluator.out_dir == tables
+
+
+def test_a_test_writes_into_its_work_dir(toy_config, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr('coavt_mm.cli.running.run_test', seen.append)
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / 'retrieval.py'
+    config.write_text(
+        f'_base_ = {toy_config!r}\n'
+        "test_evaluator = [dict(type='RetrievalMetric', out_dir='there')]\n"
+    )
+    torch.save(dict(state_dict={}), 'x.pth')
+    own = ['--cfg-options', 'test_evaluator.RetrievalMetric.out_dir=own']
+    for words in ([], ['--work-dir', 'mine'], ['--work-dir', 'mine', *own]):
+        launch.test([str(config), 'x.pth', *words])
+    assert [cfg.test_evaluator[0].out_dir for cfg in seen] == ['there', 'mine', 'own']

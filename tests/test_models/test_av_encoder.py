@@ -38,6 +38,13 @@ def test_every_stream_has_norms_of_its_own():
     torch.testing.assert_close(after['V'], before['V'] + 1)
 
 
+@pytest.mark.parametrize('streams', ['AV', ['av'], ['A', 'v'], ['AV', 'T']])
+def test_what_names_no_streams_is_refused(streams):
+    encoder = JointAVEncoder(16, 2, (1, 1, 1), spec_size=(48, 32), img_size=32)
+    with pytest.raises(ConfigError, match='no list of AV, A, V'):
+        encoder(torch.rand(2, 48, 32), torch.rand(2, 3, 32, 32), streams)
+
+
 def test_joint_blocks_follow_each_other_in_all_streams():
     model = encoder()
     spectrogram, _ = batch()

@@ -32,6 +32,33 @@ def test_all_losses_train_all_parts(batch):
     assert without == []
 
 
+class Spread(LossHead):
+    """A head of somebody's, which gives one value."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.streams, self.name = dict(AV=1.0), name
+
+    def losses(self, batch):
+        return {self.name: batch.features.texts.var()}
+
+
+@pytest.mark.parametrize(
+    ('name', 'said'),
+    [
+        ('uniformity', 'extra_heads.spread gives uniformity, none of which is trained'),
+        ('loss_contrastive_AV', 'gives loss_contrastive_AV, as another head does'),
+    ],
+)
+def test_no_loss_of_an_own_head_is_lost(name, said):
+    model, batch = tiny_coavt(), tiny_batch(3)
+    model.extra_heads['spread'] = Spread(name)
+    with pytest.raises(ConfigError, match=said.replace('extra_heads.', '')):
+        _losses(model, batch)
+    model.extra_heads['spread'] = Spread('loss_spread')
+    assert {*_losses(model, batch)} == LOSSES | {'loss_spread'}
+
+
 def negatives(batch, **heads):
     values = tiny_coavt(**heads)(batch, samples(len(batch['clip_key'])), mode='loss')
     return values['negatives'].item() if 'negatives' in values else None
