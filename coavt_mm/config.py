@@ -20,6 +20,7 @@ from coavt_mm.config_variables import (
     follow_variables,
     read_with,
     set_variables,
+    unread_variables,
     variables_of,
     walk,
 )
@@ -62,6 +63,17 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         check_cfg_options(after, options)
         after.merge_from_dict(options)
     return after
+
+
+def idle_settings(path: str, cfg: Config) -> list[str]:
+    """Lines on what a config sets in vain.
+
+    Args:
+        path: Of the config, or its name.
+        cfg: What was read from it.
+    """
+    found = unread_variables(config_file(path), cfg)
+    return [f'{path}: {line}' for line in found.values()]
 
 
 def _read(path: str, file: str, values: dict[str, Any] | None = None) -> Config:

@@ -10,6 +10,7 @@ import ast
 import copy
 import re
 from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -109,6 +110,42 @@ def variables_of(file: str) -> set[str]:
     chain = [*_chain(Path(file))]
     used = set().union(*map(_used, chain))
     return used & set().union(*map(_assignments, chain))
+
+
+def unread_variables(file: str, cfg: Config) -> dict[str, str]:
+    """Variables of a config that inherits others which change nothing.
+
+    A file that inherits nothing is one that was written down whole, with what is left
+    of the variables.
+
+    Args:
+        file: Its path.
+        cfg: What was read from it.
+
+    Returns:
+        Variable -> a line on what reads it not, and what is meant perhaps.
+    """
+    text = Path(file).read_text('utf-8')
+    bases = [part for base in _bases(Path(file)).values() for part in _chain(base)]
+    known, made = {*TOP_LEVEL, *SHARED}, set().union(*map(_used, bases))
+    set_before = set().union(*map(_assignments, bases))
+    found = {}
+    for name, assigned in _assignments(text).items() if bases else ():
+        if name in known or name.startswith('_') or name in _used(text):
+            continue
+        parts = ((path, path.rpartition('.')) for path, _ in walk(cfg))
+        places = [p for p, (above, _, last) in parts if last == name and above]
+        inside = [place for place in places if place.split('.')[0] in TOP_LEVEL]
+        close = get_close_matches(name, TOP_LEVEL, n=1, cutoff=0.75)
+        if name in made & set_before:
+            line = f'{name}: what the config that is inherited made of it stays'
+            if not isinstance(assigned.value, ast.List | ast.Dict | ast.Call):
+                line += f'; `--cfg-options {name}=...` sets all of that'
+        else:
+            line = f'{name}: nothing reads it'
+        meant = close or sorted(inside, key=lambda place: place.count('.'))[:1]
+        found[name] = line + (f', is {meant[0]} meant?' if meant else '')
+    return found
 
 
 def _chain(file: Path) -> Iterator[str]:

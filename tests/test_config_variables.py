@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from coavt_mm.config import load_config
+from coavt_mm.config import idle_settings, load_config
 from coavt_mm.config_variables import walk
 from coavt_mm.errors import ConfigError
 
@@ -99,3 +99,44 @@ def test_a_variable_that_no_part_takes_is_refused():
         load_config(str(CONFIGS / 'cls_vggsound.py'), {'tokenizer': 'a'})
     with pytest.raises(ConfigError, match='unknown key'):
         load_config(str(CONFIGS / 'pretrain_demo.py'), {'tokeniser': 'a'})
+
+
+def test_what_an_own_config_sets_in_vain_is_said(tmp_path):
+    path = tmp_path / 'own.py'
+    path.write_text(
+        "_base_ = 'coavt_mm::coavt/pretrain_demo.py'\n"
+        'max_iters = 12\n'  # reaches nothing any more
+        'train_pipeline = []\n'
+        'batch_size = 8\n'  # is no variable
+        'optim_wraper = dict(clip_grad=None)\n'
+        'unheard = 1\n'
+        "data_root = 'mine'\n"  # goes on to where it is held
+        'helper, _hidden = 3, 4\n'
+        'weight = 2.0\n'  # is read here
+        'model = dict(matching_head=dict(hardness=weight))\n'
+    )
+    lines = idle_settings(str(path), load_config(str(path)))
+    kept = 'what the config that is inherited made of it stays'
+    assert lines == [
+        f'{path}: max_iters: {kept}; `--cfg-options max_iters=...` sets all of that, '
+        'is train_cfg.max_iters meant?',
+        f'{path}: train_pipeline: {kept}',
+        f'{path}: batch_size: nothing reads it, is train_dataloader.batch_size meant?',
+        f'{path}: optim_wraper: nothing reads it, is optim_wrapper meant?',
+        f'{path}: unheard: nothing reads it',
+    ]
+
+
+@pytest.mark.parametrize('name', sorted(p.name for p in CONFIGS.glob('*.py')))
+def test_no_config_of_ours_sets_in_vain(name):
+    path = str(CONFIGS / name)
+    read_by_a_tool = ['variants'] * (name == 'ablations.py')
+    lines = idle_settings(path, load_config(path))
+    assert [line.split(': ')[1] for line in lines] == read_by_a_tool
+
+
+def test_a_config_that_was_written_down_is_taken_as_it_is(tmp_path):
+    cfg = load_config(str(CONFIGS / 'pretrain_demo.py'))
+    cfg.dump(tmp_path / 'ran.py')
+    path = str(tmp_path / 'ran.py')
+    assert idle_settings(path, load_config(path)) == []

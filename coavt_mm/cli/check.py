@@ -16,7 +16,7 @@ def _add(parser: ArgumentParser) -> None:
 
 
 def _check(args: Namespace) -> None:
-    from coavt_mm.config import load_config, set_work_dir
+    from coavt_mm.config import idle_settings, load_config, set_work_dir
 
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.work_dir)
@@ -27,6 +27,8 @@ def _check(args: Namespace) -> None:
     check = check_config(cfg)
     for line in report(check):
         print(line)
+    for line in idle_settings(args.config, cfg):
+        print(f'Warning: {line}')
     for finding in check.found:
         if finding.kind == 'note':
             print(f'Note: {finding.text}')

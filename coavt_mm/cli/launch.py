@@ -102,7 +102,12 @@ def _add_test_arguments(parser: ArgumentParser) -> None:
 def _prepare(args: Namespace, loaders: Sequence[str], checkpoint: str | None) -> Any:
     """The config, with nothing missing that it takes no model to see."""
     from coavt_mm.cli.checks import check_inputs
-    from coavt_mm.config import check_writable, load_config, set_work_dir
+    from coavt_mm.config import (
+        check_writable,
+        idle_settings,
+        load_config,
+        set_work_dir,
+    )
 
     _set_environment(args, os.environ)
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
@@ -116,6 +121,8 @@ def _prepare(args: Namespace, loaders: Sequence[str], checkpoint: str | None) ->
         warnings.simplefilter('ignore')
         sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
     cfg = load_config(args.config, args.cfg_options)
+    for line in idle_settings(args.config, cfg):
+        print(f'Warning: {line}')
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.work_dir)
     check_inputs(cfg, loaders, checkpoint)

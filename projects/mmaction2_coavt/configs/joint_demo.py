@@ -37,8 +37,8 @@ model = dict(
 sound_and_pack = [
     dict(
         type='coavt_mm.LoadLogMel',
-        preprocessor=_base_.sound,
-        seconds=_base_.seconds,
+        preprocessor=_base_._sound,
+        seconds=_base_._seconds,
     ),
     dict(type='FormatAudioShape', input_format='NCTF'),
     dict(

@@ -13,8 +13,8 @@ lists = 'data/sounding_shapes/lists/shape'
 num_classes = 6
 size = _base_.model.av_encoder.img_size
 # for the joint recogniser
-sound = _base_.model.data_preprocessor
-seconds = sound.spec_frames / 100
+_sound = _base_.model.data_preprocessor
+_seconds = _sound.spec_frames / 100
 
 model = dict(
     _delete_=True,
