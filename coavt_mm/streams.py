@@ -7,8 +7,6 @@ alone (A) and picture alone (V). A further stream is a line in each table below.
 from collections.abc import Collection
 from typing import Any
 
-from coavt_mm.errors import ConfigError
-
 #: Stream -> the modalities that it is made of, the fullest stream first.
 MODALITIES = {'AV': ('audio', 'visual'), 'A': ('audio',), 'V': ('visual',)}
 STREAMS = tuple(MODALITIES)
@@ -23,19 +21,6 @@ LOOKS = {
     'V': dict(color='#009E73', marker='^', label='picture (V)'),
     FUSED: dict(color='#CC79A7', marker='D', label='all three together'),
 }
-
-
-def check_streams(streams: Collection[str]) -> None:
-    """Refuse what is no list of streams.
-
-    Raises:
-        ConfigError: It names another, or is a text, of which each letter would be one.
-    """
-    if isinstance(streams, str) or not all(name in MODALITIES for name in streams):
-        raise ConfigError(
-            f'streams={streams!r} is no list of {", ".join(STREAMS)}, such as '
-            f'[{STREAMS[0]!r}]'
-        )
 
 
 def available(has_audio: Any, has_visual: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from coavt_mm.errors import ConfigError
 from coavt_mm.models.layers import EncoderBlock, stream_norms
 from coavt_mm.models.patches import MASK_MODES, PatchEmbed, kept_tokens
 from coavt_mm.registry import MODELS
-from coavt_mm.streams import STREAMS, check_streams
+from coavt_mm.streams import STREAMS
 
 
 def _check_options(
@@ -48,6 +48,15 @@ def _check_options(
         raise ConfigError(
             f'JointAVEncoder: embed_dims {embed_dims} is not a multiple of '
             f'num_heads {num_heads}'
+        )
+
+
+def _check_streams(streams: Sequence[str]) -> None:
+    # of a text each letter would be one
+    if isinstance(streams, str) or not all(name in STREAMS for name in streams):
+        raise ConfigError(
+            f'streams={streams!r} is no list of {", ".join(STREAMS)}, such as '
+            f'[{STREAMS[0]!r}]'
         )
 
 
@@ -195,7 +204,7 @@ class JointAVEncoder(BaseModule):
         Raises:
             ConfigError: ``streams`` names another, or is a text.
         """
-        check_streams(streams)
+        _check_streams(streams)
         if spectrogram is not None and spectrogram.dim() == 4:
             # how other libraries call a backbone; for one more release
             _warn_moved('a batch (B, channels, ...)', 'JointAVBackbone')
