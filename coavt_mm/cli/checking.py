@@ -5,10 +5,13 @@ Nothing is written into the work dir.
 
 import copy
 import logging
+import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+import coavt_mm
 from coavt_mm import compat
 from coavt_mm.cli.checks import check_inputs
 from coavt_mm.cli.fit_checks import findings, wrong_picture
@@ -80,7 +84,7 @@ class Check:
             if any(path.startswith(what) for path in self.left_out):
                 return  # the value may be needed
             reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-            self.add(f'{what}: {reason}')
+            self.add(f'{what}: {reason}{_own_place(error)}')
 
     @property
     def failed(self) -> bool:
@@ -97,6 +101,18 @@ class Check:
             self.built.get('val'),
             metrics=metrics_of(self.cfg, 'val'),
         )
+
+
+def _own_place(error: BaseException) -> str:
+    """Where in a file of the user's an error came up, behind its message."""
+    ours = str(Path(coavt_mm.__file__).parent)
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if 'site-packages' not in frame.filename
+        and not frame.filename.startswith((ours, '<', sys.base_prefix))
+    ]
+    return f' ({own[-1].filename}:{own[-1].lineno})' if own else ''
 
 
 def check_config(cfg: Config) -> Check:

@@ -14,6 +14,7 @@ from argparse import (
 )
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
@@ -117,6 +118,22 @@ def _page(about: str, epilog: str | None = None) -> dict[str, Any]:
     return dict(description=about, epilog=epilog, formatter_class=HelpFormatter)
 
 
+def refuse_unknown(parser: ArgumentParser, unknown: Sequence[str]) -> None:
+    """End with what a command doesn't know, and what is meant perhaps.
+
+    Args:
+        parser: The command's.
+        unknown: Words that it has not read.
+    """
+    if not unknown:
+        return
+    options = [word.partition('=')[0] for word in unknown if word.startswith('--')]
+    known = [name for action in parser._actions for name in action.option_strings]
+    close = [near for word in options for near in get_close_matches(word, known, n=1)]
+    hint = f'; is {" ".join(close)} meant?' if close else ''
+    parser.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
+
+
 @dataclass(frozen=True)
 class Command:
     """A command; called with arguments, it runs as they say.
@@ -150,7 +167,8 @@ class Command:
         """
         parser = ArgumentParser(**self.page)
         self.add(parser)
-        args = parser.parse_args(argv)
+        args, unknown = parser.parse_known_args(argv)
+        refuse_unknown(parser, unknown)
         if complaint := self.check(args):
             parser.error(complaint)
         return args

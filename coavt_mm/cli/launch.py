@@ -162,7 +162,13 @@ def _train(args: Namespace) -> None:
         with no_litter(cfg.work_dir):
             set_resume(cfg, args.resume)
             _change(cfg, args)
-            run_training(cfg, loaders)
+            try:
+                run_training(cfg, loaders)
+            except KeyboardInterrupt:
+                raise CoAVTError(
+                    'interrupted; the same command with --resume goes on from the last '
+                    f'checkpoint in {cfg.work_dir}'
+                ) from None
 
 
 def _change(cfg: Any, args: Namespace) -> None:

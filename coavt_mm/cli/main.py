@@ -1,7 +1,7 @@
 """The command ``coavt``."""
 
 import sys
-from argparse import SUPPRESS, ArgumentParser
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from coavt_mm import __version__
@@ -14,6 +14,7 @@ from coavt_mm.cli.commands import (
     Group,
     HelpFormatter,
     add_commands,
+    refuse_unknown,
     run_chosen,
 )
 from coavt_mm.cli.convert import convert
@@ -64,6 +65,13 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
+def _parsed(words: Sequence[str]) -> Namespace:
+    args, unknown = make_parser().parse_known_args(words)
+    _, parser = args.chosen
+    refuse_unknown(parser, unknown)
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; an error that the user can mend is one line.
 
@@ -76,4 +84,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in infer.COMMANDS:
         words = infer.with_dashes(words)
-    run_tool(lambda: run_chosen(make_parser().parse_args(words)))
+    run_tool(lambda: run_chosen(_parsed(words)))

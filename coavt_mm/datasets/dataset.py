@@ -324,7 +324,7 @@ class AVTDataset(BaseDataset):
             raise ClipError(f'clip {row["sample_id"]}: {why}')
         try:
             with self._bad.noted(idx):
-                return self.pipeline(self._opened(row))
+                sample = self.pipeline(self._opened(row))
         except ClipError as error:
             if self.missing == 'raise' and self._split_missing([row])[1]:
                 rows = [self.get_data_info(i) for i in range(len(self))]
@@ -334,6 +334,11 @@ class AVTDataset(BaseDataset):
             raise ClipError(
                 f'clip {row["sample_id"]}: a transform ended with StopIteration'
             ) from error
+        if sample is None:
+            raise ClipError(
+                f'clip {row["sample_id"]}: a transform returned None, not its results'
+            )
+        return sample
 
     def _opened(self, row: dict) -> dict:
         """The row as the pipeline takes it."""

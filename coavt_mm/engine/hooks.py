@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.hooks import RuntimeInfoHook as _RuntimeInfoHook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from coavt_mm.engine.weights import bare_model
 from coavt_mm.errors import CoAVTError, ConfigError
@@ -70,9 +70,10 @@ class ShareModelHook(Hook):
             runner: The runner of the test process.
         """
         self._share(runner, runner.test_evaluator)
+        # after training the model is another one; `runner.iter` would build the training
+        trained = isinstance(runner._train_loop, BaseLoop) and runner.iter > 0
         for metric in runner.test_evaluator.metrics:
-            # after training the model is another one
-            if hasattr(metric, 'checkpoint') and runner.iter == 0:
+            if hasattr(metric, 'checkpoint') and not trained:
                 peer = getattr(bare_model(runner), 'path', None)
                 metric.checkpoint = runner._load_from or peer
 

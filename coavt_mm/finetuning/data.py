@@ -103,7 +103,7 @@ def prepare_own(
     recordings = {c.clip_id: c.recording for own in listed.values() for c in own}
     lost = _lost(report, root)
     rows = {name: [r for r, _ in iter_rows(root / f'{name}.jsonl')] for name in listed}
-    _check_sizes(rows, root)
+    _check_sizes(rows, root, lost)
     splits = _split(rows, root, not labels, recordings)
     for name, own in splits.items():
         about: dict[str, Any] = dict(protocol=f'own-{name}', missing=0)
@@ -167,12 +167,11 @@ def _check_found(
     )
 
 
-def _check_sizes(rows: Mapping[str, Sequence], root: Path) -> None:
+def _check_sizes(rows: Mapping[str, Sequence], root: Path, lost: Sequence[str]) -> None:
     clips = sum(map(len, rows.values()))
     if clips < FEWEST:
-        raise ConfigError(
-            f'{clips} clips are too few to learn from; {FEWEST} is the least'
-        )
+        few = f'{clips} clips are too few to learn from; {FEWEST} is the least'
+        raise ConfigError('; '.join([few, *lost]))
     for name, own in rows.items():
         if len(own) < FEWEST_OF_SPLIT:
             raise ConfigError(

@@ -6,6 +6,7 @@ split alone.
 
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -102,7 +103,8 @@ def split_rows(
     wanted: Sequence[str] = ('test', 'val'),
     labels: bool = False,
 ) -> dict[str, list[Row]]:
-    """Draw splits; the same rows are always split alike, in any order.
+    """Draw splits; the same clips are always split alike, in any order, and whether
+    they are named from here, from their folder or from the root.
 
     Args:
         rows: Of a manifest.
@@ -144,9 +146,11 @@ def split_rows(
     return splits
 
 
-def _draw(rows: Sequence[Row], group: Sequence[int]) -> str:
-    name = min(rows[index]['id'] for index in group)
-    return hashlib.sha256(name.encode()).hexdigest()
+def _draw(rows: Sequence[Row], group: Sequence[int]) -> tuple[str, str]:
+    """A place for a group, however the paths of its files are written."""
+    named = (rows[index]['id'] for index in group)
+    last, whole = min((re.split(r'[/\\]', name)[-1], name) for name in named)
+    return hashlib.sha256(last.encode()).hexdigest(), whole
 
 
 def _choose(

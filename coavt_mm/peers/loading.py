@@ -53,9 +53,11 @@ def find_folder(path: str) -> Path:
 
 def _checked(folder: Path, path: str) -> Path:
     if not (folder / CONFIG).is_file():
+        files = sorted(file.name for file in folder.glob('*.pth'))[:5]
+        own = f', or one of its checkpoints: {", ".join(files)}' if files else ''
         raise CheckpointError(
             f'{path}: a folder without {CONFIG}; give one that save_pretrained() of '
-            'transformers wrote'
+            f'transformers wrote{own}'
         )
     if not _is_whole(folder):
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -325,6 +326,15 @@ def test_a_training_refuses_the_same(data, tmp_path, monkeypatch, capsys):
                                'run', '--cfg-options', option)  # fmt: skip
         assert status == 1 and err.count('\n') == 1 and said in err
         assert os.listdir(tmp_path) == []
+
+
+def test_an_error_in_an_own_part_has_a_place(small):
+    check = Check(small())
+    with check.attempt('a training step'):
+        {}['wavefrm']
+    (finding,) = check.found
+    place = rf"a training step: KeyError: 'wavefrm' \({re.escape(__file__)}:\d+\)"
+    assert re.fullmatch(place, finding.text)
 
 
 def test_clips_that_can_not_be_read(small, data):

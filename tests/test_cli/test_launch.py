@@ -406,3 +406,13 @@ def test_two_processes_train_and_test(toy_config, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     logs = ''.join(p.read_text() for p in tmp_path.rglob('*.json'))
     assert '"count": 7' in logs
+
+
+def test_an_interrupted_training_says_how_to_go_on(toy_config, tmp_path, monkeypatch):
+    def stop(cfg, loaders):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('coavt_mm.cli.running.run_training', stop)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CoAVTError, match='--resume goes on .* checkpoint in run$'):
+        launch.train([toy_config, '--work-dir', 'run'])

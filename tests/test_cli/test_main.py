@@ -152,3 +152,19 @@ def test_a_command_is_called_as_its_tool_is():
     command = Command('Do it.', lambda p: p.add_argument('x', type=int), seen.append)
     command(['3'])
     assert vars(seen[0]) == {'x': 3}
+
+
+def test_an_option_that_is_mistyped_is_told_the_nearest(capsys):
+    for words, said in (
+        (['search', 'query', 'idx', '--strem', 'A'], 'is --stream meant?'),
+        (['train', 'x.py', '--resum'], ''),  # short for --resume
+        (['train', 'x.py', '--sed=1', '--apm'], 'is --seed --amp meant?'),
+        (['info', '--bogus'], 'unrecognized arguments: --bogus'),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            door.main(words)
+        err = capsys.readouterr().err
+        assert ended.value.code == (2 if said else 1)
+        if said:
+            assert err.startswith(f'usage: coavt {words[0]}')
+            assert err.rstrip().endswith(said)

@@ -242,6 +242,14 @@ def test_a_transform_that_runs_dry_ends_no_epoch(tmp_path, clip, test_mode):
         list(DataLoader(dataset, collate_fn=lambda batch: batch))
 
 
+@pytest.mark.parametrize('test_mode', [True, False])
+def test_a_transform_that_forgets_its_results_is_said(tmp_path, clip, test_mode):
+    path = corpus(tmp_path, clip, count=1)
+    dataset = AVTDataset(path, pipeline=[lambda row: None], test_mode=test_mode)
+    with pytest.raises(ClipError, match='clip c0: a transform returned None'):
+        dataset[0]
+
+
 def test_training_draws_another_clip_and_counts(tmp_path, clip):
     dataset = AVTDataset(corpus(tmp_path, clip), pipeline=[fails_on('c1', 'c2')])
     drawn = [dataset[1, seed]['sample_id'] for seed in range(20)]

@@ -58,6 +58,12 @@ def test_model_is_shared_with_the_metrics_that_ask(toy_cfg, hooks, shared):
         assert runner.val_evaluator.metrics[0].model is runner.model
 
 
+def test_a_test_needs_no_training_data(toy_cfg):
+    cfg = toy_cfg()
+    cfg.train_dataloader.dataset.type = 'NoSuchDataset'
+    assert build_runner(cfg, ['test_dataloader']).test()['shared'] == 1.0
+
+
 @pytest.mark.parametrize('stage', ['val', 'test'])
 @pytest.mark.parametrize(
     ('options', 'kept'),
@@ -72,7 +78,10 @@ def test_a_metric_that_needs_tokens_gets_them(stage, options, kept):
     model = tiny_coavt.tiny_coavt().eval()
     evaluator = Evaluator(dict(type='coavt_mm.RetrievalMetric', **options))
     runner = SimpleNamespace(
-        model=model, iter=0, _load_from=None, **{f'{stage}_evaluator': evaluator}
+        model=model,
+        _train_loop=None,
+        _load_from=None,
+        **{f'{stage}_evaluator': evaluator},
     )
     getattr(ShareModelHook(), f'before_{stage}')(runner)
     found = model(tiny_coavt.tiny_batch(4), tiny_coavt.samples(4), mode='predict')

@@ -38,6 +38,19 @@ def test_shares_and_the_same_draw_in_any_order(tmp_path):
     assert all(sorted(_ids(again)[n]) == sorted(_ids(splits)[n]) for n in splits)
 
 
+@pytest.mark.parametrize(
+    'written', ['/home/me/clips/{}', 'clips/{}', 'clips\\{}', 'größe/{}']
+)
+def test_however_the_paths_are_written(tmp_path, written):
+    rows = _rows(tmp_path, 60)
+    plain = _ids(_split(rows, tmp_path))
+    for row in rows:
+        row['id'] = written.format(row['id'])
+    others = _ids(_split(rows, tmp_path))
+    last = {n: [name[len(written) - 2 :] for name in own] for n, own in others.items()}
+    assert last == plain
+
+
 @pytest.mark.parametrize(('number', 'sizes'), [(20, (12, 3, 5)), (50, (35, 5, 10))])
 def test_few_clips(tmp_path, number, sizes):
     splits = _split(_rows(tmp_path, number), tmp_path)

@@ -43,6 +43,9 @@ def test_names(place, is_peer):
 def test_a_folder_is_looked_at_before_torch(tmp_path, copy, monkeypatch):
     with pytest.raises(CheckpointError, match='a folder without config.json'):
         check_checkpoint(str(tmp_path))
+    (tmp_path / 'iter_20.pth').touch()
+    with pytest.raises(CheckpointError, match='or one of its checkpoints: iter_20.pth'):
+        check_checkpoint(str(tmp_path))
     (copy / 'model.safetensors').rename(copy / 'pytorch_model.bin')
     with pytest.raises(CheckpointError, match='no weights as safetensors'):
         check_checkpoint(str(copy))
