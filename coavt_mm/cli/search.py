@@ -231,7 +231,10 @@ def _labels(table: str) -> dict[str, list[str]]:
     from coavt_mm.preparation.sources import read_folder_csv
 
     splits = read_folder_csv(table)
-    return {c.source: c.labels for clips in splits.values() for c in clips}
+    found = {c.source: c.labels for clips in splits.values() for c in clips}
+    if not any(found.values()):
+        raise InputError(f'{table}: no row has a label; its column is "label"')
+    return found
 
 
 def _add(args: Namespace) -> None:

@@ -70,7 +70,7 @@ class ShareModelHook(Hook):
             runner: The runner of the test process.
         """
         self._share(runner, runner.test_evaluator)
-        # after training the model is another one; `runner.iter` would build the training
+        # after training the model is another one; `iter` alone builds the training
         trained = isinstance(runner._train_loop, BaseLoop) and runner.iter > 0
         for metric in runner.test_evaluator.metrics:
             if hasattr(metric, 'checkpoint') and not trained:

@@ -7,7 +7,9 @@ import sqlite3
 import pytest
 
 from coavt_mm.cli.main import main
+from coavt_mm.cli.search import _labels
 from coavt_mm.cli.search_screen import clock, hit_lines
+from coavt_mm.errors import InputError
 
 pytest.importorskip('faiss', reason='the extra search (faiss-cpu) is not installed')
 
@@ -122,3 +124,12 @@ def test_times_and_tables():
     lines = list(hit_lines(dict(query='x', hits=[dict(hit, line=line)])))
     assert lines[1].split() == ['1.', '0.500', 'A', '0:00.0-', 'a']
     assert lines[2].strip() == '0:00.0 | █ | 0:02.0'
+
+
+def test_a_table_of_labels_that_has_none(tmp_path):
+    table = tmp_path / 'mine.csv'
+    table.write_text('clip,caption\na.mp4,a dog barks\n')
+    with pytest.raises(InputError, match='no row has a label; its column is "label"'):
+        _labels(str(table))
+    table.write_text('clip,label\na.mp4,dog\nb.mp4,\n')
+    assert _labels(str(table)) == {'a.mp4': ['dog'], 'b.mp4': []}
