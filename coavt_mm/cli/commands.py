@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 from coavt_mm.errors import ConfigError
 from coavt_mm.values import read_settings
@@ -118,6 +118,9 @@ def _page(about: str, epilog: str | None = None) -> dict[str, Any]:
     return dict(description=about, epilog=epilog, formatter_class=HelpFormatter)
 
 
+_UNKNOWN = 'unrecognized arguments: '
+
+
 def refuse_unknown(parser: ArgumentParser, unknown: Sequence[str]) -> None:
     """End with what a command doesn't know, and what is meant perhaps.
 
@@ -131,7 +134,15 @@ def refuse_unknown(parser: ArgumentParser, unknown: Sequence[str]) -> None:
     known = [name for action in parser._actions for name in action.option_strings]
     close = [near for word in options for near in get_close_matches(word, known, n=1)]
     hint = f'; is {" ".join(close)} meant?' if close else ''
-    parser.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
+    ArgumentParser.error(parser, f'{_UNKNOWN}{" ".join(unknown)}{hint}')
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End; a mistyped option is told the nearest."""
+        if message.startswith(_UNKNOWN):
+            refuse_unknown(self, message.removeprefix(_UNKNOWN).split())
+        super().error(message)
 
 
 @dataclass(frozen=True)
@@ -165,10 +176,9 @@ class Command:
         Args:
             argv: Arguments; default those of the process.
         """
-        parser = ArgumentParser(**self.page)
+        parser = _Parser(**self.page)
         self.add(parser)
-        args, unknown = parser.parse_known_args(argv)
-        refuse_unknown(parser, unknown)
+        args = parser.parse_args(argv)
         if complaint := self.check(args):
             parser.error(complaint)
         return args

@@ -245,7 +245,8 @@ def test_a_transform_that_runs_dry_ends_no_epoch(tmp_path, clip, test_mode):
 @pytest.mark.parametrize('test_mode', [True, False])
 def test_a_transform_that_forgets_its_results_is_said(tmp_path, clip, test_mode):
     path = corpus(tmp_path, clip, count=1)
-    dataset = AVTDataset(path, pipeline=[lambda row: None], test_mode=test_mode)
+    forgets = dict(pipeline=[lambda row: None], test_mode=test_mode, on_error='raise')
+    dataset = AVTDataset(path, **forgets)
     with pytest.raises(ClipError, match='clip c0: a transform returned None'):
         dataset[0]
 
