@@ -125,12 +125,15 @@ def unread_variables(file: str, cfg: Config) -> dict[str, str]:
     Returns:
         Variable -> a line on what reads it not, and what is meant perhaps.
     """
+    if not file.endswith('.py'):
+        return {}
     text = Path(file).read_text('utf-8')
-    bases = [part for base in _bases(Path(file)).values() for part in _chain(base)]
+    inherited = _bases(Path(file)).values()
+    bases = [part for base in inherited for part in _chain(base)]
     known, made = {*TOP_LEVEL, *SHARED}, set().union(*map(_used, bases))
     set_before = set().union(*map(_assignments, bases))
     found = {}
-    for name, assigned in _assignments(text).items() if bases else ():
+    for name, assigned in _assignments(text).items() if inherited else ():
         if name in known or name.startswith('_') or name in _used(text):
             continue
         parts = ((path, path.rpartition('.')) for path, _ in walk(cfg))
@@ -150,7 +153,8 @@ def unread_variables(file: str, cfg: Config) -> dict[str, str]:
 
 def _chain(file: Path) -> Iterator[str]:
     """The text of a config, and of all that it inherits."""
-    yield file.read_text('utf-8')
+    if file.suffix == '.py':  # others have no variables
+        yield file.read_text('utf-8')
     for base in _bases(file).values():
         yield from _chain(base)
 

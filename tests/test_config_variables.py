@@ -140,3 +140,12 @@ def test_a_config_that_was_written_down_is_taken_as_it_is(tmp_path):
     cfg.dump(tmp_path / 'ran.py')
     path = str(tmp_path / 'ran.py')
     assert idle_settings(path, load_config(path)) == []
+
+
+def test_a_config_in_yaml_has_no_variables(tmp_path):
+    (tmp_path / 'base.yaml').write_text('max_iters: 3\ntrain_cfg:\n  max_iters: 3\n')
+    (tmp_path / 'own.yaml').write_text('_base_: ./base.yaml\nmax_iters: 4\n')
+    (tmp_path / 'own.py').write_text("_base_ = './base.yaml'\nunheard = 1\n")
+    for name, said in (('base.yaml', 0), ('own.yaml', 0), ('own.py', 1)):
+        path = str(tmp_path / name)
+        assert len(idle_settings(path, load_config(path))) == said

@@ -1,7 +1,7 @@
 """Word pieces of a checkpoint: are they the model's, and has its tokenizer more?"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -41,30 +41,37 @@ def grow_words(
     return state, changed
 
 
-def check_words(checkpoint: Any, model: nn.Module, where: str = '') -> list[str]:
+def check_words(
+    checkpoint: Any, state: Collection[str], model: nn.Module, where: str = ''
+) -> list[str]:
     """Refuse weights of other word pieces: each row would be taken for another word.
 
     Args:
         checkpoint: What was read from a file; one that carries no config, or no
             tokenizer, says nothing.
+        state: Names of the weights that are taken of it.
         model: With ``tokenizer_path``, or without a tokenizer of its own.
         where: Name of the file, for the message.
 
     Returns:
-        Lines for a log, where the rules differ by which texts are cut into pieces.
+        Lines for a log: what can't be compared, and rules that differ by which texts
+        are cut into pieces.
 
     Raises:
         CheckpointError: A piece has another number; more of them may follow.
     """
     path = getattr(model, 'tokenizer_path', None)
-    text = None if path is None else carried_tokenizer(checkpoint, where)
-    if path is None or text is None:
+    tables = [n for n in model.state_dict() if n.endswith(TABLES) and n in state]
+    if path is None or not tables:
+        return []
+    try:
+        text = carried_tokenizer(checkpoint, where)
+    except CheckpointError as error:  # the weights may be good
+        return [f'the tokenizer is not compared: {error}']
+    if text is None:
         return []
     theirs, ours = json.loads(text), json.loads(serialise_tokenizer(path))
-    there, here = (
-        {number: piece for piece, number in rules['model']['vocab'].items()}
-        for rules in (theirs, ours)
-    )
+    there, here = _pieces(theirs), _pieces(ours)
     other = [n for n in sorted(there.keys() & here.keys()) if there[n] != here[n]]
     if other:
         told, first = f'{where}: ' if where else '', other[0]
@@ -80,3 +87,11 @@ def check_words(checkpoint: Any, model: nn.Module, where: str = '') -> list[str]
         for part in parts
         if ours.get(part) != theirs.get(part)
     ]
+
+
+def _pieces(rules: dict) -> dict[int, str]:
+    """Number -> word piece, [DEC] and others that were added among them."""
+    vocabulary = rules['model'].get('vocab')
+    known = vocabulary if isinstance(vocabulary, dict) else {}  # of a BERT
+    added = {token['id']: token['content'] for token in rules['added_tokens']}
+    return {number: piece for piece, number in known.items()} | added

@@ -113,9 +113,11 @@ def write_results_to(cfg: Config, work_dir: str, settings: Collection[str]) -> N
         settings: Keys of ``--cfg-options``; what they name stays.
     """
     said = {key.rpartition('.')[2] for key in settings}
+    folders = {metric['out_dir'] for metric in _metrics(cfg) if metric.get('out_dir')}
     for metric in _metrics(cfg):
         if metric.get('out_dir') and 'out_dir' not in said:
-            metric['out_dir'] = work_dir
+            own = Path(metric['out_dir']).name if len(folders) > 1 else ''
+            metric['out_dir'] = str(Path(work_dir) / own)
         if metric.get('out_file') and not said & {'out_dir', 'out_file'}:
             metric['out_file'] = str(Path(work_dir) / Path(metric['out_file']).name)
 

@@ -115,6 +115,7 @@ class Media:
         """Open anew: sought back, Matroska loses the first sound, AAC alters it."""
         if not self._fresh:
             self._open()  # the old container stays open for who holds its streams
+        self._fresh = False  # who rewinds reads
 
     def close(self) -> None:
         """Closes the file, unless a reader that hangs still has it."""

@@ -110,7 +110,7 @@ class FitCheckpointHook(Hook):
         model, where = bare_model(runner), str(runner._load_from or '')
         state, lines = self._renamed(read_state_dict(checkpoint), model)
         state, anew = self._without_misfits(state, model)
-        lines += anew + check_words(checkpoint, model, where)
+        lines += anew + check_words(checkpoint, state, model, where)
         if self.new_words:
             state, grown = grow_words(state, model)
             lines += [f'{name}: {how}' for name, how in grown.items()]

@@ -118,7 +118,8 @@ def split_rows(
     Raises:
         ConfigError: There are too few clips, or too many belong together.
     """
-    groups = sorted(groups_of(keys), key=lambda group: _draw(rows, group))
+    named = _names(rows)
+    groups = sorted(groups_of(keys), key=lambda group: _draw(named, group))
     kinds = defaultdict(list)
     for group in groups:
         kind = (rows[group[0]].get('labels') or ('',))[0] if labels else ''
@@ -146,11 +147,16 @@ def split_rows(
     return splits
 
 
-def _draw(rows: Sequence[Row], group: Sequence[int]) -> tuple[str, str]:
-    """A place for a group, however the paths of its files are written."""
-    named = (rows[index]['id'] for index in group)
-    last, whole = min((re.split(r'[/\\]', name)[-1], name) for name in named)
-    return hashlib.sha256(last.encode()).hexdigest(), whole
+def _draw(names: Sequence[str], group: Sequence[int]) -> str:
+    first = min(names[index] for index in group)
+    return hashlib.sha256(first.encode()).hexdigest()
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Names below the folder that all have in common: however paths are written."""
+    parts = [re.split(r'[/\\]', row['id']) for row in rows]
+    shared = len(os.path.commonprefix([own[:-1] for own in parts]))
+    return ['/'.join(own[shared:]) for own in parts]
 
 
 def _choose(

@@ -282,7 +282,7 @@ class CoAVT(TrainedModel):
         losses: dict[str, Tensor] = {}
         for name, head in self.heads.items():
             found = head.losses(batch)
-            check_losses(name, found, losses, bool(head.streams))
+            check_losses(name, found, [*losses, 'negatives'], bool(head.streams))
             losses.update(found)
         telling = [head for head in self.heads.values() if head.needs_negatives]
         if streams := dict.fromkeys(s for head in telling for s in head.streams):

@@ -1,5 +1,7 @@
 """Weights go into a model of the same word pieces, of which there may be more."""
 
+import json
+
 import pytest
 import tiny_apis
 
@@ -7,6 +9,8 @@ from coavt_mm.checkpoints import config_to_json
 from coavt_mm.checkpoints.words import check_words
 from coavt_mm.errors import CheckpointError
 from coavt_mm.registry import MODELS
+
+TABLE = ['query_encoder.word_embeddings.weight']
 
 
 @pytest.fixture
@@ -24,11 +28,11 @@ def model_of(folder, pieces):
 
 def test_the_same_pieces_in_another_place(checkpoint, vocabulary, tmp_path):
     pieces = vocabulary.read_text().split('\n')[:-1]
-    assert check_words(checkpoint, model_of(tmp_path, pieces)) == []
+    assert check_words(checkpoint, TABLE, model_of(tmp_path, pieces)) == []
     # more of them may follow, such as those of new captions
     model = model_of(tmp_path, pieces)
     (tmp_path / 'vocab.txt').write_text('\n'.join([*pieces, 'walrus']) + '\n')
-    assert check_words(checkpoint, model) == []
+    assert check_words(checkpoint, TABLE, model) == []
 
 
 def test_pieces_in_another_order_are_refused(checkpoint, vocabulary, tmp_path):
@@ -40,12 +44,42 @@ def test_pieces_in_another_order_are_refused(checkpoint, vocabulary, tmp_path):
         rf"other numbers, such as {number}, '{pieces[-2]}' there and '{pieces[-1]}' he"
     )
     with pytest.raises(CheckpointError, match=said):
-        check_words(checkpoint, model, 'x.pth')
+        check_words(checkpoint, TABLE, model, 'x.pth')
 
 
 def test_nothing_is_said_where_one_is_not_known(checkpoint, vocabulary, tmp_path):
     model = model_of(tmp_path, vocabulary.read_text().split('\n')[:-1][::-1])
     for other in ({}, dict(meta={}), dict(meta=None), dict(state_dict={})):
-        assert check_words(other, model) == []
+        assert check_words(other, TABLE, model) == []
     model.tokenizer_path = None
-    assert check_words(checkpoint, model) == []
+    assert check_words(checkpoint, TABLE, model) == []
+
+
+def test_weights_that_have_no_words_are_of_any_tokenizer(
+    checkpoint, vocabulary, tmp_path
+):
+    model = model_of(tmp_path, vocabulary.read_text().split('\n')[:-1][::-1])
+    assert check_words(checkpoint, ['av_encoder.norm.A.weight'], model) == []
+    with pytest.raises(CheckpointError, match='another tokenizer'):
+        check_words(checkpoint, TABLE, model)
+
+
+def test_dec_counts_as_well(vocabulary, tmp_path):
+    """It is added behind a vocabulary that lacks it, where another word may come."""
+    pieces = [p for p in vocabulary.read_text().split('\n')[:-1] if p != '[DEC]']
+    model = model_of(tmp_path, pieces)
+    cfg = tiny_apis.coavt_cfg(tmp_path / 'vocab.txt')
+    carried = dict(meta=dict(coavt_config=config_to_json(cfg, model)))
+    (tmp_path / 'more').mkdir()
+    said = rf"such as {len(pieces)}, '\[DEC\]' there and 'walrus' here"
+    with pytest.raises(CheckpointError, match=said):
+        check_words(carried, TABLE, model_of(tmp_path / 'more', [*pieces, 'walrus']))
+
+
+def test_a_config_of_another_release_stops_nothing(checkpoint, vocabulary, tmp_path):
+    model = model_of(tmp_path, vocabulary.read_text().split('\n')[:-1][::-1])
+    stored = json.loads(checkpoint['meta']['coavt_config'])
+    stored['version'] = 99
+    checkpoint['meta']['coavt_config'] = json.dumps(stored)
+    (line,) = check_words(checkpoint, TABLE, model)
+    assert line.startswith('the tokenizer is not compared') and '99' in line

@@ -220,6 +220,13 @@ def test_the_work_dir_is_where_results_go(settings, tables, captions):
     assert cfg.test_evaluator.out_dir == tables
 
 
+def test_results_of_two_metrics_stay_apart():
+    one, other = (dict(type='RetrievalMetric', out_dir=f'own/{x}') for x in 'AV')
+    cfg = Config(dict(test_evaluator=[one, other]))
+    options.write_results_to(cfg, 'mine', ())
+    assert [metric.out_dir for metric in cfg.test_evaluator] == ['mine/A', 'mine/V']
+
+
 def test_a_test_writes_into_its_work_dir(toy_config, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr('coavt_mm.cli.running.run_test', seen.append)

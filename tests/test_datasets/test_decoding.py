@@ -15,7 +15,7 @@ from coavt_mm.datasets.decoding import (
     read_frames,
     sample_times,
 )
-from coavt_mm.datasets.media import probe
+from coavt_mm.datasets.media import kept_open, probe
 from coavt_mm.errors import ClipError, ConfigError
 
 BACKENDS = backend_order('decord')
@@ -136,6 +136,9 @@ def test_mirrored_pictures_are_those_that_a_player_shows(
     (image,), _ = read_frames(path, [1.0], first)
     assert image.shape[:2] == ((64, 48) if rotation % 180 else (48, 64))
     assert corner(image) == place
+    with kept_open(path) as source:  # as transforms read it
+        (image, _), begins = read_frames(source, [0.0, 0.15], first)
+    assert corner(image) == place and begins == pytest.approx([0.0, 0.1])
 
 
 @pytest.mark.parametrize('name', NO_CLIP)

@@ -1,6 +1,8 @@
 """Splits of own clips: nothing on two sides."""
 
 import random
+import re
+from hashlib import sha256
 
 import pytest
 
@@ -38,17 +40,25 @@ def test_shares_and_the_same_draw_in_any_order(tmp_path):
     assert all(sorted(_ids(again)[n]) == sorted(_ids(splits)[n]) for n in splits)
 
 
-@pytest.mark.parametrize(
-    'written', ['/home/me/clips/{}', 'clips/{}', 'clips\\{}', 'größe/{}']
-)
-def test_however_the_paths_are_written(tmp_path, written):
+@pytest.mark.parametrize('written', ['/my/clips/{}', 'clips/{}', 'clips\\{}', 'ö/{}'])
+@pytest.mark.parametrize('inside', ['{}', '{}/video.mp4', 'same/{}'])
+def test_however_the_paths_are_written(tmp_path, written, inside):
     rows = _rows(tmp_path, 60)
-    plain = _ids(_split(rows, tmp_path))
+    for row in rows:
+        row['id'] = inside.format(row['id'])
+    splits = _ids(_split(rows, tmp_path))
     for row in rows:
         row['id'] = written.format(row['id'])
     others = _ids(_split(rows, tmp_path))
-    last = {n: [name[len(written) - 2 :] for name in own] for n, own in others.items()}
-    assert last == plain
+    assert others == {n: [written.format(x) for x in own] for n, own in splits.items()}
+    numbers = [int(re.search(r'\d+', name)[0]) for name in splits['test']]
+    assert max(numbers) - min(numbers) > 30  # not those that come first
+
+
+def test_bare_names_are_drawn_as_ever(tmp_path):
+    splits = _ids(_split(_rows(tmp_path, 30), tmp_path))
+    order = sorted(map(str, range(30)), key=lambda x: sha256(x.encode()).hexdigest())
+    assert {*splits['test']} == {*order[:6]} and {*splits['val']} == {*order[6:9]}
 
 
 @pytest.mark.parametrize(('number', 'sizes'), [(20, (12, 3, 5)), (50, (35, 5, 10))])
