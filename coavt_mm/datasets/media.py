@@ -204,9 +204,8 @@ class Media:
 
     def _after(self, begin: float, length: float) -> float:
         """Where a stated length ends; of ``LENGTH_OR_END`` the sooner is taken."""
-        either = self._is_fragmented or self.container.format.name.startswith(
-            LENGTH_OR_END
-        )
+        name = self.container.format.name
+        either = name.startswith(LENGTH_OR_END) or self._is_fragmented
         return length if either and length > begin else begin + length
 
     @cached_property
