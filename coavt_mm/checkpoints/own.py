@@ -21,6 +21,7 @@ from coavt_mm.checkpoints.stored_config import (
     read_stored_config,
 )
 from coavt_mm.checkpoints.stored_model import check_model
+from coavt_mm.checkpoints.words import check_words
 from coavt_mm.checksums import CHECKSUM
 from coavt_mm.compat import load_from_local
 from coavt_mm.errors import CheckpointError, shown
@@ -83,13 +84,16 @@ def load_weights(
     Raises:
         CheckpointError: If something doesn't fit.
     """
-    state = read_state_dict(source)
+    where = '' if isinstance(source, Mapping) else fspath(source)
+    if not isinstance(source, Mapping):
+        source = load_from_local(where, 'cpu')
+    state = read_state_dict(source, where or 'the given state dict')
     prefix = f'{prefix.rstrip(".")}.' if prefix else ''
     state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-    where = '' if isinstance(source, Mapping) else fspath(source)
+    words = check_words(source, state, model, where)
     state, lines = fit(state, model, strict, min_share, where)
     model.load_state_dict(state, strict=False)  # fit() has compared the names
-    return [shown(line) for line in lines]
+    return [shown(line) for line in words + lines]
 
 
 def fit(

@@ -1,11 +1,14 @@
 """Weights go into a model of the same word pieces, of which there may be more."""
 
 import json
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import tiny_apis
+import torch
 
-from coavt_mm.checkpoints import config_to_json
+from coavt_mm.checkpoints import config_to_json, load_weights
 from coavt_mm.checkpoints.words import check_words
 from coavt_mm.errors import CheckpointError
 from coavt_mm.registry import MODELS
@@ -21,7 +24,8 @@ def checkpoint(vocabulary):
 
 
 def model_of(folder, pieces):
-    path = folder / 'vocab.txt'
+    # a name is read once in a process
+    path = Path(mkdtemp(dir=folder)) / 'vocab.txt'
     path.write_text('\n'.join(pieces) + '\n')
     return MODELS.build(tiny_apis.coavt_cfg(path).model)
 
@@ -30,8 +34,7 @@ def test_the_same_pieces_in_another_place(checkpoint, vocabulary, tmp_path):
     pieces = vocabulary.read_text().split('\n')[:-1]
     assert check_words(checkpoint, TABLE, model_of(tmp_path, pieces)) == []
     # more of them may follow, such as those of new captions
-    model = model_of(tmp_path, pieces)
-    (tmp_path / 'vocab.txt').write_text('\n'.join([*pieces, 'walrus']) + '\n')
+    model = model_of(tmp_path, [*pieces, '[DEC]', 'walrus'])
     assert check_words(checkpoint, TABLE, model) == []
 
 
@@ -68,12 +71,11 @@ def test_dec_counts_as_well(vocabulary, tmp_path):
     """It is added behind a vocabulary that lacks it, where another word may come."""
     pieces = [p for p in vocabulary.read_text().split('\n')[:-1] if p != '[DEC]']
     model = model_of(tmp_path, pieces)
-    cfg = tiny_apis.coavt_cfg(tmp_path / 'vocab.txt')
+    cfg = tiny_apis.coavt_cfg(Path(model.tokenizer_path))
     carried = dict(meta=dict(coavt_config=config_to_json(cfg, model)))
-    (tmp_path / 'more').mkdir()
     said = rf"such as {len(pieces)}, '\[DEC\]' there and 'walrus' here"
     with pytest.raises(CheckpointError, match=said):
-        check_words(carried, TABLE, model_of(tmp_path / 'more', [*pieces, 'walrus']))
+        check_words(carried, TABLE, model_of(tmp_path, [*pieces, 'walrus']))
 
 
 def test_a_config_of_another_release_stops_nothing(checkpoint, vocabulary, tmp_path):
@@ -83,3 +85,15 @@ def test_a_config_of_another_release_stops_nothing(checkpoint, vocabulary, tmp_p
     checkpoint['meta']['coavt_config'] = json.dumps(stored)
     (line,) = check_words(checkpoint, TABLE, model)
     assert line.startswith('the tokenizer is not compared') and '99' in line
+
+
+def test_every_way_to_load_weights_looks(checkpoint, vocabulary, tmp_path):
+    pieces = vocabulary.read_text().split('\n')[:-1]
+    model = model_of(tmp_path, pieces)
+    whole = dict(checkpoint, state_dict=model.state_dict())
+    torch.save(whole, tmp_path / 'x.pth')
+    load_weights(tmp_path / 'x.pth', model)
+    other = model_of(tmp_path, pieces[::-1])
+    for source in (whole, tmp_path / 'x.pth'):
+        with pytest.raises(CheckpointError, match='another tokenizer'):
+            load_weights(source, other)
